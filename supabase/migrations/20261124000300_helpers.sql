@@ -1,0 +1,175 @@
+-- Helpers that every later chapter uses: how an error is raised, what the caller's token says, how a token is made.
+--
+-- Every function that a client role can name carries `set search_path = ''`. That is more than hygiene: PostgreSQL checks
+-- EXECUTE of an inlined SQL function only when it plans, so on a pooled connection a prepared plan made for one role runs
+-- for the next (design section 13, tried on 17.10). A function with a SET clause is never inlined.
+
+-- The registry of errors. types/errors.ts and docs/error-codes.md say the same; a test holds the three together.
+create function private.error_status(code text) returns integer
+language sql immutable
+set search_path = ''
+as $$
+  select case code
+    when 'not_authenticated' then 401
+    when 'not_a_member' then 403
+    when 'admin_required' then 403
+    when 'invitation_email_mismatch' then 403
+    when 'invalid_argument' then 400
+    when 'batch_size' then 400
+    when 'employee_not_found' then 404
+    when 'session_not_found' then 404
+    when 'invitation_not_found' then 404
+    when 'already_in_organization' then 409
+    when 'slug_taken' then 409
+    when 'employee_code_taken' then 409
+    when 'already_a_member' then 409
+    when 'session_already_open' then 409
+    when 'no_open_session' then 409
+    when 'session_overlap' then 409
+    when 'session_sealed' then 409
+    when 'period_locked' then 409
+    when 'conflict_retry' then 409
+    when 'invitation_expired' then 410
+    when 'time_in_future' then 422
+    when 'time_too_old' then 422
+    when 'check_out_before_check_in' then 422
+    when 'upload_too_late' then 422
+    when 'batch_rejected' then 422
+    when 'idempotency_mismatch' then 422
+  end;
+$$;
+
+comment on function private.error_status(text) is
+  'HTTP status of a registered error code; null for a code that is not registered.';
+
+-- PostgREST turns SQLSTATE PGRST into an HTTP answer: MESSAGE holds the body, DETAIL the status and headers. One way for
+-- all errors, because PTxyz could not carry a code of ours nor a Retry-After.
+create function private.fail(
+  code text,
+  message text,
+  details text default null,
+  hint text default null,
+  headers jsonb default '{}'
+) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  v_status integer := private.error_status(fail.code);
+begin
+  if v_status is null then
+    raise exception 'error code % is not in the registry', fail.code;
+  end if;
+  raise sqlstate 'PGRST' using
+    message = pg_catalog.jsonb_build_object(
+      'code', fail.code, 'message', fail.message, 'details', fail.details, 'hint', fail.hint)::text,
+    detail = pg_catalog.jsonb_build_object('status', v_status, 'headers', fail.headers)::text;
+end;
+$$;
+
+comment on function private.fail(text, text, text, text, jsonb) is
+  'Raises a registered error: an answer {code, message, details, hint} with the status of the registry. Never returns.';
+
+-- The claims of the request's token, as PostgREST leaves them for the transaction; null outside a request.
+create function private.jwt() returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+end;
+$$;
+
+comment on function private.jwt() is 'The claims of the caller''s token, or null.';
+
+grant execute on function private.jwt() to authenticated, api_key, service_role, fieldtrack_worker;
+
+-- Null when there is no signed-in person: an API key's token has no sub, a foreign issuer's sub need not be a uuid.
+create function private.current_user_id() returns uuid
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_claims jsonb := private.jwt();
+begin
+  if v_claims ->> 'role' is distinct from 'authenticated' then
+    return null;
+  end if;
+  return (v_claims ->> 'sub')::uuid;
+exception
+  when invalid_text_representation then
+    return null;
+end;
+$$;
+
+comment on function private.current_user_id() is 'auth.users.id of the signed-in caller, or null.';
+
+grant execute on function private.current_user_id() to authenticated, api_key, service_role;
+
+-- Which organization the worker works for in this transaction. Set by withOrganization() in worker/database.ts with
+-- set_config(…, is_local => true); unset means none, and the worker's policies then show nothing.
+create function private.worker_organization_id() returns uuid
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return nullif(pg_catalog.current_setting('fieldtrack.organization_id', true), '')::uuid;
+end;
+$$;
+
+comment on function private.worker_organization_id() is
+  'The organization of the worker''s current transaction, or null.';
+
+grant execute on function private.worker_organization_id() to fieldtrack_worker;
+
+-- 256 random bits in URL-safe text. Random enough that a plain SHA-256 of it may be stored and compared.
+create function private.make_token(prefix text) returns text
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  return prefix || pg_catalog.rtrim(
+    pg_catalog.translate(pg_catalog.encode(extensions.gen_random_bytes(32), 'base64'), '+/', '-_'), '=');
+end;
+$$;
+
+comment on function private.make_token(text) is 'A new secret: the prefix and 43 URL-safe characters (256 random bits).';
+
+create function private.hash_token(token text) returns bytea
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return pg_catalog.sha256(pg_catalog.convert_to(token, 'UTF8'));
+end;
+$$;
+
+comment on function private.hash_token(text) is 'What is stored of a token: SHA-256 of its UTF-8 bytes.';
+
+create function private.tg_any__set_updated_at() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  new.updated_at := pg_catalog.now();
+  return new;
+end;
+$$;
+
+comment on function private.tg_any__set_updated_at() is 'Before update: stamps updated_at.';
+
+-- Who acted, in one shape for events, audit, reviews and keys.
+create type private.actor as (type text, id uuid);
+
+comment on type private.actor is
+  'Who acted: type is employee, api_key, device, worker, service or system; id is null for the last three.';
+
+create domain private.actor_type as text
+  constraint actor_type_is_valid check (value in ('employee', 'api_key', 'device', 'worker', 'service', 'system'));
+
+-- Coordinates as WGS84 degrees. NaN compares greater than any number in PostgreSQL, so the upper bound refuses it.
+create domain private.latitude as double precision
+  constraint latitude_is_valid check (value between -90 and 90);
+
+create domain private.longitude as double precision
+  constraint longitude_is_valid check (value between -180 and 180);

@@ -1,0 +1,67 @@
+-- Jobs: which queues exist, who may touch them, and the one way to put a job in.
+--
+-- A queue's handler, schema of payload and worker options live in worker/jobs/; a test holds the two lists together.
+-- Deduplication is only against jobs that still wait (policy `short`). `stately`, `exclusive` or `singleton` would also
+-- drop a job that arrives while one runs, and a write that commits during that run would be lost for ever (tried).
+
+grant usage on schema pgboss to fieldtrack_worker;
+grant select, insert, update, delete on all tables in schema pgboss to fieldtrack_worker;
+grant execute on all functions in schema pgboss to fieldtrack_worker;
+
+-- Row level security is for tables that clients reach; pgboss is served to nobody, and its worker serves all tenants.
+
+select pgboss.create_queue('distance-dead', '{"policy": "standard"}');
+
+-- A distance run takes milliseconds to a second. Five retries from 1 s, doubling to 60 s, ride out a restart of the
+-- database; a job whose worker died is found by its missing heartbeat after 60 s.
+select pgboss.create_queue('distance', '{
+  "policy": "short",
+  "retryLimit": 5,
+  "retryDelay": 1,
+  "retryBackoff": true,
+  "retryDelayMax": 60,
+  "expireInSeconds": 120,
+  "heartbeatSeconds": 60,
+  "deadLetter": "distance-dead"
+}');
+
+-- pg-boss copies a queue's options into each job it sends; a bare insert gets the column defaults instead: no dead
+-- letter, no policy, two retries (tried). So this function copies them too.
+create function private.enqueue(
+  queue text,
+  data jsonb,
+  singleton_key text default null,
+  start_after timestamptz default pg_catalog.now()
+) returns uuid
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_queue pgboss.queue;
+  v_id uuid;
+begin
+  select q.* into v_queue from pgboss.queue as q where q.name = enqueue.queue;
+  if not found then
+    raise exception 'queue % does not exist', enqueue.queue;
+  end if;
+  insert into pgboss.job (
+    name, data, singleton_key, start_after, policy, retry_limit, retry_delay, retry_backoff, retry_delay_max,
+    expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds
+  ) values (
+    v_queue.name, enqueue.data, enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
+    v_queue.retry_delay, v_queue.retry_backoff, v_queue.retry_delay_max, v_queue.expire_seconds,
+    v_queue.deletion_seconds, enqueue.start_after + pg_catalog.make_interval(secs => v_queue.retention_seconds),
+    v_queue.dead_letter, v_queue.heartbeat_seconds
+  )
+  on conflict do nothing
+  returning id into v_id;
+  return v_id;
+end;
+$$;
+
+comment on function private.enqueue(text, jsonb, text, timestamptz) is
+  'Puts a job into a pg-boss queue in the caller''s transaction, with the queue''s own options. Returns its id, or null '
+  'when a job with the same singleton_key already waits. The only SQL that writes pgboss.job. Before calling it, lock '
+  'the row that the job will lock: a job that already runs must not miss what this transaction writes.';
+
+-- Callable by definers only (they run as its owner).

@@ -1,0 +1,210 @@
+-- Organizations: the tenants. Every other tenant table starts with organization_id and references this one.
+--
+-- A change of time zone counts from the next local midnight, so a day that has begun is never re-cut; the zones of the
+-- past are kept in organization_time_zones and every local day is computed by private.local_days().
+-- Settings are columns with named checks, not a bag of json: a wrong value cannot be stored.
+
+create function private.is_time_zone(name text) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  -- POSIX strings such as FOO5 are accepted by AT TIME ZONE, so the name is looked up among the IANA zones.
+  return is_time_zone.name ~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC)$'
+    and is_time_zone.name !~ '^(posix|right)/'
+    and exists (select from pg_catalog.pg_timezone_names as z where z.name = is_time_zone.name);
+end;
+$$;
+
+comment on function private.is_time_zone(text) is 'Whether the text names an IANA time zone, such as Europe/Ljubljana.';
+
+create table public.organizations (
+  id uuid primary key default gen_random_uuid(),
+  name text not null,
+  slug text not null unique,
+  time_zone text not null,
+  currency text not null,
+  locked_until date,
+  max_accuracy_m integer not null default 100,
+  max_speed_mps double precision not null default 70,
+  max_session_hours integer not null default 16,
+  late_upload_grace_hours integer not null default 72,
+  location_retention_days integer not null default 365,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
+  constraint slug_is_valid check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'),
+  constraint currency_is_iso_4217_shaped check (currency ~ '^[A-Z]{3}$'),
+  constraint max_accuracy_m_is_1_to_10000 check (max_accuracy_m between 1 and 10000),
+  constraint max_speed_mps_is_1_to_350 check (max_speed_mps between 1 and 350),
+  constraint max_session_hours_is_1_to_168 check (max_session_hours between 1 and 168),
+  constraint late_upload_grace_hours_is_0_to_720 check (late_upload_grace_hours between 0 and 720),
+  constraint retention_is_longer_than_grace_and_session check (
+    location_retention_days <= 3650
+    and location_retention_days * 24 > late_upload_grace_hours + max_session_hours
+  )
+);
+
+alter table public.organizations enable row level security;
+
+create trigger _100_set_updated_at before update on public.organizations
+  for each row execute function private.tg_any__set_updated_at();
+
+comment on table public.organizations is 'The tenants. A member reads the own organization; changes go through RPCs.';
+comment on column public.organizations.slug is 'Short name for URLs, unique over the installation.';
+comment on column public.organizations.time_zone is 'IANA name; a change counts from the next local midnight.';
+comment on column public.organizations.currency is 'ISO 4217 code, the default for expenses.';
+comment on column public.organizations.locked_until is
+  'Nothing that counts for a local day before this date changes any more; null: nothing is locked.';
+comment on column public.organizations.max_accuracy_m is
+  'Points that report a larger error radius (metres) are flagged low_accuracy and do not count for distance.';
+comment on column public.organizations.max_speed_mps is
+  'Legs that imply a higher speed (metres per second) are flagged impossible_speed and do not count.';
+comment on column public.organizations.max_session_hours is
+  'A session still open after this many hours is closed at the time of its last point.';
+comment on column public.organizations.late_upload_grace_hours is
+  'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
+comment on column public.organizations.location_retention_days is
+  'Points older than this are deleted; sessions keep their figures.';
+
+create table public.organization_time_zones (
+  organization_id uuid not null references public.organizations (id) on delete cascade,
+  valid_from timestamptz not null,
+  time_zone text not null,
+  primary key (organization_id, valid_from)
+);
+
+alter table public.organization_time_zones enable row level security;
+
+comment on table public.organization_time_zones is
+  'Which time zone counted from when. The first row is valid from -infinity; later ones begin at a local midnight.';
+comment on column public.organization_time_zones.valid_from is 'From this instant on (a midnight of the zone before).';
+comment on column public.organization_time_zones.time_zone is 'IANA name.';
+
+-- Keeps the history in step with the column. What has begun stays: the new zone counts from the old zone's next midnight.
+create function private.tg_organizations__keep_time_zones() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  v_current text;
+begin
+  if not private.is_time_zone(new.time_zone) then
+    perform private.fail('invalid_argument', pg_catalog.format('%L is not an IANA time zone.', new.time_zone),
+      'time_zone', 'Use a name such as Europe/Ljubljana or Asia/Kolkata.');
+  end if;
+  if tg_op = 'INSERT' then
+    insert into public.organization_time_zones (organization_id, valid_from, time_zone)
+    values (new.id, '-infinity', new.time_zone);
+  else
+    -- A second change on the same day replaces the one that still waits for midnight.
+    delete from public.organization_time_zones as z
+    where z.organization_id = new.id and z.valid_from > pg_catalog.now();
+    select z.time_zone into strict v_current
+    from public.organization_time_zones as z
+    where z.organization_id = new.id
+    order by z.valid_from desc
+    limit 1;
+    if v_current <> new.time_zone then
+      insert into public.organization_time_zones (organization_id, valid_from, time_zone)
+      values (
+        new.id,
+        (pg_catalog.date_trunc('day', pg_catalog.now() at time zone v_current) + interval '1 day')
+          at time zone v_current,
+        new.time_zone
+      );
+    end if;
+  end if;
+  return null;
+end;
+$$;
+
+comment on function private.tg_organizations__keep_time_zones() is
+  'After insert or a change of time_zone: checks the name and writes organization_time_zones.';
+
+create trigger _200_keep_time_zones_on_insert after insert on public.organizations
+  for each row execute function private.tg_organizations__keep_time_zones();
+
+create trigger _200_keep_time_zones_on_update after update of time_zone on public.organizations
+  for each row when (old.time_zone is distinct from new.time_zone)
+  execute function private.tg_organizations__keep_time_zones();
+
+-- Cuts a range of time into the organization's local days. Days of 23 and 25 hours come out right because midnight is
+-- computed in the zone each time, never by adding 24 hours.
+create function private.local_days(organization_id uuid, starts_at timestamptz, ends_at timestamptz)
+returns table (day date, time_zone text, day_starts_at timestamptz, day_ends_at timestamptz)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  with zones as (
+    select
+      z.time_zone,
+      z.valid_from,
+      pg_catalog.lead(z.valid_from, 1, 'infinity') over (order by z.valid_from) as valid_to
+    from public.organization_time_zones as z
+    where z.organization_id = local_days.organization_id
+  ),
+  spans as (
+    select
+      z.time_zone,
+      greatest(z.valid_from, local_days.starts_at) as span_starts_at,
+      least(z.valid_to, local_days.ends_at) as span_ends_at
+    from zones as z
+    where z.valid_from <= local_days.ends_at and z.valid_to > local_days.starts_at
+  ),
+  parts as (
+    select
+      d.day::date as day,
+      s.time_zone,
+      greatest(s.span_starts_at, d.day at time zone s.time_zone) as part_starts_at,
+      least(s.span_ends_at, (d.day + interval '1 day') at time zone s.time_zone) as part_ends_at
+    from spans as s
+    cross join lateral pg_catalog.generate_series(
+      pg_catalog.date_trunc('day', s.span_starts_at at time zone s.time_zone),
+      pg_catalog.date_trunc('day', s.span_ends_at at time zone s.time_zone),
+      interval '1 day'
+    ) as d (day)
+  )
+  -- After a change of zone a date can come twice (the new zone lags behind): it is one day, and the later zone names it.
+  select
+    p.day,
+    (pg_catalog.array_agg(p.time_zone order by p.part_starts_at desc))[1],
+    pg_catalog.min(p.part_starts_at),
+    pg_catalog.max(p.part_ends_at)
+  from parts as p
+  where p.part_ends_at > p.part_starts_at
+    or (p.part_ends_at = p.part_starts_at and local_days.starts_at = local_days.ends_at)
+  group by p.day
+  order by p.day;
+end;
+$$;
+
+comment on function private.local_days(uuid, timestamptz, timestamptz) is
+  'The organization''s local days that [starts_at, ends_at) touches, each with its time zone and its part of the range.';
+
+grant execute on function private.local_days(uuid, timestamptz, timestamptz)
+  to authenticated, api_key, service_role, fieldtrack_worker;
+
+-- The local date of an instant; the same rule as local_days, for one instant.
+create function private.local_day(organization_id uuid, at timestamptz) returns date
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    select (local_day.at at time zone z.time_zone)::date
+    from public.organization_time_zones as z
+    where z.organization_id = local_day.organization_id and z.valid_from <= local_day.at
+    order by z.valid_from desc
+    limit 1
+  );
+end;
+$$;
+
+comment on function private.local_day(uuid, timestamptz) is 'The organization''s local date at an instant.';
+
+grant execute on function private.local_day(uuid, timestamptz) to authenticated, api_key, service_role, fieldtrack_worker;
+
+-- Policies need to know who calls; that is a matter of employees, so they stand at the end of the next chapter.

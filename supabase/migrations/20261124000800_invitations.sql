@@ -1,0 +1,219 @@
+-- Invitations: how a person comes into an organization.
+--
+-- Inviting makes the employee at once (so that work can be planned for it); accepting ties the signed-in user to it. The
+-- token is shown once and stored as a hash. Inviting the same address again replaces the token of the invitation that
+-- still waits: that is also what to do when the answer with the token was lost.
+-- Not covered: sending the e-mail. The caller gets the token and sends the link.
+
+create table public.invitations (
+  organization_id uuid not null constraint organization references public.organizations (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  email text not null,
+  token_hash bytea not null unique,
+  status text not null default 'PENDING',
+  expires_at timestamptz not null,
+  invited_by uuid,
+  accepted_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (organization_id, id),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade,
+  constraint inviter foreign key (organization_id, invited_by)
+    references public.employees (organization_id, id) on delete set null (invited_by),
+  constraint email_is_plausible check (char_length(email) <= 320 and email ~ '^[^@\s]+@[^@\s]+$'),
+  constraint email_is_lower_case check (email = lower(email)),
+  constraint status_is_valid check (status in ('PENDING', 'ACCEPTED', 'REVOKED')),
+  constraint accepted_has_its_time check ((status = 'ACCEPTED') = (accepted_at is not null))
+);
+
+alter table public.invitations enable row level security;
+
+-- One invitation waits per address and organization.
+create unique index invitations_one_pending on public.invitations (organization_id, email) where status = 'PENDING';
+
+-- The employee and inviter references.
+create index invitations_employee on public.invitations (organization_id, employee_id);
+create index invitations_inviter on public.invitations (organization_id, invited_by);
+
+-- The administrator's list, newest first.
+create index invitations_newest on public.invitations (organization_id, created_at desc, id);
+
+create trigger _100_set_updated_at before update on public.invitations
+  for each row execute function private.tg_any__set_updated_at();
+
+comment on table public.invitations is 'Invitations of the organization, for its administrators.';
+comment on column public.invitations.email is 'Address the invitation is for, in lower case. Only a user with it can accept.';
+comment on column public.invitations.token_hash is 'SHA-256 of the token; not readable by clients.';
+comment on column public.invitations.status is 'PENDING, ACCEPTED or REVOKED. A PENDING one past expires_at is refused.';
+
+create policy select_admin on public.invitations for select to authenticated using (
+  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+);
+
+grant select (
+  organization_id, id, employee_id, email, status, expires_at, invited_by, accepted_at, created_at, updated_at
+) on public.invitations to authenticated, service_role;
+
+-- NOTE: token_hash is withheld from everyone.
+
+create function private.invite_employee(
+  email text, name text, app_role text, phone text, employee_code text
+) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin public.employees := private.require_admin();
+  v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
+  v_token text := private.make_token('fti_');
+  v_invitation public.invitations;
+  v_employee_id uuid;
+  v_constraint text;
+begin
+  if exists (
+    select from public.employees as e
+    join auth.users as u on u.id = e.user_id
+    where e.organization_id = v_admin.organization_id and e.is_active and pg_catalog.lower(u.email) = v_email
+  ) then
+    perform private.fail('already_a_member', 'A person with this address is already a member.', 'email');
+  end if;
+
+  update public.invitations as i
+  set token_hash = private.hash_token(v_token), expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.id
+  where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
+  returning i.* into v_invitation;
+
+  if not found then
+    insert into public.employees (organization_id, name, app_role, phone, employee_code)
+    values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
+      invite_employee.phone, invite_employee.employee_code)
+    returning id into v_employee_id;
+    insert into public.invitations (organization_id, employee_id, email, token_hash, expires_at, invited_by)
+    values (v_admin.organization_id, v_employee_id, v_email, private.hash_token(v_token),
+      pg_catalog.now() + interval '7 days', v_admin.id)
+    returning * into v_invitation;
+  end if;
+
+  return pg_catalog.jsonb_build_object(
+    'invitation_id', v_invitation.id,
+    'employee_id', v_invitation.employee_id,
+    'token', v_token,
+    'expires_at', v_invitation.expires_at
+  );
+exception
+  when unique_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    if v_constraint = 'invitations_one_pending' then
+      perform private.fail('conflict_retry', 'This address is being invited by somebody else right now.', null, 'Try again.');
+    end if;
+    perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The invitation cannot be made with these values.', v_constraint,
+      'email must be an address, name has 1 to 200 characters, app_role is ADMIN or EMPLOYEE.');
+end;
+$$;
+
+comment on function private.invite_employee(text, text, text, text, text) is 'Body of public.invite_employee.';
+
+grant execute on function private.invite_employee(text, text, text, text, text) to authenticated;
+
+create function public.invite_employee(
+  email text, name text, app_role text default 'EMPLOYEE', phone text default null, employee_code text default null
+) returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  select private.invite_employee(email, name, app_role, phone, employee_code);
+$$;
+
+comment on function public.invite_employee(text, text, text, text, text) is
+  'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
+invitation that still waits. Answers {invitation_id, employee_id, token, expires_at}; the token is shown only here.
+Administrators only. Errors: admin_required 403, already_a_member 409, employee_code_taken 409, invalid_argument 400.';
+
+grant execute on function public.invite_employee(text, text, text, text, text) to authenticated;
+
+create function private.accept_invitation(token text) returns public.employees
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.current_user_id();
+  v_email text;
+  v_invitation public.invitations;
+  v_employee public.employees;
+begin
+  if v_user_id is null then
+    perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
+  end if;
+  -- An address that was never confirmed proves nothing.
+  select pg_catalog.lower(u.email) into v_email
+  from auth.users as u
+  where u.id = v_user_id and u.email_confirmed_at is not null;
+
+  select i.* into v_invitation
+  from public.invitations as i
+  where i.token_hash = private.hash_token(accept_invitation.token) and i.status <> 'REVOKED'
+  for update;
+  if not found then
+    perform private.fail('invitation_not_found', 'There is no such invitation.', null,
+      'It may have been replaced by a newer one; ask your administrator.');
+  end if;
+  if v_email is distinct from v_invitation.email then
+    perform private.fail('invitation_email_mismatch', 'This invitation is for another e-mail address.', null,
+      'Sign in with the confirmed address that was invited.');
+  end if;
+  if v_invitation.status = 'ACCEPTED' then
+    -- The same person again: a retry gets the same answer.
+    select e.* into v_employee
+    from public.employees as e
+    where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
+      and e.user_id = v_user_id and e.is_active;
+    if not found then
+      perform private.fail('invitation_not_found', 'This invitation was used before.');
+    end if;
+    return v_employee;
+  end if;
+  if v_invitation.expires_at <= pg_catalog.now() then
+    perform private.fail('invitation_expired', 'This invitation has expired.', null, 'Ask your administrator for a new one.');
+  end if;
+
+  update public.employees as e
+  set user_id = v_user_id
+  where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
+    and e.user_id is null and e.is_active
+  returning e.* into v_employee;
+  if not found then
+    perform private.fail('invitation_not_found', 'This invitation is no longer valid.', null, 'Ask your administrator.');
+  end if;
+  update public.invitations as i
+  set status = 'ACCEPTED', accepted_at = pg_catalog.now()
+  where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id;
+  return v_employee;
+exception
+  when unique_violation then
+    perform private.fail('already_in_organization', 'You already belong to an organization.', null,
+      'A user has one active organization at a time.');
+end;
+$$;
+
+comment on function private.accept_invitation(text) is 'Body of public.accept_invitation.';
+
+grant execute on function private.accept_invitation(text) to authenticated;
+
+create function public.accept_invitation(token text) returns public.employees
+language sql volatile
+set search_path = ''
+as $$
+  select private.accept_invitation(token);
+$$;
+
+comment on function public.accept_invitation(text) is
+  'Ties the signed-in user to the invited employee. The user''s confirmed e-mail address must be the invited one. Twice is
+not an error. Refresh the access token afterwards to see the new claims.
+Errors: invitation_not_found 404, invitation_expired 410, invitation_email_mismatch 403, already_in_organization 409.';
+
+grant execute on function public.accept_invitation(text) to authenticated;

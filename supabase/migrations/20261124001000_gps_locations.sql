@@ -1,0 +1,349 @@
+-- Points: what the phones report, often late, in bursts and twice.
+--
+-- The key is (organization, session, recorded_at): a point sent twice is the same point. One foreign key leads to the
+-- session and carries the employee, so a point can name neither another tenant's session nor a colleague's. Partitioned
+-- by month, so that retention drops a partition (43 ms) instead of deleting rows (2.6 s for 1.5 million, plus bloat).
+-- Partitions live in schema gps with row level security on and no grants: a partition in `public` answered anon although
+-- its parent refused.
+-- Not covered: live positions and live distance (the snapshots' chapter), retention (the schedules' chapter).
+
+create table public.gps_locations (
+  organization_id uuid not null,
+  session_id uuid not null,
+  recorded_at timestamptz not null,
+  employee_id uuid not null,
+  latitude private.latitude not null,
+  longitude private.longitude not null,
+  accuracy_m real,
+  speed_mps real,
+  heading_deg real,
+  battery_pct smallint,
+  is_mock boolean not null default false,
+  sequence_number bigint,
+  received_at timestamptz not null default now(),
+  primary key (organization_id, session_id, recorded_at),
+  constraint session foreign key (organization_id, session_id, employee_id)
+    references public.attendance_sessions (organization_id, id, employee_id) on delete cascade
+) partition by range (recorded_at);
+
+alter table public.gps_locations enable row level security;
+
+comment on table public.gps_locations is
+  'Points of sessions, as reported; none is changed or deleted but by retention and erasure. Reading: get_session_route.';
+comment on column public.gps_locations.recorded_at is 'When the phone took the fix, by its clock.';
+comment on column public.gps_locations.latitude is 'WGS84 degrees, -90 to 90.';
+comment on column public.gps_locations.longitude is 'WGS84 degrees, -180 to 180.';
+comment on column public.gps_locations.accuracy_m is 'Reported error radius, metres; null if the phone did not say.';
+comment on column public.gps_locations.speed_mps is 'Reported speed, metres per second.';
+comment on column public.gps_locations.heading_deg is 'Reported heading, degrees clockwise from north, 0 to 360.';
+comment on column public.gps_locations.battery_pct is 'Charge of the phone''s battery, 0 to 100.';
+comment on column public.gps_locations.is_mock is 'The phone said that an app made the position up.';
+comment on column public.gps_locations.sequence_number is 'The phone''s own count, if it keeps one.';
+comment on column public.gps_locations.received_at is 'When the point reached the database.';
+
+create policy select_member on public.gps_locations for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+create policy select_worker on public.gps_locations for select to fieldtrack_worker using (
+  organization_id = (select private.worker_organization_id())
+);
+
+grant select on public.gps_locations to authenticated, service_role, fieldtrack_worker;
+
+-- NOTE: nobody may insert directly; record_locations judges each point.
+
+-- Makes the partitions of a range of months, those that are missing. CREATE TABLE … PARTITION OF would lock the parent
+-- against reads and writes; ATTACH does not. lock_timeout keeps a long reader from turning this into a queue of writers.
+create function private.create_location_partitions(first_month date, last_month date) returns integer
+language plpgsql volatile
+set search_path = ''
+set lock_timeout = '2s'
+as $$
+declare
+  v_month date := pg_catalog.date_trunc('month', first_month)::date;
+  v_name text;
+  v_created integer := 0;
+begin
+  while v_month <= last_month loop
+    v_name := pg_catalog.format('gps_locations_%s', pg_catalog.to_char(v_month, 'YYYY_MM'));
+    if pg_catalog.to_regclass(pg_catalog.format('gps.%I', v_name)) is null then
+      execute pg_catalog.format('create table gps.%I (like public.gps_locations including all)', v_name);
+      execute pg_catalog.format('alter table gps.%I enable row level security', v_name);
+      execute pg_catalog.format(
+        'alter table public.gps_locations attach partition gps.%I for values from (%L) to (%L)', v_name,
+        pg_catalog.to_char(v_month, 'YYYY-MM-DD') || ' 00:00:00+00',
+        pg_catalog.to_char(v_month + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
+      v_created := v_created + 1;
+    end if;
+    v_month := (v_month + interval '1 month')::date;
+  end loop;
+  return v_created;
+end;
+$$;
+
+comment on function private.create_location_partitions(date, date) is
+  'Makes the missing monthly partitions (UTC) of public.gps_locations from one month to another; returns how many.';
+
+-- Two months back (the longest grace and session together are 37 days) and three ahead.
+create function private.maintain_location_partitions() returns integer
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_today date := (pg_catalog.now() at time zone 'UTC')::date;
+begin
+  return private.create_location_partitions(
+    (v_today - interval '2 months')::date, (v_today + interval '3 months')::date);
+end;
+$$;
+
+comment on function private.maintain_location_partitions() is
+  'Keeps partitions from two months back to three months ahead. Run by schedule; returns how many it made.';
+
+select private.maintain_location_partitions();
+
+-- Reading a number from untrusted json. Plain SQL without a SET clause on purpose: inlined, they cost nothing a point; no
+-- client role may execute them, so the trap of inlined functions (chapter helpers) has nothing to open.
+create function private.is_json_number_or_absent(value jsonb, low numeric, high numeric) returns boolean
+language sql immutable
+as $$
+  select case pg_catalog.jsonb_typeof(value)
+    when 'number' then value::numeric between low and high
+    else coalesce(pg_catalog.jsonb_typeof(value), 'null') = 'null'
+  end;
+$$;
+
+comment on function private.is_json_number_or_absent(jsonb, numeric, numeric) is
+  'Whether the value is a number from low to high, json null, or missing.';
+
+create function private.json_number(value jsonb, low numeric, high numeric) returns numeric
+language sql immutable
+as $$
+  select case
+    when pg_catalog.jsonb_typeof(value) = 'number' and value::numeric between low and high then value::numeric
+  end;
+$$;
+
+comment on function private.json_number(jsonb, numeric, numeric) is 'The number if it lies from low to high, else null.';
+
+-- The body that all ways in share: the app's RPC now, API keys and device protocols later. The caller has proved that
+-- the employee may write to the session.
+create function private.insert_locations(
+  organization_id uuid, employee_id uuid, session_id uuid, points jsonb, strict boolean
+) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_session public.attendance_sessions;
+  v_organization public.organizations;
+  v_received integer;
+  v_inserted integer;
+  v_rejected jsonb;
+begin
+  if pg_catalog.jsonb_typeof(insert_locations.points) is distinct from 'array' then
+    perform private.fail('invalid_argument', 'points is not an array.', 'points', 'Send a JSON array of 1 to 100 points.');
+  end if;
+  v_received := pg_catalog.jsonb_array_length(insert_locations.points);
+  if v_received not between 1 and 100 then
+    perform private.fail('batch_size', pg_catalog.format('%s points in one call.', v_received), 'points',
+      'Send 1 to 100 points a call.');
+  end if;
+
+  -- The lock settles two races. With check_out: it waits, so the job it enqueues sees these points. With a distance job:
+  -- the job holds this row while it reads, so what it may have missed is written after it, and enqueued again below.
+  select s.* into v_session
+  from public.attendance_sessions as s
+  where s.organization_id = insert_locations.organization_id and s.id = insert_locations.session_id
+    and s.employee_id = insert_locations.employee_id
+  for no key update;
+  if not found then
+    perform private.fail('session_not_found', 'There is no such session of this employee.', insert_locations.session_id::text);
+  end if;
+  select o.* into strict v_organization from public.organizations as o where o.id = insert_locations.organization_id;
+  if v_session.status = 'CLOSED' then
+    if v_session.points_purged_at is not null then
+      perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
+        v_session.id::text);
+    end if;
+    if pg_catalog.now() > v_session.checked_out_received_at
+      + pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+    then
+      perform private.fail('upload_too_late',
+        pg_catalog.format('The session was closed more than %s hours ago.', v_organization.late_upload_grace_hours),
+        v_session.id::text);
+    end if;
+    if private.local_day(v_organization.id, v_session.checked_in_at) < v_organization.locked_until then
+      perform private.fail('period_locked',
+        pg_catalog.format('Days before %s are locked.', v_organization.locked_until), v_session.id::text);
+    end if;
+  end if;
+
+  -- One statement: read each point without trusting it, judge it, insert the good ones. Casts are guarded by the tests
+  -- before them, so that a bad point is rejected by its index and never fails the batch.
+  with raw as (
+    select
+      (e.ordinality - 1)::integer as index,
+      e.point,
+      pg_catalog.jsonb_typeof(e.point) = 'object'
+        and (e.point ->> 'recorded_at')
+          ~ '^[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d{1,9})?)?(Z|z|[+-](0\d|1[0-4])(:?[0-5]\d)?)$'
+        and case
+          when pg_catalog.substr(e.point ->> 'recorded_at', 9, 2) <= '28' then true
+          else pg_catalog.substr(e.point ->> 'recorded_at', 9, 2)::integer <= extract(
+            day from (pg_catalog.substr(e.point ->> 'recorded_at', 1, 7) || '-01')::date + interval '1 month -1 day')
+        end as has_time
+    from pg_catalog.jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
+  ),
+  parsed as (
+    select
+      r.index,
+      case when r.has_time
+        then pg_catalog.replace(r.point ->> 'recorded_at', ',', '.')::timestamptz end as recorded_at,
+      case when pg_catalog.jsonb_typeof(r.point -> 'latitude') = 'number'
+        and (r.point -> 'latitude')::numeric between -90 and 90
+        then (r.point -> 'latitude')::double precision end as latitude,
+      case when pg_catalog.jsonb_typeof(r.point -> 'longitude') = 'number'
+        and (r.point -> 'longitude')::numeric between -180 and 180
+        then (r.point -> 'longitude')::double precision end as longitude,
+      private.json_number(r.point -> 'accuracy_m', 0, 1e7)::real as accuracy_m,
+      private.json_number(r.point -> 'speed_mps', 0, 1e4)::real as speed_mps,
+      private.json_number(r.point -> 'heading_deg', 0, 360)::real as heading_deg,
+      private.json_number(r.point -> 'battery_pct', 0, 100)::smallint as battery_pct,
+      private.json_number(r.point -> 'sequence_number', 0, 9007199254740991)::bigint as sequence_number,
+      coalesce(r.point -> 'is_mock' = 'true'::jsonb, false) as is_mock,
+      case
+        when not private.is_json_number_or_absent(r.point -> 'accuracy_m', 0, 1e7) then 'accuracy_m'
+        when not private.is_json_number_or_absent(r.point -> 'speed_mps', 0, 1e4) then 'speed_mps'
+        when not private.is_json_number_or_absent(r.point -> 'heading_deg', 0, 360) then 'heading_deg'
+        when not private.is_json_number_or_absent(r.point -> 'battery_pct', 0, 100) then 'battery_pct'
+        when not private.is_json_number_or_absent(r.point -> 'sequence_number', 0, 9007199254740991)
+          then 'sequence_number'
+        when pg_catalog.jsonb_typeof(r.point -> 'is_mock') not in ('boolean', 'null') then 'is_mock'
+      end as bad_field
+    from raw as r
+  ),
+  judged as (
+    select
+      p.*,
+      case
+        when p.recorded_at is null then 'point_time_invalid'
+        when p.latitude is null or p.longitude is null then 'point_position_invalid'
+        when p.bad_field is not null then 'point_field_invalid'
+        when p.recorded_at > pg_catalog.now() + interval '2 minutes' then 'point_in_future'
+        when p.recorded_at < v_session.checked_in_at then 'point_before_session'
+        when p.recorded_at > v_session.checked_out_at then 'point_after_session'
+        when p.recorded_at < pg_catalog.now()
+          - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours + v_organization.max_session_hours)
+          then 'point_too_old'
+      end as code
+    from parsed as p
+  ),
+  inserted as (
+    insert into public.gps_locations (
+      organization_id, session_id, recorded_at, employee_id, latitude, longitude, accuracy_m, speed_mps, heading_deg,
+      battery_pct, is_mock, sequence_number
+    )
+    select
+      v_session.organization_id, v_session.id, j.recorded_at, v_session.employee_id, j.latitude, j.longitude,
+      j.accuracy_m, j.speed_mps, j.heading_deg, j.battery_pct, j.is_mock, j.sequence_number
+    from judged as j
+    where j.code is null
+    on conflict do nothing
+    returning 1
+  )
+  select
+    (select pg_catalog.count(*) from inserted),
+    coalesce(pg_catalog.jsonb_agg(
+      pg_catalog.jsonb_build_object(
+        'index', j.index,
+        'code', j.code,
+        'message', case j.code
+          when 'point_time_invalid' then 'recorded_at is not an ISO 8601 time with an offset.'
+          when 'point_position_invalid' then 'latitude (-90 to 90) and longitude (-180 to 180) are needed, as numbers.'
+          when 'point_field_invalid' then pg_catalog.format('%s is out of its range or of the wrong type.', j.bad_field)
+          when 'point_in_future' then 'recorded_at is more than 2 minutes ahead.'
+          when 'point_before_session' then 'recorded_at lies before the check-in.'
+          when 'point_after_session' then 'recorded_at lies after the check-out.'
+          when 'point_too_old' then 'recorded_at is older than the organization accepts.'
+        end
+      ) order by j.index
+    ) filter (where j.code is not null), '[]')
+  into v_inserted, v_rejected
+  from judged as j;
+
+  if insert_locations.strict and v_rejected <> '[]' then
+    perform private.fail('batch_rejected', pg_catalog.format('%s of %s points are not valid; none was stored.',
+      pg_catalog.jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
+  end if;
+
+  if v_session.status = 'CLOSED' and v_inserted > 0 then
+    update public.attendance_sessions as s
+    set distance_status = 'PENDING'
+    where s.organization_id = v_session.organization_id and s.id = v_session.id and s.distance_status <> 'PENDING';
+    perform private.enqueue(
+      'distance',
+      pg_catalog.jsonb_build_object('organization_id', v_session.organization_id, 'session_id', v_session.id),
+      v_session.id::text
+    );
+  end if;
+
+  return pg_catalog.jsonb_build_object(
+    'session_id', v_session.id,
+    'received', v_received,
+    'inserted', v_inserted,
+    'duplicates', v_received - v_inserted - pg_catalog.jsonb_array_length(v_rejected),
+    'rejected', v_rejected
+  );
+end;
+$$;
+
+comment on function private.insert_locations(uuid, uuid, uuid, jsonb, boolean) is
+  'Stores the good points of a batch in a session; the shared body of all ways in. See public.record_locations.';
+
+create function private.record_locations(session_id uuid, points jsonb, strict boolean) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+  v_session_id uuid := record_locations.session_id;
+begin
+  if v_session_id is null then
+    select s.id into v_session_id
+    from public.attendance_sessions as s
+    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
+    if not found then
+      perform private.fail('no_open_session', 'You are not checked in.', null,
+        'Check in first, or name the session_id of the session that these points belong to.');
+    end if;
+  end if;
+  return private.insert_locations(v_employee.organization_id, v_employee.id, v_session_id, record_locations.points,
+    coalesce(record_locations.strict, false));
+end;
+$$;
+
+comment on function private.record_locations(uuid, jsonb, boolean) is 'Body of public.record_locations.';
+
+grant execute on function private.record_locations(uuid, jsonb, boolean) to authenticated;
+
+create function public.record_locations(points jsonb, session_id uuid default null, strict boolean default false)
+returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  select private.record_locations(session_id, points, strict);
+$$;
+
+comment on function public.record_locations(jsonb, uuid, boolean) is
+  'Stores 1 to 100 points in the caller''s session (default: the open one). A point: {recorded_at (ISO 8601 with offset),
+latitude, longitude, accuracy_m?, speed_mps?, heading_deg?, battery_pct?, is_mock?, sequence_number?}. Points sent before
+are not errors. Good points of a batch with bad ones are kept, unless strict. Points for a closed session are taken within
+the organization''s grace and the distance is computed again.
+Answers {session_id, received, inserted, duplicates, rejected: [{index, code, message}]}.
+Errors: no_open_session 409, session_not_found 404, batch_size 400, batch_rejected 422 (strict), upload_too_late 422,
+session_sealed 409, period_locked 409, invalid_argument 400, not_a_member 403.';
+
+grant execute on function public.record_locations(jsonb, uuid, boolean) to authenticated;
