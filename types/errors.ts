@@ -1,0 +1,47 @@
+/**
+ * The registry of errors: code, HTTP status and when it is raised. `private.error_status()` in the database and
+ * docs/error-codes.md say the same; tests hold the three together.
+ */
+export const errors = {
+  not_authenticated: { status: 401, meaning: 'The request carries no user’s access token.' },
+  not_a_member: { status: 403, meaning: 'The user is not an active member of an organization.' },
+  admin_required: { status: 403, meaning: 'Only an administrator of the organization may do this.' },
+  invitation_email_mismatch: { status: 403, meaning: 'The invitation is for another e-mail address.' },
+  invalid_argument: { status: 400, meaning: 'An argument is missing or breaks a rule; details names it.' },
+  batch_size: { status: 400, meaning: 'A call takes 1 to 100 points.' },
+  employee_not_found: { status: 404, meaning: 'No such employee in the caller’s organization.' },
+  session_not_found: { status: 404, meaning: 'No such session that the caller may see or write to.' },
+  invitation_not_found: { status: 404, meaning: 'No such invitation, or it was replaced or used.' },
+  already_in_organization: { status: 409, meaning: 'The user already belongs to an organization.' },
+  slug_taken: { status: 409, meaning: 'Another organization has this slug.' },
+  employee_code_taken: { status: 409, meaning: 'Another employee of the organization has this code.' },
+  already_a_member: { status: 409, meaning: 'A person with this address is already a member.' },
+  session_already_open: { status: 409, meaning: 'The caller is checked in already; details names the session.' },
+  no_open_session: { status: 409, meaning: 'The caller is not checked in.' },
+  session_overlap: { status: 409, meaning: 'The time falls into another session of the person.' },
+  session_sealed: { status: 409, meaning: 'Retention deleted the session’s points; its figures are final.' },
+  period_locked: { status: 409, meaning: 'The day lies before the organization’s locked_until.' },
+  conflict_retry: { status: 409, meaning: 'Somebody did the same at the same moment; try again.' },
+  invitation_expired: { status: 410, meaning: 'The invitation’s seven days are over.' },
+  time_in_future: { status: 422, meaning: 'A phone’s time is more than two minutes ahead.' },
+  time_too_old: { status: 422, meaning: 'A phone’s time lies further back than the organization’s grace.' },
+  check_out_before_check_in: { status: 422, meaning: 'The check-out lies before the check-in.' },
+  upload_too_late: { status: 422, meaning: 'The session was closed longer ago than the organization’s grace.' },
+  batch_rejected: { status: 422, meaning: 'A strict batch held a bad point; none was stored. details lists them.' },
+  idempotency_mismatch: { status: 422, meaning: 'The client_request_id was used for another request.' },
+} as const satisfies Record<string, { status: number; meaning: string }>;
+
+export type ErrorCode = keyof typeof errors;
+
+/** Why record_locations refused one point of a batch; the others are kept unless the batch is strict. */
+export const pointErrors = {
+  point_time_invalid: 'recorded_at is missing or no ISO 8601 time with an offset.',
+  point_position_invalid: 'latitude or longitude is missing, no number, or out of range.',
+  point_field_invalid: 'Another field is out of its range or of the wrong type.',
+  point_in_future: 'recorded_at is more than two minutes ahead.',
+  point_before_session: 'recorded_at lies before the check-in.',
+  point_after_session: 'recorded_at lies after the check-out.',
+  point_too_old: 'recorded_at is older than grace and longest session together.',
+} as const satisfies Record<string, string>;
+
+export type PointErrorCode = keyof typeof pointErrors;
