@@ -65,8 +65,8 @@ create table public.attendance_sessions (
     distance_status <> 'DONE' or (distance_m is not null and algorithm_version is not null)
   ),
   constraint sessions_of_a_person_never_overlap exclude using gist (
-    organization_id with operator(extensions.=),
-    employee_id with operator(extensions.=),
+    organization_id with =,
+    employee_id with =,
     tstzrange(checked_in_at, coalesce(checked_out_at, 'infinity'::timestamptz)) with &&
   )
 ) with (fillfactor = 85);
