@@ -1,0 +1,39 @@
+-- The roles a Supabase cluster has before the first migration: once a cluster, whatever the number of databases.
+-- Passwords are set by whoever starts the cluster.
+
+do $$
+begin
+  if not exists (select from pg_catalog.pg_roles where rolname = 'anon') then
+    create role anon nologin;
+  end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+    create role authenticated nologin;
+  end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+    create role service_role nologin bypassrls;
+  end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = 'authenticator') then
+    create role authenticator login noinherit;
+  end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = 'supabase_auth_admin') then
+    create role supabase_auth_admin login noinherit;
+  end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = 'postgres') then
+    create role postgres login nosuperuser createrole createdb bypassrls;
+  end if;
+end
+$$;
+
+grant anon, authenticated, service_role to authenticator;
+
+-- With ADMIN from PostgreSQL 16 on, as hosted projects do it: before 16 CREATEROLE alone was enough.
+grant anon, authenticated, service_role to postgres with admin option;
+grant authenticator to postgres with admin option;
+
+alter role anon set statement_timeout = '3s';
+alter role authenticated set statement_timeout = '8s';
+alter role authenticator set statement_timeout = '8s';
+alter role authenticator set lock_timeout = '8s';
+alter role supabase_auth_admin set search_path = auth;
+alter role supabase_auth_admin set idle_in_transaction_session_timeout = '60s';
+alter role postgres set search_path = "$user", public, extensions;
