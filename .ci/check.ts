@@ -27,7 +27,10 @@ const steps: Step[] = [
     run: tool('deno', 'check', '--config', 'edge-functions/deno.json', ...functionEntries),
   },
   { name: 'squawk (migrations)', run: tool('squawk', ...migrations) },
-  { name: 'postgrestools (SQL and PL/pgSQL syntax)', run: tool('postgrestools', 'check', '--disable-db', 'supabase', '.ci') },
+  {
+    name: 'postgrestools (SQL and PL/pgSQL syntax)',
+    run: tool('postgrestools', 'check', '--disable-db', 'supabase', '.ci'),
+  },
   { name: 'SQL layout', run: async () => sqlLayoutProblems().join('\n') || null },
 ];
 
@@ -55,8 +58,8 @@ for (const step of steps) await runStep(step);
 await runStep({
   name: 'migrations apply to an empty PostgreSQL 17',
   run: async () => {
-    await withMigratedDatabase(async (databaseUrl) => {
-      for (const step of stepsOnDatabase(databaseUrl)) await runStep(step);
+    await withMigratedDatabase(async ({ url }) => {
+      for (const step of stepsOnDatabase(url)) await runStep(step);
     });
     return null;
   },

@@ -3,9 +3,9 @@ import { writeFile } from 'node:fs/promises';
 import { withMigratedDatabase } from './database.ts';
 import { type GeneratedFile, generatedFiles } from './generated.ts';
 
-await withMigratedDatabase(async (databaseUrl) => {
+await withMigratedDatabase(async ({ url }) => {
   for (const file of Object.keys(generatedFiles) as GeneratedFile[]) {
-    await writeFile(file, await generatedFiles[file](databaseUrl));
+    await writeFile(file, await generatedFiles[file](url));
     console.log(`wrote ${file}`);
   }
 });
