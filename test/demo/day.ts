@@ -1,0 +1,151 @@
+// A working day through the public API only, as an app, an administrator and a stranger would see it.
+
+import { randomUUID } from 'node:crypto';
+import { createClient, type SupabaseClient } from '@supabase/supabase-js';
+import type { Database } from '../../types/database.ts';
+import { seededRandom } from '../fixtures/random.ts';
+import { type Fix, shuffled } from '../fixtures/tracks.ts';
+
+type Client = SupabaseClient<Database>;
+
+/** What get_session_route answers, as far as the demo reads it; its comment in the database is the full description. */
+export interface Route {
+  distance_m: number | null;
+  distance_status: string;
+  duration_s: number | null;
+  points_used: number | null;
+  points_rejected: number | null;
+  points: { recorded_at: string; latitude: number; longitude: number; flag: string; leg_m: number; is_gap: boolean }[];
+}
+
+interface BatchAnswer {
+  received: number;
+  inserted: number;
+  duplicates: number;
+  rejected: { index: number; code: string; message: string }[];
+}
+
+export interface Stack {
+  url: string;
+  publishableKey: string;
+}
+
+export interface Day {
+  route: Route;
+  sent: { batches: number; points: number; inserted: number; duplicates: number; rejected: number };
+  strangerSees: { sessions: number; points: number; routeError: string };
+}
+
+const batchSize = 50;
+/** One second of queue polling and a computation of milliseconds; ten times that before we say that the worker is not there. */
+const distanceTimeoutMs = 20_000;
+
+export async function playDay(stack: Stack, fixes: readonly Fix[], say: (line: string) => void = () => {}): Promise<Day> {
+  const run = randomUUID().slice(0, 8);
+  const admin = await signUp(stack, `ada-${run}@example.test`, 'Ada Admin');
+  const organization = await answer(
+    admin.rpc('create_organization', { name: `Demo ${run}`, slug: `demo-${run}`, time_zone: 'Europe/Ljubljana' }),
+  );
+  say(`Ada founds ${organization.name}.`);
+
+  const email = `eva-${run}@example.test`;
+  const invitation = await answer(admin.rpc('invite_employee', { email, name: 'Eva Employee' }));
+  const employee = await signUp(stack, email, 'Eva Employee');
+  await answer(employee.rpc('accept_invitation', { token: textOf(invitation, 'token') }));
+  say('She invites Eva, who accepts.');
+
+  // The day ended ten minutes ago; the phone reports times, not the server's clock.
+  const last = fixes.at(-1);
+  if (last === undefined) throw new Error('A day without points cannot be played.');
+  const start = Date.now() - 600_000 - last.seconds * 1000;
+  const at = (seconds: number) => new Date(start + seconds * 1000).toISOString();
+
+  const session = await answer(
+    employee.rpc('check_in', { checked_in_at: at(-60), client_request_id: randomUUID() }),
+  );
+  say(`Eva checks in at ${session.checked_in_at}.`);
+
+  const points = fixes.map(({ seconds, ...fix }) => ({ recorded_at: at(seconds), ...fix }));
+  const batches: (typeof points)[] = [];
+  for (let from = 0; from < points.length; from += batchSize) batches.push(points.slice(from, from + batchSize));
+
+  // What phones do: the last batch waits for a signal until after the check-out, every fourth is sent twice, every third
+  // comes in disorder, and the second and third trade places.
+  const random = seededRandom('demo');
+  const late = batches.length > 1 ? batches.splice(-1) : [];
+  const [second, third] = [batches[1], batches[2]];
+  if (second !== undefined && third !== undefined) batches.splice(1, 2, third, second);
+  const sent = { batches: 0, points: 0, inserted: 0, duplicates: 0, rejected: 0 };
+  const send = async (batch: typeof points) => {
+    const reply = (await answer(
+      employee.rpc('record_locations', { session_id: session.id, points: batch }),
+    )) as unknown as BatchAnswer; // Generated types know a jsonb answer only as Json; the RPC's comment gives its shape.
+    sent.batches += 1;
+    sent.points += reply.received;
+    sent.inserted += reply.inserted;
+    sent.duplicates += reply.duplicates;
+    sent.rejected += reply.rejected.length;
+  };
+  for (const [index, batch] of batches.entries()) {
+    await send(index % 3 === 2 ? shuffled(batch, random) : batch);
+    if (index % 4 === 3) await send(batch);
+  }
+  await answer(employee.rpc('check_out', { checked_out_at: at(last.seconds + 60), client_request_id: randomUUID() }));
+  say(`Her phone sends ${sent.batches} batches, some twice, some in disorder; she checks out.`);
+  for (const batch of late) await send(batch);
+  if (late.length > 0) say('One batch arrives after the check-out.');
+  say(`${sent.points} points received: ${sent.inserted} new, ${sent.duplicates} duplicates, ${sent.rejected} rejected.`);
+
+  const route = await readRoute(admin, session.id);
+  const stranger = await signUp(stack, `mallory-${run}@example.test`, 'Mallory');
+  await answer(
+    stranger.rpc('create_organization', { name: `Other ${run}`, slug: `other-${run}`, time_zone: 'UTC' }),
+  );
+  const sessions = await answer(stranger.from('attendance_sessions').select('id'));
+  const strangerPoints = await answer(stranger.from('gps_locations').select('recorded_at').eq('session_id', session.id));
+  const refused = await stranger.rpc('get_session_route', { session_id: session.id });
+  return {
+    route,
+    sent,
+    strangerSees: {
+      sessions: sessions.length,
+      points: strangerPoints.length,
+      routeError: refused.error?.code ?? 'none',
+    },
+  };
+}
+
+async function readRoute(admin: Client, sessionId: string): Promise<Route> {
+  const deadline = Date.now() + distanceTimeoutMs;
+  for (;;) {
+    const route = (await answer(admin.rpc('get_session_route', { session_id: sessionId }))) as unknown as Route;
+    if (route.distance_status === 'DONE') return route;
+    if (Date.now() > deadline) {
+      throw new Error(`The distance is still ${route.distance_status} after ${distanceTimeoutMs / 1000} s: is the worker running?`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+async function signUp(stack: Stack, email: string, fullName: string): Promise<Client> {
+  const client = createClient<Database>(stack.url, stack.publishableKey, {
+    auth: { persistSession: false, autoRefreshToken: false },
+  });
+  const { error } = await client.auth.signUp({ email, password: randomUUID(), options: { data: { full_name: fullName } } });
+  if (error !== null) throw new Error(`Sign-up of ${email} failed: ${error.message}`);
+  return client;
+}
+
+async function answer<T>(
+  call: PromiseLike<{ data: T; error: null } | { data: null; error: { code: string; message: string } }>,
+): Promise<T> {
+  const { data, error } = await call;
+  if (error !== null) throw new Error(`${error.code}: ${error.message}`);
+  return data;
+}
+
+function textOf(json: unknown, key: string): string {
+  const value = json !== null && typeof json === 'object' ? Object.entries(json).find(([name]) => name === key)?.[1] : null;
+  if (typeof value !== 'string') throw new Error(`The answer has no ${key}.`);
+  return value;
+}

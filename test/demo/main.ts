@@ -1,0 +1,59 @@
+// npm run demo: a working day against a running `npm start`, through the public API only.
+
+import { parseArgs } from 'node:util';
+import { makeWorkingDay } from '../fixtures/tracks.ts';
+import { type Day, playDay } from './day.ts';
+import { plainSum } from './geodesic.ts';
+import { readGpx } from './gpx.ts';
+import { runningStack } from './running-stack.ts';
+
+const help = `npm run demo                      a generated day: streets, lights, noise that drifts
+npm run demo -- --seed 7          another one
+npm run demo -- --gpx FILE        replays a recorded track (GPX with times)
+
+Needs a running stack: npm start, in another terminal.`;
+
+const { values } = parseArgs({
+  options: { gpx: { type: 'string' }, seed: { type: 'string', default: '1' }, help: { type: 'boolean', short: 'h' } },
+});
+
+if (values.help) {
+  console.log(help);
+} else {
+  try {
+    const day = values.gpx === undefined ? makeWorkingDay(values.seed) : undefined;
+    const fixes = day?.fixes ?? readGpx(values.gpx ?? '');
+    const played = await playDay(runningStack(), fixes, console.log);
+    report(played, plainSum(fixes), day?.distance_m);
+  } catch (error) {
+    console.error(`\n${error instanceof Error ? error.message : String(error)}`);
+    process.exitCode = 1;
+  }
+}
+
+function report({ route, strangerSees }: Day, plain: number, truth: number | undefined): void {
+  const flags = new Map<string, number>();
+  for (const point of route.points) flags.set(point.flag, (flags.get(point.flag) ?? 0) + 1);
+  const metres = (value: number) => `${value.toFixed(2).padStart(12)} m`;
+  console.log('\nWhat the administrator reads');
+  console.log(`  distance            ${metres(route.distance_m ?? 0)}`);
+  console.log(`  duration            ${String(route.duration_s).padStart(12)} s`);
+  console.log(`  points              ${[...flags].map(([flag, count]) => `${count} ${flag}`).join(', ')}`);
+  console.log(`  from                ${route.points.at(0)?.recorded_at}`);
+  console.log(`  to                  ${route.points.at(-1)?.recorded_at}`);
+  if (truth !== undefined) console.log(`  truly travelled     ${metres(truth)}`);
+  console.log(`  plain sum           ${metres(plain)}  (GeographicLib, every leg, nothing left out)`);
+  console.log(explain(route, plain));
+  console.log('\nWhat another organization sees');
+  console.log(`  ${strangerSees.sessions} sessions, ${strangerSees.points} points; the route answers ${strangerSees.routeError}`);
+}
+
+/** The plain sum counts the wander of a receiver that stands still; ours counts only what clearly was movement. */
+function explain(route: Route, plain: number): string {
+  const standing = route.points.filter((point) => point.leg_m === 0).length - 1;
+  const difference = plain - (route.distance_m ?? 0);
+  return `  Why they differ: ${standing} of ${route.points.length} points moved less than their own uncertainty or were flagged, so
+  they add nothing here; the plain sum adds every one of them, ${difference.toFixed(2)} m in all.`;
+}
+
+type Route = Day['route'];
