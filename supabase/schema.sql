@@ -245,6 +245,9 @@ comment on table public.invitations is 'Invitations of the organization, for its
 comment on column public.invitations.email is 'Address the invitation is for, in lower case. Only a user with it can accept.';
 comment on column public.invitations.token_hash is 'SHA-256 of the token; not readable by clients.';
 comment on column public.invitations.status is 'PENDING, ACCEPTED or REVOKED. A PENDING one past expires_at is refused.';
+comment on column public.invitations.expires_at is 'Not accepted after this.';
+comment on column public.invitations.invited_by is 'The administrator (employees.id) who invited.';
+comment on column public.invitations.accepted_at is 'When a user accepted; null while it waits.';
 create policy select_admin on public.invitations
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
@@ -256,7 +259,7 @@ create table public.organization_time_zones (
   valid_from timestamp with time zone not null,
   time_zone text not null,
   constraint organization_time_zones_pkey PRIMARY KEY (organization_id, valid_from),
-  constraint organization_time_zones_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
 );
 alter table public.organization_time_zones enable row level security;
 comment on table public.organization_time_zones is 'Which time zone counted from when. The first row is valid from -infinity; later ones begin at a local midnight.';

@@ -488,7 +488,7 @@ export type Database = {
         };
         Relationships: [
           {
-            foreignKeyName: 'organization_time_zones_organization_id_fkey';
+            foreignKeyName: 'organization';
             columns: ['organization_id'];
             isOneToOne: false;
             referencedRelation: 'organizations';

@@ -68,7 +68,7 @@ comment on column public.organizations.location_retention_days is
   'Points older than this are deleted; sessions keep their figures.';
 
 create table public.organization_time_zones (
-  organization_id uuid not null references public.organizations (id) on delete cascade,
+  organization_id uuid not null constraint organization references public.organizations (id) on delete cascade,
   valid_from timestamptz not null,
   time_zone text not null,
   primary key (organization_id, valid_from)

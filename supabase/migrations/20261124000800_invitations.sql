@@ -44,6 +44,9 @@ create trigger _100_set_updated_at before update on public.invitations
   for each row execute function private.tg_any__set_updated_at();
 
 comment on table public.invitations is 'Invitations of the organization, for its administrators.';
+comment on column public.invitations.expires_at is 'Not accepted after this.';
+comment on column public.invitations.invited_by is 'The administrator (employees.id) who invited.';
+comment on column public.invitations.accepted_at is 'When a user accepted; null while it waits.';
 comment on column public.invitations.email is 'Address the invitation is for, in lower case. Only a user with it can accept.';
 comment on column public.invitations.token_hash is 'SHA-256 of the token; not readable by clients.';
 comment on column public.invitations.status is 'PENDING, ACCEPTED or REVOKED. A PENDING one past expires_at is refused.';

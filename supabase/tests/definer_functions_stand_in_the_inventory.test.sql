@@ -1,0 +1,89 @@
+-- A definer goes around row level security, so each one is listed: who may call it, why it is one, and what bounds it.
+-- `callers` is compared with the grants. `bound` is organization (the body names organization_id), user (it reads only
+-- rows of the caller's own user id, or calls one that does) or operator (no tenant's data).
+begin;
+select plan(5);
+
+create temporary table inventory on commit drop as
+select name::regprocedure, callers, bound, why_and_boundary from (values
+  ('private.current_organization_id()', 'authenticated,service_role', 'user',
+    'Policies ask it, that of employees too: as invoker it would recurse. Reads the active row of the token''s user.'),
+  ('private.current_employee_id()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
+  ('private.is_admin()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
+  ('private.require_employee()', null, 'user', 'First line of RPC bodies; the caller''s own row or a refusal.'),
+  ('private.require_admin()', null, 'user', 'As require_employee, for administrators.'),
+  ('private.current_actor()', 'api_key,authenticated,fieldtrack_worker,service_role', 'user',
+    'Triggers ask it under any role. Reads the token and the caller''s own row.'),
+  ('private.custom_access_token_hook(jsonb)', 'supabase_auth_admin', 'user',
+    'Auth reads the row of the user it makes a token for and has no policy of its own on employees.'),
+  ('private.create_organization(text, text, text, text)', 'authenticated', 'organization',
+    'Nobody may insert organizations. The new tenant and its first row are made from the caller''s user id.'),
+  ('private.invite_employee(text, text, text, text, text)', 'authenticated', 'organization',
+    'Nobody may insert employees or invitations. Behind require_admin, in that row''s organization.'),
+  ('private.accept_invitation(text)', 'authenticated', 'organization',
+    'The caller is in no organization yet. The hash of the secret token and the user''s e-mail address decide which.'),
+  ('private.accepted_time(uuid, timestamptz)', null, 'organization',
+    'Called by definers for the organization they act in; reads its settings.'),
+  ('private.check_in(timestamptz, uuid, double precision, double precision, real)', 'authenticated', 'organization',
+    'Nobody may insert sessions. Behind require_employee, for that row''s organization and employee.'),
+  ('private.check_out(timestamptz, uuid, double precision, double precision, real)', 'authenticated', 'organization',
+    'Nobody may update sessions. Behind require_employee, for that row''s organization and employee.'),
+  ('private.record_locations(uuid, jsonb, boolean)', 'authenticated', 'organization',
+    'Nobody may insert points. Behind require_employee; the session must be the caller''s own.'),
+  ('private.insert_locations(uuid, uuid, uuid, jsonb, boolean)', null, 'organization',
+    'Called by definers that have established whose session it is.'),
+  ('private.tg_organizations__keep_time_zones()', null, 'organization',
+    'Trigger: writes the history of the organization in new.'),
+  ('private.tg_employees__make_code()', null, 'organization',
+    'Trigger: counts in the organization of new; the counters are granted to nobody.'),
+  ('private.run_schedule(text)', 'fieldtrack_worker', 'operator',
+    'The worker has no rights on what schedules do. It names a row of private.schedules, it passes no SQL.')
+) as v (name, callers, bound, why_and_boundary);
+
+create temporary view definer as
+select p.oid::regprocedure as name, n.nspname, p.prosrc, p.proowner,
+  (
+    select string_agg(a.grantee::regrole::text, ',' order by a.grantee::regrole::text)
+    from pg_catalog.aclexplode(p.proacl) as a
+    where a.grantee <> p.proowner
+  ) as callers
+from pg_catalog.pg_proc as p
+join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+where p.prosecdef
+  and n.nspname not in ('pg_catalog', 'information_schema', 'extensions', 'auth', 'storage', 'realtime', 'vault', 'graphql', 'cron')
+  and not exists (select from pg_catalog.pg_depend as d where d.objid = p.oid and d.deptype = 'e');
+
+select is_empty(
+  $$select name from definer where nspname <> 'private'$$,
+  'definers live in private, where PostgREST does not look'
+);
+
+select set_eq(
+  $$select name, callers from definer$$,
+  $$select name, callers from inventory$$,
+  'the inventory lists every definer and who may call it'
+);
+
+select is_empty(
+  $$
+    select d.name from definer as d join inventory as i on i.name = d.name
+    where i.bound = 'organization' and d.prosrc !~ '\morganization_id\M'
+  $$,
+  'every definer that is bound to an organization names it'
+);
+
+select is_empty(
+  $$
+    select d.name from definer as d join inventory as i on i.name = d.name
+    where i.bound = 'user' and d.prosrc !~ '\m(user_id|current_user_id|require_employee|current_employee_id)\M'
+  $$,
+  'every definer that is bound to the caller starts from the caller''s user id'
+);
+
+select is_empty(
+  $$select name from definer where proowner::regrole::text <> 'postgres'$$,
+  'definers belong to postgres, which is no superuser'
+);
+
+select * from finish();
+rollback;
