@@ -30,6 +30,9 @@ grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role to postgres with admin option;
 grant authenticator to postgres with admin option;
 
+-- As on hosted projects: before PostgreSQL 17's pg_cron its cron.database_name is shown to superusers and monitors only.
+grant pg_monitor to postgres;
+
 alter role anon set statement_timeout = '3s';
 alter role authenticated set statement_timeout = '8s';
 alter role authenticator set statement_timeout = '8s';
