@@ -1,0 +1,126 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Mail, startAuth } from './auth.ts';
+import { declaredFunctions, readConfig } from './config.ts';
+import { startDataApi } from './data-api.ts';
+import { startFunction } from './functions.ts';
+import { startGateway } from './gateway.ts';
+import { createKeyRing, createSigner } from './keys.ts';
+import type { Part } from './part.ts';
+import { startWorker } from './worker.ts';
+
+export type ServicesOptions = {
+  port: number;
+  /** The connection of a role to the database that is served. */
+  urlOf: (role: 'authenticator' | 'supabase_auth_admin' | 'fieldtrack_worker' | 'fieldtrack_edge') => string;
+  jwtSecret: string;
+  publishableKey: string;
+  secretKey: string;
+  functions: boolean;
+  worker: boolean;
+  workerEnv?: Record<string, string | undefined>;
+  poolSize?: number;
+  onLine: (part: string, line: string) => void;
+  onMail?: (mail: Mail) => void;
+};
+
+export type Services = { url: string; parts: Part[]; withoutWorker: boolean; stop: () => Promise<void> };
+
+/** Everything in front of a migrated database. What was started is stopped again if a later part cannot start. */
+export async function startServices(options: ServicesOptions): Promise<Services> {
+  const config = readConfig();
+  const signer = createSigner(options.jwtSecret);
+  const keys = await createKeyRing(signer, options);
+  const socketDir = mkdtempSync(join(tmpdir(), 'ft-'));
+  chmodSync(socketDir, 0o700);
+  const parts: Part[] = [];
+  const stops: (() => Promise<void>)[] = [];
+  let withoutWorker = false;
+
+  async function stop(): Promise<void> {
+    // Last started, first stopped; one that fails to stop keeps none of the others running.
+    for (const stopOne of stops.reverse().splice(0)) await stopOne().catch(() => {});
+    rmSync(socketDir, { recursive: true, force: true });
+  }
+
+  async function startBehind(url: string) {
+    const { jwtSecret, publishableKey, secretKey, onLine } = options;
+    const startRest = async () => {
+      const rest = await startDataApi({
+        databaseUrl: options.urlOf('authenticator'),
+        config,
+        jwtSecret,
+        publicUrl: url,
+        socketDir,
+        onLine: (line) => onLine('rest', line),
+        ...(options.poolSize ? { poolSize: options.poolSize } : {}),
+      });
+      parts.push(rest.part);
+      stops.push(rest.part.stop);
+      return rest.socket;
+    };
+    const startAuthentication = async () => {
+      const auth = await startAuth({
+        databaseUrl: options.urlOf('supabase_auth_admin'),
+        config,
+        jwtSecret,
+        publishableKey,
+        secretKey,
+        issuer: `${url}/auth/v1`,
+        onMail: options.onMail ?? (() => {}),
+      });
+      stops.push(auth.stop);
+      return auth;
+    };
+    const startFunctions = async () => {
+      const declared = options.functions ? declaredFunctions(config) : [];
+      const env = {
+        SUPABASE_URL: url,
+        SUPABASE_ANON_KEY: publishableKey,
+        SUPABASE_SERVICE_ROLE_KEY: secretKey,
+        SUPABASE_PUBLISHABLE_KEYS: JSON.stringify({ default: publishableKey }),
+        SUPABASE_SECRET_KEYS: JSON.stringify({ default: secretKey }),
+        FIELDTRACK_JWT_SECRET: jwtSecret,
+        FIELDTRACK_EDGE_DATABASE_URL: options.urlOf('fieldtrack_edge'),
+      };
+      const start = async (entry: (typeof declared)[number]) => {
+        const onFunctionLine = (line: string) => onLine(entry.name, line);
+        const started = await startFunction({ declared: entry, socketDir, env, onLine: onFunctionLine });
+        parts.push(started.part);
+        stops.push(started.part.stop);
+        return [entry.name, started] as const;
+      };
+      return new Map(await all(declared.map(start)));
+    };
+    const [rest, auth, functions] = await all([startRest(), startAuthentication(), startFunctions()]);
+    return { rest, auth, functions };
+  }
+
+  try {
+    const gateway = await startGateway({ port: options.port, keys, signer, routes: startBehind });
+    stops.push(gateway.stop);
+    if (options.worker) {
+      const worker = startWorker({
+        databaseUrl: options.urlOf('fieldtrack_worker'),
+        onLine: (line) => options.onLine('worker', line),
+        ...(options.workerEnv ? { env: options.workerEnv } : {}),
+      });
+      withoutWorker = !worker;
+      if (worker) {
+        parts.push(worker);
+        stops.push(worker.stop);
+      }
+    }
+    return { url: gateway.url, parts, withoutWorker, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Like Promise.all, but every start has settled before a failure is told: each has registered how to stop it. */
+async function all<T extends readonly unknown[]>(starts: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
+  await Promise.allSettled(starts);
+  return (await Promise.all(starts)) as unknown as T;
+}

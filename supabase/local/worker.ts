@@ -1,0 +1,24 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { npmBinary } from './binaries.ts';
+import { type Part, startPart } from './part.ts';
+import { repositoryDir } from './paths.ts';
+
+const entry = join(repositoryDir, 'worker', 'main.ts');
+
+/** The worker exactly as it runs elsewhere: a Node process with its environment, connected as fieldtrack_worker. */
+export function startWorker(options: {
+  databaseUrl: string;
+  env?: Record<string, string | undefined>;
+  onLine: (line: string) => void;
+}): Part | undefined {
+  if (!existsSync(entry)) return undefined;
+  return startPart({
+    name: 'worker',
+    command: npmBinary('node'),
+    args: [entry],
+    env: { LOG_LEVEL: 'info', ...options.env, DATABASE_URL: options.databaseUrl },
+    cwd: repositoryDir,
+    onLine: options.onLine,
+  });
+}
