@@ -4,7 +4,12 @@ export function createHandler(deps: { newRequestId: () => string }): (request: R
     const requestId = plausibleId(request.headers.get('x-request-id')) ?? deps.newRequestId();
     const headers = { 'x-request-id': requestId, 'cache-control': 'no-store' };
     if (request.method !== 'GET') {
-      const body = { code: 'method_not_allowed', message: 'This function answers GET only.', details: null, hint: null };
+      const body = {
+        code: 'method_not_allowed',
+        message: 'This function answers GET only.',
+        details: null,
+        hint: null,
+      };
       return Response.json(body, { status: 405, headers: { ...headers, allow: 'GET' } });
     }
     return Response.json({ message: 'Hello from FieldTrack', request_id: requestId }, { headers });
