@@ -7,11 +7,13 @@ export const errors = {
   not_a_member: { status: 403, meaning: 'The user is not an active member of an organization.' },
   admin_required: { status: 403, meaning: 'Only an administrator of the organization may do this.' },
   invitation_email_mismatch: { status: 403, meaning: 'The invitation is for another e-mail address.' },
+  own_expense: { status: 403, meaning: 'Nobody reviews the own expense.' },
   invalid_argument: { status: 400, meaning: 'An argument is missing or breaks a rule; details names it.' },
   batch_size: { status: 400, meaning: 'A call takes 1 to 100 points.' },
   employee_not_found: { status: 404, meaning: 'No such employee in the caller’s organization.' },
   session_not_found: { status: 404, meaning: 'No such session that the caller may see or write to.' },
   invitation_not_found: { status: 404, meaning: 'No such invitation, or it was replaced or used.' },
+  expense_not_found: { status: 404, meaning: 'No such expense in the caller’s organization.' },
   already_in_organization: { status: 409, meaning: 'The user already belongs to an organization.' },
   slug_taken: { status: 409, meaning: 'Another organization has this slug.' },
   employee_code_taken: { status: 409, meaning: 'Another employee of the organization has this code.' },
@@ -20,6 +22,9 @@ export const errors = {
   no_open_session: { status: 409, meaning: 'The caller is not checked in.' },
   session_overlap: { status: 409, meaning: 'The time falls into another session of the person.' },
   session_sealed: { status: 409, meaning: 'Retention deleted the session’s points; its figures are final.' },
+  session_open: { status: 409, meaning: 'The session is still open; its distance comes with the check-out.' },
+  expense_already_reviewed: { status: 409, meaning: 'Somebody reviewed the expense before; details names its state.' },
+  last_admin: { status: 409, meaning: 'An organization keeps at least one active administrator.' },
   period_locked: { status: 409, meaning: 'The day lies before the organization’s locked_until.' },
   conflict_retry: { status: 409, meaning: 'Somebody did the same at the same moment; try again.' },
   invitation_expired: { status: 410, meaning: 'The invitation’s seven days are over.' },
@@ -29,6 +34,7 @@ export const errors = {
   upload_too_late: { status: 422, meaning: 'The session was closed longer ago than the organization’s grace.' },
   batch_rejected: { status: 422, meaning: 'A strict batch held a bad point; none was stored. details lists them.' },
   idempotency_mismatch: { status: 422, meaning: 'The client_request_id was used for another request.' },
+  rate_limited: { status: 429, meaning: 'Too many calls; Retry-After says how many seconds to wait.' },
 } as const satisfies Record<string, { status: number; meaning: string }>;
 
 export type ErrorCode = keyof typeof errors;

@@ -14,11 +14,13 @@ as $$
     when 'not_a_member' then 403
     when 'admin_required' then 403
     when 'invitation_email_mismatch' then 403
+    when 'own_expense' then 403
     when 'invalid_argument' then 400
     when 'batch_size' then 400
     when 'employee_not_found' then 404
     when 'session_not_found' then 404
     when 'invitation_not_found' then 404
+    when 'expense_not_found' then 404
     when 'already_in_organization' then 409
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
@@ -27,6 +29,9 @@ as $$
     when 'no_open_session' then 409
     when 'session_overlap' then 409
     when 'session_sealed' then 409
+    when 'session_open' then 409
+    when 'expense_already_reviewed' then 409
+    when 'last_admin' then 409
     when 'period_locked' then 409
     when 'conflict_retry' then 409
     when 'invitation_expired' then 410
@@ -36,6 +41,7 @@ as $$
     when 'upload_too_late' then 422
     when 'batch_rejected' then 422
     when 'idempotency_mismatch' then 422
+    when 'rate_limited' then 429
   end;
 $$;
 

@@ -75,6 +75,7 @@ declare
   v_employee_id uuid;
   v_constraint text;
 begin
+  perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
   if exists (
     select from public.employees as e
     join auth.users as u on u.id = e.user_id
@@ -135,7 +136,8 @@ $$;
 comment on function public.invite_employee(text, text, text, text, text) is
   'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
 invitation that still waits. Answers {invitation_id, employee_id, token, expires_at}; the token is shown only here.
-Administrators only. Errors: admin_required 403, already_a_member 409, employee_code_taken 409, invalid_argument 400.';
+Administrators only; 30 an hour for the organization. Errors: admin_required 403, already_a_member 409,
+employee_code_taken 409, rate_limited 429, invalid_argument 400.';
 
 grant execute on function public.invite_employee(text, text, text, text, text) to authenticated;
 

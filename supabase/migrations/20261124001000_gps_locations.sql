@@ -312,6 +312,7 @@ declare
   v_employee public.employees := private.require_employee();
   v_session_id uuid := record_locations.session_id;
 begin
+  perform private.take_token(v_employee.organization_id, 'locations', v_employee.id);
   if v_session_id is null then
     select s.id into v_session_id
     from public.attendance_sessions as s
@@ -345,6 +346,7 @@ are not errors. Good points of a batch with bad ones are kept, unless strict. Po
 the organization''s grace and the distance is computed again.
 Answers {session_id, received, inserted, duplicates, rejected: [{index, code, message}]}.
 Errors: no_open_session 409, session_not_found 404, batch_size 400, batch_rejected 422 (strict), upload_too_late 422,
-session_sealed 409, period_locked 409, invalid_argument 400, not_a_member 403.';
+session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60), invalid_argument 400,
+not_a_member 403.';
 
 grant execute on function public.record_locations(jsonb, uuid, boolean) to authenticated;

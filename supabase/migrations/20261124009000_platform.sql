@@ -17,7 +17,9 @@ comment on table private.schedules is 'What runs by the clock (UTC): cron expres
 
 insert into private.schedules (name, cron, command, description) values
   ('location-partitions', '17 * * * *', 'select private.maintain_location_partitions()',
-    'Keeps the monthly partitions of gps_locations three months ahead.');
+    'Keeps the monthly partitions of gps_locations three months ahead.'),
+  ('forgotten-sessions', '*/5 * * * *', 'select private.close_forgotten_sessions()',
+    'Closes sessions open for longer than their organization allows, at their last point.');
 
 grant select on private.schedules to fieldtrack_worker, service_role;
 
@@ -70,7 +72,7 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_found text[] := '{}';
+  v_found text[] := array[]::text[];
   v_schedule private.schedules;
 begin
   if pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()

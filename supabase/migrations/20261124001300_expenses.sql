@@ -1,0 +1,336 @@
+-- Expenses: what people spent, and what an administrator made of it.
+--
+-- A claim is PENDING until one administrator approves (all of it or a part) or rejects it; that is one guarded statement,
+-- so of two administrators one wins and the other learns the state. Nobody reviews the own claim. A retry with the same
+-- client_request_id gets the first row. Receipts lie in the private bucket `receipts` under organization/employee/; the
+-- bucket's policies are set up by private.install_platform().
+
+create table public.expenses (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  spent_on date not null,
+  amount numeric(12, 2) not null,
+  currency text not null,
+  category text not null default 'OTHER',
+  description text not null,
+  receipt_path text,
+  status text not null default 'PENDING',
+  approved_amount numeric(12, 2),
+  reviewer_id uuid,
+  reviewed_at timestamptz,
+  review_comment text,
+  client_request_id uuid not null,
+  submitted_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (organization_id, id),
+  -- What a retry is recognised by.
+  unique (organization_id, employee_id, client_request_id),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade,
+  constraint reviewer foreign key (organization_id, reviewer_id)
+    references public.employees (organization_id, id) on delete set null (reviewer_id),
+  -- NaN is larger than any number, so the upper bound refuses it too.
+  constraint amount_is_positive check (amount > 0 and amount <= 9999999999.99),
+  constraint currency_is_iso_4217_shaped check (currency ~ '^[A-Z]{3}$'),
+  constraint category_is_valid check (
+    category in ('TRAVEL', 'MILEAGE', 'MEALS', 'LODGING', 'FUEL', 'SUPPLIES', 'COMMUNICATION', 'OTHER')
+  ),
+  constraint description_has_3_to_500_characters check (char_length(description) between 3 and 500),
+  constraint status_is_valid check (status in ('PENDING', 'APPROVED', 'REJECTED')),
+  constraint approved_amount_is_at_most_the_amount check (approved_amount > 0 and approved_amount <= amount),
+  constraint approved_has_its_amount check ((status = 'APPROVED') = (approved_amount is not null)),
+  constraint reviewed_has_its_time check ((status = 'PENDING') = (reviewed_at is null)),
+  constraint rejected_has_a_comment check (status <> 'REJECTED' or char_length(review_comment) >= 1),
+  constraint review_comment_has_at_most_1000_characters check (char_length(review_comment) <= 1000),
+  constraint nobody_reviews_the_own_expense check (reviewer_id <> employee_id)
+);
+
+alter table public.expenses enable row level security;
+
+-- The administrator's lists, newest first: all, and by status.
+create index expenses_newest on public.expenses (organization_id, submitted_at desc, id);
+create index expenses_newest_by_status on public.expenses (organization_id, status, submitted_at desc, id);
+
+-- A person's list, newest first; also the employee reference.
+create index expenses_newest_of_employee on public.expenses (organization_id, employee_id, submitted_at desc);
+
+-- The figures of a day.
+create index expenses_day on public.expenses (organization_id, spent_on, employee_id);
+
+-- The reviewer reference.
+create index expenses_reviewer on public.expenses (organization_id, reviewer_id);
+
+create trigger _100_set_updated_at before update on public.expenses
+  for each row execute function private.tg_any__set_updated_at();
+
+comment on table public.expenses is
+  'Expense claims. Administrators read all of their organization''s, an employee reads the own ones.';
+comment on column public.expenses.spent_on is 'Local date on which it was spent; its figures count on this day.';
+comment on column public.expenses.amount is 'Claimed amount, at most two decimals.';
+comment on column public.expenses.currency is 'ISO 4217 code.';
+comment on column public.expenses.category is
+  'TRAVEL, MILEAGE, MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER.';
+comment on column public.expenses.description is '3 to 500 characters.';
+comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL.';
+comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
+comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
+comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
+comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
+
+create policy select_member on public.expenses for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+grant select on public.expenses to authenticated, service_role;
+
+-- NOTE: no insert, update or delete for clients: status, reviewer and amounts move by RPC only.
+
+create function private.create_receipt_path(extension text, mime_type text) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+  v_extension text := pg_catalog.lower(create_receipt_path.extension);
+  v_mime_type text;
+begin
+  v_mime_type := case v_extension
+    when 'jpg' then 'image/jpeg'
+    when 'jpeg' then 'image/jpeg'
+    when 'png' then 'image/png'
+    when 'webp' then 'image/webp'
+    when 'pdf' then 'application/pdf'
+  end;
+  if v_mime_type is null or create_receipt_path.mime_type <> v_mime_type then
+    perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp or pdf of the fitting type.',
+      'extension', 'Send extension, and mime_type only if it fits it.');
+  end if;
+  return pg_catalog.jsonb_build_object(
+    'bucket', 'receipts',
+    'path', pg_catalog.format('%s/%s/%s.%s', v_employee.organization_id, v_employee.id, pg_catalog.gen_random_uuid(),
+      v_extension),
+    'mime_type', v_mime_type
+  );
+end;
+$$;
+
+comment on function private.create_receipt_path(text, text) is 'Body of public.create_receipt_path.';
+
+grant execute on function private.create_receipt_path(text, text) to authenticated;
+
+create function public.create_receipt_path(extension text, mime_type text default null) returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  select private.create_receipt_path(extension, mime_type);
+$$;
+
+comment on function public.create_receipt_path(text, text) is
+  'A new path for the caller''s receipt: {bucket, path, mime_type}. Upload the file there with storage, then name the path in
+submit_expense. Errors: invalid_argument 400, not_a_member 403.';
+
+grant execute on function public.create_receipt_path(text, text) to authenticated;
+
+create function private.submit_expense(
+  amount numeric,
+  description text,
+  client_request_id uuid,
+  category text,
+  currency text,
+  spent_on date,
+  receipt_path text
+) returns public.expenses
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+  v_organization public.organizations;
+  v_today date;
+  v_expense public.expenses;
+  v_constraint text;
+begin
+  if submit_expense.client_request_id is null then
+    perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
+      'Make a uuid for each expense and send the same one when you retry.');
+  end if;
+  select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
+  v_today := private.local_day(v_organization.id, pg_catalog.now());
+  if submit_expense.amount is null or submit_expense.amount <= 0 or submit_expense.amount > 9999999999.99
+    or pg_catalog.scale(pg_catalog.trim_scale(submit_expense.amount)) > 2
+  then
+    perform private.fail('invalid_argument', 'The amount must be above 0 and have at most two decimals.', 'amount');
+  end if;
+  if coalesce(submit_expense.spent_on, v_today) > v_today
+    or coalesce(submit_expense.spent_on, v_today) < v_today - 366
+  then
+    perform private.fail('invalid_argument', 'The day of an expense is at most today, and at most a year ago.', 'spent_on');
+  end if;
+  if submit_expense.receipt_path is not null and submit_expense.receipt_path !~ pg_catalog.format(
+    '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|pdf)$',
+    v_employee.organization_id, v_employee.id)
+  then
+    perform private.fail('invalid_argument', 'This is not a path of your own receipts.', 'receipt_path',
+      'Get one from create_receipt_path.');
+  end if;
+
+  select e.* into v_expense
+  from public.expenses as e
+  where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
+    and e.client_request_id = submit_expense.client_request_id;
+  if not found then
+    if coalesce(submit_expense.spent_on, v_today) < v_organization.locked_until then
+      perform private.fail('period_locked',
+        pg_catalog.format('Days before %s are locked.', v_organization.locked_until), submit_expense.spent_on::text);
+    end if;
+    insert into public.expenses (
+      organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, client_request_id
+    ) values (
+      v_employee.organization_id, v_employee.id, coalesce(submit_expense.spent_on, v_today), submit_expense.amount,
+      coalesce(submit_expense.currency, v_organization.currency), submit_expense.category, submit_expense.description,
+      submit_expense.receipt_path, submit_expense.client_request_id
+    )
+    on conflict do nothing
+    returning * into v_expense;
+    if found then
+      perform private.take_token(v_employee.organization_id, 'expenses', v_employee.id);
+      return v_expense;
+    end if;
+    -- Sent twice at once: the other one won.
+    select e.* into strict v_expense
+    from public.expenses as e
+    where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
+      and e.client_request_id = submit_expense.client_request_id;
+  end if;
+
+  if (v_expense.amount, v_expense.description, v_expense.category, v_expense.receipt_path)
+      is distinct from (submit_expense.amount, submit_expense.description, submit_expense.category,
+        submit_expense.receipt_path)
+    or v_expense.currency <> coalesce(submit_expense.currency, v_expense.currency)
+    or v_expense.spent_on <> coalesce(submit_expense.spent_on, v_expense.spent_on)
+  then
+    perform private.fail('idempotency_mismatch', 'This client_request_id was used for another expense.',
+      v_expense.id::text, 'Use a new uuid for a new expense.');
+  end if;
+  return v_expense;
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The expense cannot be submitted with these values.', v_constraint,
+      'description has 3 to 500 characters, currency is an ISO 4217 code, category one of the list.');
+end;
+$$;
+
+comment on function private.submit_expense(numeric, text, uuid, text, text, date, text) is 'Body of public.submit_expense.';
+
+grant execute on function private.submit_expense(numeric, text, uuid, text, text, date, text) to authenticated;
+
+create function public.submit_expense(
+  amount numeric,
+  description text,
+  client_request_id uuid,
+  category text default 'OTHER',
+  currency text default null,
+  spent_on date default null,
+  receipt_path text default null
+) returns public.expenses
+language sql volatile
+set search_path = ''
+as $$
+  select private.submit_expense(amount, description, client_request_id, category, currency, spent_on, receipt_path);
+$$;
+
+comment on function public.submit_expense(numeric, text, uuid, text, text, date, text) is
+  'Claims an expense for the caller; currency defaults to the organization''s, spent_on to today. A retry with the same
+client_request_id answers the first row. At most 10 a minute.
+Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_limited 429, not_a_member 403.';
+
+grant execute on function public.submit_expense(numeric, text, uuid, text, text, date, text) to authenticated;
+
+create function private.review_expense(expense_id uuid, status text, approved_amount numeric, comment text)
+returns public.expenses
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin public.employees := private.require_admin();
+  v_before public.expenses;
+  v_after public.expenses;
+  v_comment text := nullif(pg_catalog.btrim(review_expense.comment), '');
+  v_locked_until date;
+begin
+  if review_expense.status is null or review_expense.status not in ('APPROVED', 'REJECTED') then
+    perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
+  end if;
+  if review_expense.status = 'REJECTED' and (v_comment is null or review_expense.approved_amount is not null) then
+    perform private.fail('invalid_argument', 'A rejection needs a comment and has no approved_amount.', 'comment');
+  end if;
+  if pg_catalog.char_length(v_comment) > 1000 then
+    perform private.fail('invalid_argument', 'A comment has at most 1000 characters.', 'comment');
+  end if;
+  select e.* into v_before
+  from public.expenses as e
+  where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
+  if not found then
+    perform private.fail('expense_not_found', 'There is no such expense.', review_expense.expense_id::text);
+  end if;
+  if v_before.employee_id = v_admin.id then
+    perform private.fail('own_expense', 'Nobody reviews the own expense.', v_before.id::text,
+      'Another administrator has to do it.');
+  end if;
+  if review_expense.approved_amount <= 0 or review_expense.approved_amount > v_before.amount
+    or pg_catalog.scale(pg_catalog.trim_scale(review_expense.approved_amount)) > 2
+  then
+    perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
+      'approved_amount');
+  end if;
+  select o.locked_until into v_locked_until from public.organizations as o where o.id = v_admin.organization_id;
+  if v_before.spent_on < v_locked_until then
+    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until), v_before.id::text);
+  end if;
+
+  update public.expenses as e
+  set status = review_expense.status,
+    approved_amount = case review_expense.status
+      when 'APPROVED' then coalesce(review_expense.approved_amount, e.amount) end,
+    review_comment = v_comment,
+    reviewer_id = v_admin.id,
+    reviewed_at = pg_catalog.now()
+  where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
+  returning e.* into v_after;
+  if not found then
+    select e.* into v_before
+    from public.expenses as e
+    where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
+    perform private.fail('expense_already_reviewed', pg_catalog.format('This expense is already %s.', v_before.status),
+      v_before.status);
+  end if;
+  perform private.audit(
+    v_admin.organization_id, pg_catalog.format('expense.%s', pg_catalog.lower(v_after.status)), 'expense', v_after.id,
+    c.old_values, c.new_values, v_comment)
+  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c;
+  return v_after;
+end;
+$$;
+
+comment on function private.review_expense(uuid, text, numeric, text) is 'Body of public.review_expense.';
+
+grant execute on function private.review_expense(uuid, text, numeric, text) to authenticated;
+
+create function public.review_expense(
+  expense_id uuid, status text, approved_amount numeric default null, comment text default null
+) returns public.expenses
+language sql volatile
+set search_path = ''
+as $$
+  select private.review_expense(expense_id, status, approved_amount, comment);
+$$;
+
+comment on function public.review_expense(uuid, text, numeric, text) is
+  'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators.
+Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409 (details: its state),
+period_locked 409, invalid_argument 400.';
+
+grant execute on function public.review_expense(uuid, text, numeric, text) to authenticated;

@@ -1,0 +1,316 @@
+-- When the day did not go as the phone said: corrections, forced check-outs, forgotten sessions, recalculation.
+--
+-- Every change of a session's times goes through private.change_session_times: it keeps the originals, writes the audit row
+-- and asks for the figures again. What is sealed (points gone by retention) or locked (locked_until) does not change.
+
+create function private.refuse_settled_session(session public.attendance_sessions) returns void
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_locked_until date;
+begin
+  if (session).points_purged_at is not null then
+    perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
+      (session).id::text);
+  end if;
+  select o.locked_until into v_locked_until
+  from public.organizations as o
+  where o.id = (session).organization_id;
+  if private.local_day((session).organization_id, (session).checked_in_at) < v_locked_until then
+    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+      (session).id::text);
+  end if;
+end;
+$$;
+
+comment on function private.refuse_settled_session(public.attendance_sessions) is
+  'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
+
+create function private.request_distance(session public.attendance_sessions) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  perform private.enqueue(
+    'distance',
+    pg_catalog.jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
+    (session).id::text
+  );
+end;
+$$;
+
+comment on function private.request_distance(public.attendance_sessions) is
+  'Enqueues the distance job of a session. The caller holds the session''s row.';
+
+-- Closes an open session for its person. One guarded statement: null when nothing is open.
+create function private.close_session(
+  organization_id uuid, employee_id uuid, closed_at timestamptz, closed_by text, action text, reason text
+) returns public.attendance_sessions
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_session public.attendance_sessions;
+begin
+  update public.attendance_sessions as s
+  set status = 'CLOSED',
+    closed_by = close_session.closed_by,
+    checked_out_at = greatest(close_session.closed_at, s.checked_in_at),
+    checked_out_received_at = pg_catalog.now()
+  where s.organization_id = close_session.organization_id and s.employee_id = close_session.employee_id
+    and s.status = 'ACTIVE'
+  returning s.* into v_session;
+  if not found then
+    return null;
+  end if;
+  perform private.request_distance(v_session);
+  perform private.audit(v_session.organization_id, close_session.action, 'session', v_session.id,
+    pg_catalog.jsonb_build_object('status', 'ACTIVE'),
+    pg_catalog.jsonb_build_object(
+      'status', 'CLOSED', 'closed_by', v_session.closed_by, 'checked_out_at', v_session.checked_out_at),
+    close_session.reason);
+  return v_session;
+end;
+$$;
+
+comment on function private.close_session(uuid, uuid, timestamptz, text, text, text) is
+  'Closes the open session of an employee, audits it and asks for its distance; null when none is open.';
+
+create function private.force_check_out(employee_id uuid, checked_out_at timestamptz, reason text)
+returns public.attendance_sessions
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin public.employees := private.require_admin();
+  v_session public.attendance_sessions;
+begin
+  if not exists (
+    select from public.employees as e
+    where e.organization_id = v_admin.organization_id and e.id = force_check_out.employee_id
+  ) then
+    perform private.fail('employee_not_found', 'There is no such employee.', force_check_out.employee_id::text);
+  end if;
+  if force_check_out.checked_out_at > pg_catalog.now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', force_check_out.checked_out_at::text);
+  end if;
+  if exists (
+    select from public.attendance_sessions as s
+    where s.organization_id = v_admin.organization_id and s.employee_id = force_check_out.employee_id
+      and s.status = 'ACTIVE' and s.checked_in_at > force_check_out.checked_out_at
+  ) then
+    perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
+      force_check_out.checked_out_at::text);
+  end if;
+  v_session := private.close_session(v_admin.organization_id, force_check_out.employee_id,
+    coalesce(force_check_out.checked_out_at, pg_catalog.now()), 'ADMIN', 'session.force_checked_out',
+    force_check_out.reason);
+  if v_session.id is null then
+    perform private.fail('no_open_session', 'This employee is not checked in.', force_check_out.employee_id::text);
+  end if;
+  return v_session;
+end;
+$$;
+
+comment on function private.force_check_out(uuid, timestamptz, text) is 'Body of public.force_check_out.';
+
+grant execute on function private.force_check_out(uuid, timestamptz, text) to authenticated;
+
+create function public.force_check_out(
+  employee_id uuid, checked_out_at timestamptz default null, reason text default null
+) returns public.attendance_sessions
+language sql volatile
+set search_path = ''
+as $$
+  select private.force_check_out(employee_id, checked_out_at, reason);
+$$;
+
+comment on function public.force_check_out(uuid, timestamptz, text) is
+  'Closes the open session of an employee, now or at a past time. Administrators; audited.
+Errors: admin_required 403, employee_not_found 404, no_open_session 409, time_in_future 422,
+check_out_before_check_in 422.';
+
+grant execute on function public.force_check_out(uuid, timestamptz, text) to authenticated;
+
+create function private.correct_session(
+  session_id uuid, checked_in_at timestamptz, checked_out_at timestamptz, reason text
+) returns public.attendance_sessions
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin public.employees := private.require_admin();
+  v_before public.attendance_sessions;
+  v_after public.attendance_sessions;
+begin
+  if coalesce(pg_catalog.char_length(pg_catalog.btrim(correct_session.reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'A correction needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  if correct_session.checked_in_at is null or correct_session.checked_out_at is null then
+    perform private.fail('invalid_argument', 'A correction names both times.', 'checked_in_at, checked_out_at');
+  end if;
+  if correct_session.checked_out_at < correct_session.checked_in_at then
+    perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
+      correct_session.checked_out_at::text);
+  end if;
+  if correct_session.checked_out_at > pg_catalog.now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', correct_session.checked_out_at::text);
+  end if;
+  if correct_session.checked_out_at - correct_session.checked_in_at > interval '168 hours' then
+    perform private.fail('invalid_argument', 'A session is at most 168 hours long.', 'checked_out_at');
+  end if;
+
+  select s.* into v_before
+  from public.attendance_sessions as s
+  where s.organization_id = v_admin.organization_id and s.id = correct_session.session_id
+  for no key update;
+  if not found then
+    perform private.fail('session_not_found', 'There is no such session.', correct_session.session_id::text);
+  end if;
+  -- Neither the days it leaves nor the days it comes to may be locked.
+  perform private.refuse_settled_session(v_before);
+  v_after := v_before;
+  v_after.checked_in_at := correct_session.checked_in_at;
+  perform private.refuse_settled_session(v_after);
+
+  update public.attendance_sessions as s
+  set checked_in_at = correct_session.checked_in_at,
+    checked_out_at = correct_session.checked_out_at,
+    checked_out_received_at = coalesce(s.checked_out_received_at, pg_catalog.now()),
+    status = 'CLOSED',
+    closed_by = coalesce(s.closed_by, 'ADMIN'),
+    original_checked_in_at = coalesce(s.original_checked_in_at, s.checked_in_at),
+    original_checked_out_at = coalesce(s.original_checked_out_at, s.checked_out_at),
+    corrected_at = pg_catalog.now(),
+    distance_status = 'PENDING'
+  where s.organization_id = v_before.organization_id and s.id = v_before.id
+  returning s.* into v_after;
+  perform private.request_distance(v_after);
+  perform private.audit(v_after.organization_id, 'session.corrected', 'session', v_after.id,
+    pg_catalog.jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
+    pg_catalog.jsonb_build_object('checked_in_at', v_after.checked_in_at, 'checked_out_at', v_after.checked_out_at),
+    pg_catalog.btrim(correct_session.reason));
+  return v_after;
+exception
+  when exclusion_violation then
+    perform private.fail('session_overlap', 'These times fall into another session of the person.',
+      correct_session.session_id::text);
+end;
+$$;
+
+comment on function private.correct_session(uuid, timestamptz, timestamptz, text) is 'Body of public.correct_session.';
+
+grant execute on function private.correct_session(uuid, timestamptz, timestamptz, text) to authenticated;
+
+create function public.correct_session(
+  session_id uuid, checked_in_at timestamptz, checked_out_at timestamptz, reason text
+) returns public.attendance_sessions
+language sql volatile
+set search_path = ''
+as $$
+  select private.correct_session(session_id, checked_in_at, checked_out_at, reason);
+$$;
+
+comment on function public.correct_session(uuid, timestamptz, timestamptz, text) is
+  'Sets the times of a session (an open one is closed by it); the first times are kept as original_…, the figures follow.
+Administrators; audited with the reason.
+Errors: admin_required 403, session_not_found 404, session_overlap 409, session_sealed 409, period_locked 409,
+time_in_future 422, check_out_before_check_in 422, invalid_argument 400.';
+
+grant execute on function public.correct_session(uuid, timestamptz, timestamptz, text) to authenticated;
+
+create function private.recalculate_session(session_id uuid) returns public.attendance_sessions
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+  v_session public.attendance_sessions;
+begin
+  select s.* into v_session
+  from public.attendance_sessions as s
+  where s.organization_id = v_employee.organization_id and s.id = recalculate_session.session_id
+    and (v_employee.app_role = 'ADMIN' or s.employee_id = v_employee.id)
+  for no key update;
+  if not found then
+    perform private.fail('session_not_found', 'There is no such session, or it is not yours to see.',
+      recalculate_session.session_id::text);
+  end if;
+  if v_session.status = 'ACTIVE' then
+    perform private.fail('session_open', 'The session is still open; its distance is computed at check-out.',
+      v_session.id::text);
+  end if;
+  perform private.refuse_settled_session(v_session);
+  perform private.take_token(v_employee.organization_id, 'recalculations', v_employee.id);
+  update public.attendance_sessions as s
+  set distance_status = 'PENDING'
+  where s.organization_id = v_session.organization_id and s.id = v_session.id
+  returning s.* into v_session;
+  perform private.request_distance(v_session);
+  return v_session;
+end;
+$$;
+
+comment on function private.recalculate_session(uuid) is 'Body of public.recalculate_session.';
+
+grant execute on function private.recalculate_session(uuid) to authenticated;
+
+create function public.recalculate_session(session_id uuid) returns public.attendance_sessions
+language sql volatile
+set search_path = ''
+as $$
+  select private.recalculate_session(session_id);
+$$;
+
+comment on function public.recalculate_session(uuid) is
+  'Asks for the distance of a closed session again; distance_status is PENDING until it is there. At most 5 a minute.
+Errors: session_not_found 404, session_open 409, session_sealed 409, period_locked 409, rate_limited 429.';
+
+grant execute on function public.recalculate_session(uuid) to authenticated;
+
+-- Forgotten sessions, oldest first: the schedule's question.
+create index attendance_sessions_open_by_age on public.attendance_sessions (checked_in_at) where status = 'ACTIVE';
+
+create function private.close_forgotten_sessions(at_most integer default 500) returns integer
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_forgotten record;
+  v_closed integer := 0;
+begin
+  for v_forgotten in
+    select s.organization_id, s.id, s.employee_id, s.checked_in_at, o.max_session_hours
+    from public.attendance_sessions as s
+    join public.organizations as o on o.id = s.organization_id
+    where s.status = 'ACTIVE' and s.checked_in_at < pg_catalog.now() - interval '1 hour'
+      and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours)
+    order by s.checked_in_at
+    limit close_forgotten_sessions.at_most
+    for no key update of s skip locked
+  loop
+    -- With the row locked no batch is half-way; the last point says until when there is evidence of work, and the limit
+    -- until when it may count. Without any point the check-in is all the evidence there is.
+    perform private.close_session(
+      v_forgotten.organization_id, v_forgotten.employee_id,
+      coalesce(
+        (
+          select pg_catalog.max(g.recorded_at)
+          from public.gps_locations as g
+          where g.organization_id = v_forgotten.organization_id and g.session_id = v_forgotten.id
+            and g.recorded_at <= v_forgotten.checked_in_at
+              + pg_catalog.make_interval(hours => v_forgotten.max_session_hours)
+        ),
+        v_forgotten.checked_in_at
+      ),
+      'AUTO', 'session.auto_checked_out', null);
+    v_closed := v_closed + 1;
+  end loop;
+  return v_closed;
+end;
+$$;
+
+comment on function private.close_forgotten_sessions(integer) is
+  'Closes sessions open for longer than their organization''s max_session_hours, at the time of their last point. Run by '
+  'schedule; returns how many it closed.';

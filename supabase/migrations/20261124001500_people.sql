@@ -1,0 +1,292 @@
+-- People and settings: what administrators change about employees and the organization, and what a person sees of the own.
+--
+-- Changes come as one json object with only the keys to change, so null can mean "none". An organization always keeps an
+-- active administrator: both functions that could take the last one lock the organization first.
+
+create function private.require_another_admin(organization_id uuid, employee_id uuid) returns void
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  perform from public.organizations as o where o.id = require_another_admin.organization_id for no key update;
+  if not exists (
+    select from public.employees as e
+    where e.organization_id = require_another_admin.organization_id and e.id <> require_another_admin.employee_id
+      and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
+  ) then
+    perform private.fail('last_admin', 'An organization keeps at least one active administrator.', null,
+      'Make another person administrator first.');
+  end if;
+end;
+$$;
+
+comment on function private.require_another_admin(uuid, uuid) is
+  'Refuses (last_admin) if nobody else is an active administrator. Locks the organization, so that two cannot go at once.';
+
+create function private.update_employee(employee_id uuid, changes jsonb) returns public.employees
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin public.employees := private.require_admin();
+  v_before public.employees;
+  v_after public.employees;
+  v_constraint text;
+begin
+  if pg_catalog.jsonb_typeof(update_employee.changes) is distinct from 'object'
+    or update_employee.changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
+  then
+    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code and app_role.', 'changes',
+      'Send only the keys to change.');
+  end if;
+  select e.* into v_before
+  from public.employees as e
+  where e.organization_id = v_admin.organization_id and e.id = update_employee.employee_id
+  for update;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);
+  end if;
+  v_after := pg_catalog.jsonb_populate_record(v_before, update_employee.changes);
+  if v_before.app_role = 'ADMIN' and v_after.app_role is distinct from 'ADMIN' then
+    perform private.require_another_admin(v_admin.organization_id, v_before.id);
+  end if;
+  update public.employees as e
+  set name = pg_catalog.btrim(v_after.name),
+    phone = v_after.phone,
+    employee_code = v_after.employee_code,
+    app_role = v_after.app_role
+  where e.organization_id = v_admin.organization_id and e.id = v_before.id
+  returning e.* into v_after;
+  perform private.audit(v_admin.organization_id, 'employee.updated', 'employee', v_after.id, c.old_values, c.new_values)
+  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  where c.new_values is not null;
+  return v_after;
+exception
+  when unique_violation then
+    perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The employee cannot have these values.', v_constraint,
+      'name has 1 to 200 characters, phone at most 40, app_role is ADMIN or EMPLOYEE.');
+end;
+$$;
+
+comment on function private.update_employee(uuid, jsonb) is 'Body of public.update_employee.';
+
+grant execute on function private.update_employee(uuid, jsonb) to authenticated;
+
+create function public.update_employee(employee_id uuid, changes jsonb) returns public.employees
+language sql volatile
+set search_path = ''
+as $$
+  select private.update_employee(employee_id, changes);
+$$;
+
+comment on function public.update_employee(uuid, jsonb) is
+  'Changes an employee: {name?, phone?, employee_code?, app_role?}; null clears the phone. Administrators; audited.
+Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, last_admin 409, invalid_argument 400.';
+
+grant execute on function public.update_employee(uuid, jsonb) to authenticated;
+
+create function private.set_employee_active(employee_id uuid, is_active boolean) returns public.employees
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin public.employees := private.require_admin();
+  v_employee public.employees;
+begin
+  if set_employee_active.is_active is null then
+    perform private.fail('invalid_argument', 'is_active is true or false.', 'is_active');
+  end if;
+  select e.* into v_employee
+  from public.employees as e
+  where e.organization_id = v_admin.organization_id and e.id = set_employee_active.employee_id
+  for update;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee.', set_employee_active.employee_id::text);
+  end if;
+  if v_employee.is_active = set_employee_active.is_active then
+    return v_employee;
+  end if;
+  if not set_employee_active.is_active then
+    if v_employee.app_role = 'ADMIN' then
+      perform private.require_another_admin(v_admin.organization_id, v_employee.id);
+    end if;
+    perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+      'session.force_checked_out', 'deactivation');
+    update public.invitations as i
+    set status = 'REVOKED'
+    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
+  end if;
+  update public.employees as e
+  set is_active = set_employee_active.is_active
+  where e.organization_id = v_admin.organization_id and e.id = v_employee.id
+  returning e.* into v_employee;
+  perform private.audit(v_admin.organization_id,
+    case when v_employee.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', v_employee.id,
+    pg_catalog.jsonb_build_object('is_active', not v_employee.is_active),
+    pg_catalog.jsonb_build_object('is_active', v_employee.is_active));
+  return v_employee;
+exception
+  when unique_violation then
+    perform private.fail('already_in_organization', 'This person belongs to another organization now.',
+      set_employee_active.employee_id::text);
+end;
+$$;
+
+comment on function private.set_employee_active(uuid, boolean) is 'Body of public.set_employee_active.';
+
+grant execute on function private.set_employee_active(uuid, boolean) to authenticated;
+
+create function public.set_employee_active(employee_id uuid, is_active boolean) returns public.employees
+language sql volatile
+set search_path = ''
+as $$
+  select private.set_employee_active(employee_id, is_active);
+$$;
+
+comment on function public.set_employee_active(uuid, boolean) is
+  'Deactivates a person (the open session is closed, a pending invitation revoked, the next statement of a valid token is
+refused, the history stays) or takes the person back. Administrators; audited. Twice is not an error.
+Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409.';
+
+grant execute on function public.set_employee_active(uuid, boolean) to authenticated;
+
+create function private.update_organization(changes jsonb) returns public.organizations
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin public.employees := private.require_admin();
+  v_before public.organizations;
+  v_after public.organizations;
+  v_constraint text;
+begin
+  if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
+    or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
+      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days'] <> '{}'
+  then
+    perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
+      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours '
+      'and location_retention_days; only those to change.');
+  end if;
+  select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
+  v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
+  update public.organizations as o
+  set name = pg_catalog.btrim(v_after.name),
+    time_zone = v_after.time_zone,
+    currency = v_after.currency,
+    locked_until = v_after.locked_until,
+    max_accuracy_m = v_after.max_accuracy_m,
+    max_speed_mps = v_after.max_speed_mps,
+    max_session_hours = v_after.max_session_hours,
+    late_upload_grace_hours = v_after.late_upload_grace_hours,
+    location_retention_days = v_after.location_retention_days
+  where o.id = v_admin.organization_id
+  returning o.* into v_after;
+  perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
+  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  where c.new_values is not null;
+  return v_after;
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The organization cannot have these settings.', v_constraint);
+end;
+$$;
+
+comment on function private.update_organization(jsonb) is 'Body of public.update_organization.';
+
+grant execute on function private.update_organization(jsonb) to authenticated;
+
+create function public.update_organization(changes jsonb) returns public.organizations
+language sql volatile
+set search_path = ''
+as $$
+  select private.update_organization(changes);
+$$;
+
+comment on function public.update_organization(jsonb) is
+  'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
+max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days. Administrators; audited.
+Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
+
+grant execute on function public.update_organization(jsonb) to authenticated;
+
+create function public.get_my_profile() returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+  v_organization public.organizations;
+  v_open_session_id uuid;
+begin
+  select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
+  select s.id into v_open_session_id
+  from public.attendance_sessions as s
+  where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
+  return pg_catalog.jsonb_build_object(
+    'employee_id', v_employee.id,
+    'name', v_employee.name,
+    'employee_code', v_employee.employee_code,
+    'phone', v_employee.phone,
+    'app_role', v_employee.app_role,
+    'created_at', v_employee.created_at,
+    'open_session_id', v_open_session_id,
+    'organization', pg_catalog.jsonb_build_object(
+      'id', v_organization.id,
+      'name', v_organization.name,
+      'slug', v_organization.slug,
+      'time_zone', v_organization.time_zone,
+      'currency', v_organization.currency,
+      'late_upload_grace_hours', v_organization.late_upload_grace_hours
+    )
+  );
+end;
+$$;
+
+comment on function public.get_my_profile() is
+  'The caller: {employee_id, name, employee_code, phone, app_role, created_at, open_session_id, organization: {id, name, slug,
+time_zone, currency, late_upload_grace_hours}}. Errors: not_a_member 403.';
+
+grant execute on function public.get_my_profile() to authenticated;
+grant execute on function private.require_employee() to authenticated;
+
+create function public.get_my_summary() returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+  v_today date := private.local_day(v_employee.organization_id, pg_catalog.now());
+  v_monday date := pg_catalog.date_trunc('week', v_today::timestamp)::date;
+begin
+  return pg_catalog.jsonb_build_object('from', v_monday, 'to', v_monday + 6)
+    || (
+      select pg_catalog.jsonb_build_object(
+        'sessions', pg_catalog.count(distinct d.session_id),
+        'distance_m', coalesce(pg_catalog.round(pg_catalog.sum(d.distance_m)::numeric, 2), 0),
+        'duration_s', coalesce(pg_catalog.sum(d.duration_s), 0))
+      from public.session_days as d
+      where d.organization_id = v_employee.organization_id and d.employee_id = v_employee.id
+        and d.day between v_monday and v_monday + 6
+    )
+    || (
+      select pg_catalog.jsonb_build_object(
+        'expenses_pending', pg_catalog.count(*) filter (where e.status = 'PENDING'),
+        'expenses_approved', pg_catalog.count(*) filter (where e.status = 'APPROVED'),
+        'expenses_rejected', pg_catalog.count(*) filter (where e.status = 'REJECTED'))
+      from public.expenses as e
+      where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
+        and e.spent_on between v_monday and v_monday + 6
+    );
+end;
+$$;
+
+comment on function public.get_my_summary() is
+  'The caller''s week (Monday to Sunday of the organization''s calendar): {from, to, sessions, distance_m, duration_s,
+expenses_pending, expenses_approved, expenses_rejected}; closed sessions only. Errors: not_a_member 403.';
+
+grant execute on function public.get_my_summary() to authenticated;
