@@ -90,6 +90,7 @@ alter table public.attendance_sessions enable row level security;
 CREATE INDEX attendance_sessions_newest ON public.attendance_sessions USING btree (organization_id, checked_in_at DESC, id);
 CREATE INDEX attendance_sessions_newest_of_employee ON public.attendance_sessions USING btree (organization_id, employee_id, checked_in_at DESC);
 CREATE UNIQUE INDEX attendance_sessions_one_open ON public.attendance_sessions USING btree (organization_id, employee_id) WHERE (status = 'ACTIVE'::text);
+CREATE INDEX attendance_sessions_open_by_age ON public.attendance_sessions USING btree (checked_in_at) WHERE (status = 'ACTIVE'::text);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 comment on table public.attendance_sessions is 'Sessions of work. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.attendance_sessions.status is 'ACTIVE (open) or CLOSED.';
@@ -133,6 +134,41 @@ grant select on public.attendance_sessions to fieldtrack_worker;
 grant update (distance_m, distance_status, distance_computed_at, points_used, points_rejected, algorithm_version, distance_parameters, updated_at) on public.attendance_sessions to fieldtrack_worker;
 grant select on public.attendance_sessions to service_role;
 
+create table public.audit_log (
+  organization_id uuid not null,
+  id bigint not null generated always as identity,
+  action text not null,
+  actor_type private.actor_type not null,
+  actor_id uuid,
+  subject_type text not null,
+  subject_id uuid,
+  reason text,
+  before jsonb,
+  after jsonb,
+  created_at timestamp with time zone not null default now(),
+  constraint audit_log_pkey PRIMARY KEY (organization_id, id),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint action_is_dotted CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
+);
+alter table public.audit_log enable row level security;
+CREATE INDEX audit_log_subject ON public.audit_log USING btree (organization_id, subject_type, subject_id, id DESC);
+CREATE TRIGGER _100_append_only BEFORE DELETE OR UPDATE ON public.audit_log FOR EACH ROW EXECUTE FUNCTION private.tg_audit_log__append_only();
+comment on table public.audit_log is 'Administrative acts, append-only. Administrators read their organization''s.';
+comment on column public.audit_log.id is 'Order of the acts; newest first is order=id.desc.';
+comment on column public.audit_log.action is 'What was done, such as session.corrected.';
+comment on column public.audit_log.actor_type is 'employee, api_key, device, worker, service or system.';
+comment on column public.audit_log.actor_id is 'Id of the employee, key or device; null for the others.';
+comment on column public.audit_log.subject_type is 'What it was done to: session, employee, expense, organization.';
+comment on column public.audit_log.subject_id is 'Its id.';
+comment on column public.audit_log.reason is 'The reason that the actor gave.';
+comment on column public.audit_log.before is 'Changed values before.';
+comment on column public.audit_log.after is 'Changed values after.';
+create policy select_admin on public.audit_log
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+grant select on public.audit_log to authenticated;
+grant select on public.audit_log to service_role;
+
 create table public.employees (
   organization_id uuid not null,
   id uuid not null default gen_random_uuid(),
@@ -173,6 +209,64 @@ create policy select_worker on public.employees
 grant select on public.employees to authenticated;
 grant select on public.employees to fieldtrack_worker;
 grant select on public.employees to service_role;
+
+create table public.expenses (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  spent_on date not null,
+  amount numeric(12,2) not null,
+  currency text not null,
+  category text not null default 'OTHER'::text,
+  description text not null,
+  receipt_path text,
+  status text not null default 'PENDING'::text,
+  approved_amount numeric(12,2),
+  reviewer_id uuid,
+  reviewed_at timestamp with time zone,
+  review_comment text,
+  client_request_id uuid not null,
+  submitted_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint expenses_pkey PRIMARY KEY (organization_id, id),
+  constraint expenses_organization_id_employee_id_client_request_id_key UNIQUE (organization_id, employee_id, client_request_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint reviewer FOREIGN KEY (organization_id, reviewer_id) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (reviewer_id),
+  constraint amount_is_positive CHECK (((amount > (0)::numeric) AND (amount <= 9999999999.99))),
+  constraint approved_amount_is_at_most_the_amount CHECK (((approved_amount > (0)::numeric) AND (approved_amount <= amount))),
+  constraint approved_has_its_amount CHECK (((status = 'APPROVED'::text) = (approved_amount IS NOT NULL))),
+  constraint category_is_valid CHECK ((category = ANY (ARRAY['TRAVEL'::text, 'MILEAGE'::text, 'MEALS'::text, 'LODGING'::text, 'FUEL'::text, 'SUPPLIES'::text, 'COMMUNICATION'::text, 'OTHER'::text]))),
+  constraint currency_is_iso_4217_shaped CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+  constraint description_has_3_to_500_characters CHECK (((char_length(description) >= 3) AND (char_length(description) <= 500))),
+  constraint nobody_reviews_the_own_expense CHECK ((reviewer_id <> employee_id)),
+  constraint rejected_has_a_comment CHECK (((status <> 'REJECTED'::text) OR (char_length(review_comment) >= 1))),
+  constraint review_comment_has_at_most_1000_characters CHECK ((char_length(review_comment) <= 1000)),
+  constraint reviewed_has_its_time CHECK (((status = 'PENDING'::text) = (reviewed_at IS NULL))),
+  constraint status_is_valid CHECK ((status = ANY (ARRAY['PENDING'::text, 'APPROVED'::text, 'REJECTED'::text])))
+);
+alter table public.expenses enable row level security;
+CREATE INDEX expenses_day ON public.expenses USING btree (organization_id, spent_on, employee_id);
+CREATE INDEX expenses_newest ON public.expenses USING btree (organization_id, submitted_at DESC, id);
+CREATE INDEX expenses_newest_by_status ON public.expenses USING btree (organization_id, status, submitted_at DESC, id);
+CREATE INDEX expenses_newest_of_employee ON public.expenses USING btree (organization_id, employee_id, submitted_at DESC);
+CREATE INDEX expenses_reviewer ON public.expenses USING btree (organization_id, reviewer_id);
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+comment on table public.expenses is 'Expense claims. Administrators read all of their organization''s, an employee reads the own ones.';
+comment on column public.expenses.spent_on is 'Local date on which it was spent; its figures count on this day.';
+comment on column public.expenses.amount is 'Claimed amount, at most two decimals.';
+comment on column public.expenses.currency is 'ISO 4217 code.';
+comment on column public.expenses.category is 'TRAVEL, MILEAGE, MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER.';
+comment on column public.expenses.description is '3 to 500 characters.';
+comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL.';
+comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
+comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
+comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
+comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
+create policy select_member on public.expenses
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.expenses to authenticated;
+grant select on public.expenses to service_role;
 
 create table public.gps_locations (
   organization_id uuid not null,
@@ -375,6 +469,18 @@ create table private.employee_code_counters (
 alter table private.employee_code_counters enable row level security;
 comment on table private.employee_code_counters is 'The last number given out for an employee_code, per organization.';
 
+create table private.rate_buckets (
+  organization_id uuid not null,
+  kind text not null,
+  subject_id uuid not null,
+  tokens double precision not null,
+  refilled_at timestamp with time zone not null,
+  constraint rate_buckets_pkey PRIMARY KEY (organization_id, kind, subject_id),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+) with (fillfactor=50);
+alter table private.rate_buckets enable row level security;
+comment on table private.rate_buckets is 'Token buckets: tokens left at refilled_at. A row per employee (or organization) and kind, updated in place.';
+
 create table private.schedules (
   name text not null,
   cron text not null,
@@ -427,6 +533,19 @@ Errors: no_open_session 409, check_out_before_check_in 422, time_in_future 422, 
 idempotency_mismatch 422, invalid_argument 400, not_a_member 403.';
 grant execute on function public.check_out(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.correct_session(session_id uuid, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, reason text)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.correct_session(session_id, checked_in_at, checked_out_at, reason);
+$function$;
+comment on function public.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Sets the times of a session (an open one is closed by it); the first times are kept as original_…, the figures follow.
+Administrators; audited with the reason.
+Errors: admin_required 403, session_not_found 404, session_overlap 409, session_sealed 409, period_locked 409,
+time_in_future 422, check_out_before_check_in 422, invalid_argument 400.';
+grant execute on function public.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.create_organization(name text, slug text, time_zone text, currency text DEFAULT 'EUR'::text)
  RETURNS public.organizations
  LANGUAGE sql
@@ -437,6 +556,103 @@ $function$;
 comment on function public.create_organization(text,text,text,text) is 'Founds an organization; the caller becomes its first administrator. time_zone is an IANA name, currency ISO 4217.
 Errors: not_authenticated 401, invalid_argument 400, slug_taken 409, already_in_organization 409.';
 grant execute on function public.create_organization(text,text,text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_receipt_path(extension text, mime_type text DEFAULT NULL::text)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_receipt_path(extension, mime_type);
+$function$;
+comment on function public.create_receipt_path(text,text) is 'A new path for the caller''s receipt: {bucket, path, mime_type}. Upload the file there with storage, then name the path in
+submit_expense. Errors: invalid_argument 400, not_a_member 403.';
+grant execute on function public.create_receipt_path(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.force_check_out(employee_id uuid, checked_out_at timestamp with time zone DEFAULT NULL::timestamp with time zone, reason text DEFAULT NULL::text)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.force_check_out(employee_id, checked_out_at, reason);
+$function$;
+comment on function public.force_check_out(uuid,timestamp with time zone,text) is 'Closes the open session of an employee, now or at a past time. Administrators; audited.
+Errors: admin_required 403, employee_not_found 404, no_open_session 409, time_in_future 422,
+check_out_before_check_in 422.';
+grant execute on function public.force_check_out(uuid,timestamp with time zone,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.get_my_profile()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_organization public.organizations;
+  v_open_session_id uuid;
+begin
+  select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
+  select s.id into v_open_session_id
+  from public.attendance_sessions as s
+  where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
+  return pg_catalog.jsonb_build_object(
+    'employee_id', v_employee.id,
+    'name', v_employee.name,
+    'employee_code', v_employee.employee_code,
+    'phone', v_employee.phone,
+    'app_role', v_employee.app_role,
+    'created_at', v_employee.created_at,
+    'open_session_id', v_open_session_id,
+    'organization', pg_catalog.jsonb_build_object(
+      'id', v_organization.id,
+      'name', v_organization.name,
+      'slug', v_organization.slug,
+      'time_zone', v_organization.time_zone,
+      'currency', v_organization.currency,
+      'late_upload_grace_hours', v_organization.late_upload_grace_hours
+    )
+  );
+end;
+$function$;
+comment on function public.get_my_profile() is 'The caller: {employee_id, name, employee_code, phone, app_role, created_at, open_session_id, organization: {id, name, slug,
+time_zone, currency, late_upload_grace_hours}}. Errors: not_a_member 403.';
+grant execute on function public.get_my_profile() to authenticated;
+
+CREATE OR REPLACE FUNCTION public.get_my_summary()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_today date := private.local_day(v_employee.organization_id, pg_catalog.now());
+  v_monday date := pg_catalog.date_trunc('week', v_today::timestamp)::date;
+begin
+  return pg_catalog.jsonb_build_object('from', v_monday, 'to', v_monday + 6)
+    || (
+      select pg_catalog.jsonb_build_object(
+        'sessions', pg_catalog.count(distinct d.session_id),
+        'distance_m', coalesce(pg_catalog.round(pg_catalog.sum(d.distance_m)::numeric, 2), 0),
+        'duration_s', coalesce(pg_catalog.sum(d.duration_s), 0))
+      from public.session_days as d
+      where d.organization_id = v_employee.organization_id and d.employee_id = v_employee.id
+        and d.day between v_monday and v_monday + 6
+    )
+    || (
+      select pg_catalog.jsonb_build_object(
+        'expenses_pending', pg_catalog.count(*) filter (where e.status = 'PENDING'),
+        'expenses_approved', pg_catalog.count(*) filter (where e.status = 'APPROVED'),
+        'expenses_rejected', pg_catalog.count(*) filter (where e.status = 'REJECTED'))
+      from public.expenses as e
+      where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
+        and e.spent_on between v_monday and v_monday + 6
+    );
+end;
+$function$;
+comment on function public.get_my_summary() is 'The caller''s week (Monday to Sunday of the organization''s calendar): {from, to, sessions, distance_m, duration_s,
+expenses_pending, expenses_approved, expenses_rejected}; closed sessions only. Errors: not_a_member 403.';
+grant execute on function public.get_my_summary() to authenticated;
 
 CREATE OR REPLACE FUNCTION public.get_session_route(session_id uuid)
  RETURNS jsonb
@@ -503,8 +719,20 @@ AS $function$
 $function$;
 comment on function public.invite_employee(text,text,text,text,text) is 'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
 invitation that still waits. Answers {invitation_id, employee_id, token, expires_at}; the token is shown only here.
-Administrators only. Errors: admin_required 403, already_a_member 409, employee_code_taken 409, invalid_argument 400.';
+Administrators only; 30 an hour for the organization. Errors: admin_required 403, already_a_member 409,
+employee_code_taken 409, rate_limited 429, invalid_argument 400.';
 grant execute on function public.invite_employee(text,text,text,text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.recalculate_session(session_id uuid)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.recalculate_session(session_id);
+$function$;
+comment on function public.recalculate_session(uuid) is 'Asks for the distance of a closed session again; distance_status is PENDING until it is there. At most 5 a minute.
+Errors: session_not_found 404, session_open 409, session_sealed 409, period_locked 409, rate_limited 429.';
+grant execute on function public.recalculate_session(uuid) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.record_locations(points jsonb, session_id uuid DEFAULT NULL::uuid, strict boolean DEFAULT false)
  RETURNS jsonb
@@ -519,8 +747,68 @@ are not errors. Good points of a batch with bad ones are kept, unless strict. Po
 the organization''s grace and the distance is computed again.
 Answers {session_id, received, inserted, duplicates, rejected: [{index, code, message}]}.
 Errors: no_open_session 409, session_not_found 404, batch_size 400, batch_rejected 422 (strict), upload_too_late 422,
-session_sealed 409, period_locked 409, invalid_argument 400, not_a_member 403.';
+session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60), invalid_argument 400,
+not_a_member 403.';
 grant execute on function public.record_locations(jsonb,uuid,boolean) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.review_expense(expense_id uuid, status text, approved_amount numeric DEFAULT NULL::numeric, comment text DEFAULT NULL::text)
+ RETURNS public.expenses
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.review_expense(expense_id, status, approved_amount, comment);
+$function$;
+comment on function public.review_expense(uuid,text,numeric,text) is 'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators.
+Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409 (details: its state),
+period_locked 409, invalid_argument 400.';
+grant execute on function public.review_expense(uuid,text,numeric,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.set_employee_active(employee_id uuid, is_active boolean)
+ RETURNS public.employees
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.set_employee_active(employee_id, is_active);
+$function$;
+comment on function public.set_employee_active(uuid,boolean) is 'Deactivates a person (the open session is closed, a pending invitation revoked, the next statement of a valid token is
+refused, the history stays) or takes the person back. Administrators; audited. Twice is not an error.
+Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409.';
+grant execute on function public.set_employee_active(uuid,boolean) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.submit_expense(amount numeric, description text, client_request_id uuid, category text DEFAULT 'OTHER'::text, currency text DEFAULT NULL::text, spent_on date DEFAULT NULL::date, receipt_path text DEFAULT NULL::text)
+ RETURNS public.expenses
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.submit_expense(amount, description, client_request_id, category, currency, spent_on, receipt_path);
+$function$;
+comment on function public.submit_expense(numeric,text,uuid,text,text,date,text) is 'Claims an expense for the caller; currency defaults to the organization''s, spent_on to today. A retry with the same
+client_request_id answers the first row. At most 10 a minute.
+Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_limited 429, not_a_member 403.';
+grant execute on function public.submit_expense(numeric,text,uuid,text,text,date,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.update_employee(employee_id uuid, changes jsonb)
+ RETURNS public.employees
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.update_employee(employee_id, changes);
+$function$;
+comment on function public.update_employee(uuid,jsonb) is 'Changes an employee: {name?, phone?, employee_code?, app_role?}; null clears the phone. Administrators; audited.
+Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, last_admin 409, invalid_argument 400.';
+grant execute on function public.update_employee(uuid,jsonb) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.update_organization(changes jsonb)
+ RETURNS public.organizations
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.update_organization(changes);
+$function$;
+comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
+max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days. Administrators; audited.
+Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
+grant execute on function public.update_organization(jsonb) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.accept_invitation(token text)
  RETURNS public.employees
@@ -620,6 +908,39 @@ begin
 end;
 $function$;
 comment on function private.accepted_time(uuid,timestamp with time zone) is 'The phone''s time if it may count, at most now. Errors: invalid_argument, time_in_future, time_too_old, period_locked.';
+
+CREATE OR REPLACE FUNCTION private.audit(organization_id uuid, action text, subject_type text, subject_id uuid, before jsonb, after jsonb, reason text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_actor private.actor := private.current_actor();
+begin
+  insert into public.audit_log (
+    organization_id, action, actor_type, actor_id, subject_type, subject_id, reason, before, after
+  ) values (
+    audit.organization_id, audit.action, v_actor.type, v_actor.id, audit.subject_type, audit.subject_id, audit.reason,
+    audit.before, audit.after
+  );
+end;
+$function$;
+comment on function private.audit(uuid,text,text,uuid,jsonb,jsonb,text) is 'Writes an act of the current actor to the audit log, in the caller''s transaction. For definers.';
+
+CREATE OR REPLACE FUNCTION private.changed(before jsonb, after jsonb, OUT old_values jsonb, OUT new_values jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  select pg_catalog.jsonb_object_agg(a.key, changed.before -> a.key), pg_catalog.jsonb_object_agg(a.key, a.value)
+  into old_values, new_values
+  from pg_catalog.jsonb_each(changed.after) as a
+  where a.value is distinct from changed.before -> a.key and a.key <> 'updated_at';
+end;
+$function$;
+comment on function private.changed(jsonb,jsonb) is 'What differs between two rows as json: old and new values.';
 
 CREATE OR REPLACE FUNCTION private.check_in(checked_in_at timestamp with time zone, client_request_id uuid, latitude double precision, longitude double precision, accuracy_m real)
  RETURNS public.attendance_sessions
@@ -767,6 +1088,79 @@ $function$;
 comment on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real) is 'Body of public.check_out.';
 grant execute on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.close_forgotten_sessions(at_most integer DEFAULT 500)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_forgotten record;
+  v_closed integer := 0;
+begin
+  for v_forgotten in
+    select s.organization_id, s.id, s.employee_id, s.checked_in_at, o.max_session_hours
+    from public.attendance_sessions as s
+    join public.organizations as o on o.id = s.organization_id
+    where s.status = 'ACTIVE' and s.checked_in_at < pg_catalog.now() - interval '1 hour'
+      and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours)
+    order by s.checked_in_at
+    limit close_forgotten_sessions.at_most
+    for no key update of s skip locked
+  loop
+    -- With the row locked no batch is half-way; the last point says until when there is evidence of work, and the limit
+    -- until when it may count. Without any point the check-in is all the evidence there is.
+    perform private.close_session(
+      v_forgotten.organization_id, v_forgotten.employee_id,
+      coalesce(
+        (
+          select pg_catalog.max(g.recorded_at)
+          from public.gps_locations as g
+          where g.organization_id = v_forgotten.organization_id and g.session_id = v_forgotten.id
+            and g.recorded_at <= v_forgotten.checked_in_at
+              + pg_catalog.make_interval(hours => v_forgotten.max_session_hours)
+        ),
+        v_forgotten.checked_in_at
+      ),
+      'AUTO', 'session.auto_checked_out', null);
+    v_closed := v_closed + 1;
+  end loop;
+  return v_closed;
+end;
+$function$;
+comment on function private.close_forgotten_sessions(integer) is 'Closes sessions open for longer than their organization''s max_session_hours, at the time of their last point. Run by schedule; returns how many it closed.';
+
+CREATE OR REPLACE FUNCTION private.close_session(organization_id uuid, employee_id uuid, closed_at timestamp with time zone, closed_by text, action text, reason text)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_session public.attendance_sessions;
+begin
+  update public.attendance_sessions as s
+  set status = 'CLOSED',
+    closed_by = close_session.closed_by,
+    checked_out_at = greatest(close_session.closed_at, s.checked_in_at),
+    checked_out_received_at = pg_catalog.now()
+  where s.organization_id = close_session.organization_id and s.employee_id = close_session.employee_id
+    and s.status = 'ACTIVE'
+  returning s.* into v_session;
+  if not found then
+    return null;
+  end if;
+  perform private.request_distance(v_session);
+  perform private.audit(v_session.organization_id, close_session.action, 'session', v_session.id,
+    pg_catalog.jsonb_build_object('status', 'ACTIVE'),
+    pg_catalog.jsonb_build_object(
+      'status', 'CLOSED', 'closed_by', v_session.closed_by, 'checked_out_at', v_session.checked_out_at),
+    close_session.reason);
+  return v_session;
+end;
+$function$;
+comment on function private.close_session(uuid,uuid,timestamp with time zone,text,text,text) is 'Closes the open session of an employee, audits it and asks for its distance; null when none is open.';
+
 CREATE OR REPLACE FUNCTION private.compute_session_distance(organization_id uuid, session_id uuid)
  RETURNS text
  LANGUAGE plpgsql
@@ -836,6 +1230,74 @@ end;
 $function$;
 comment on function private.compute_session_distance(uuid,uuid) is 'Computes a closed session''s distance and session_days from its points. Returns done; or open, sealed, gone: nothing to do. Run by the worker under row level security (queue distance).';
 grant execute on function private.compute_session_distance(uuid,uuid) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.correct_session(session_id uuid, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, reason text)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin public.employees := private.require_admin();
+  v_before public.attendance_sessions;
+  v_after public.attendance_sessions;
+begin
+  if coalesce(pg_catalog.char_length(pg_catalog.btrim(correct_session.reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'A correction needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  if correct_session.checked_in_at is null or correct_session.checked_out_at is null then
+    perform private.fail('invalid_argument', 'A correction names both times.', 'checked_in_at, checked_out_at');
+  end if;
+  if correct_session.checked_out_at < correct_session.checked_in_at then
+    perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
+      correct_session.checked_out_at::text);
+  end if;
+  if correct_session.checked_out_at > pg_catalog.now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', correct_session.checked_out_at::text);
+  end if;
+  if correct_session.checked_out_at - correct_session.checked_in_at > interval '168 hours' then
+    perform private.fail('invalid_argument', 'A session is at most 168 hours long.', 'checked_out_at');
+  end if;
+
+  select s.* into v_before
+  from public.attendance_sessions as s
+  where s.organization_id = v_admin.organization_id and s.id = correct_session.session_id
+  for no key update;
+  if not found then
+    perform private.fail('session_not_found', 'There is no such session.', correct_session.session_id::text);
+  end if;
+  -- Neither the days it leaves nor the days it comes to may be locked.
+  perform private.refuse_settled_session(v_before);
+  v_after := v_before;
+  v_after.checked_in_at := correct_session.checked_in_at;
+  perform private.refuse_settled_session(v_after);
+
+  update public.attendance_sessions as s
+  set checked_in_at = correct_session.checked_in_at,
+    checked_out_at = correct_session.checked_out_at,
+    checked_out_received_at = coalesce(s.checked_out_received_at, pg_catalog.now()),
+    status = 'CLOSED',
+    closed_by = coalesce(s.closed_by, 'ADMIN'),
+    original_checked_in_at = coalesce(s.original_checked_in_at, s.checked_in_at),
+    original_checked_out_at = coalesce(s.original_checked_out_at, s.checked_out_at),
+    corrected_at = pg_catalog.now(),
+    distance_status = 'PENDING'
+  where s.organization_id = v_before.organization_id and s.id = v_before.id
+  returning s.* into v_after;
+  perform private.request_distance(v_after);
+  perform private.audit(v_after.organization_id, 'session.corrected', 'session', v_after.id,
+    pg_catalog.jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
+    pg_catalog.jsonb_build_object('checked_in_at', v_after.checked_in_at, 'checked_out_at', v_after.checked_out_at),
+    pg_catalog.btrim(correct_session.reason));
+  return v_after;
+exception
+  when exclusion_violation then
+    perform private.fail('session_overlap', 'These times fall into another session of the person.',
+      correct_session.session_id::text);
+end;
+$function$;
+comment on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Body of public.correct_session.';
+grant execute on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.create_location_partitions(first_month date, last_month date)
  RETURNS integer
@@ -912,6 +1374,39 @@ end;
 $function$;
 comment on function private.create_organization(text,text,text,text) is 'Body of public.create_organization.';
 grant execute on function private.create_organization(text,text,text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.create_receipt_path(extension text, mime_type text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_extension text := pg_catalog.lower(create_receipt_path.extension);
+  v_mime_type text;
+begin
+  v_mime_type := case v_extension
+    when 'jpg' then 'image/jpeg'
+    when 'jpeg' then 'image/jpeg'
+    when 'png' then 'image/png'
+    when 'webp' then 'image/webp'
+    when 'pdf' then 'application/pdf'
+  end;
+  if v_mime_type is null or create_receipt_path.mime_type <> v_mime_type then
+    perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp or pdf of the fitting type.',
+      'extension', 'Send extension, and mime_type only if it fits it.');
+  end if;
+  return pg_catalog.jsonb_build_object(
+    'bucket', 'receipts',
+    'path', pg_catalog.format('%s/%s/%s.%s', v_employee.organization_id, v_employee.id, pg_catalog.gen_random_uuid(),
+      v_extension),
+    'mime_type', v_mime_type
+  );
+end;
+$function$;
+comment on function private.create_receipt_path(text,text) is 'Body of public.create_receipt_path.';
+grant execute on function private.create_receipt_path(text,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.current_actor()
  RETURNS private.actor
@@ -1056,11 +1551,13 @@ AS $function$
     when 'not_a_member' then 403
     when 'admin_required' then 403
     when 'invitation_email_mismatch' then 403
+    when 'own_expense' then 403
     when 'invalid_argument' then 400
     when 'batch_size' then 400
     when 'employee_not_found' then 404
     when 'session_not_found' then 404
     when 'invitation_not_found' then 404
+    when 'expense_not_found' then 404
     when 'already_in_organization' then 409
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
@@ -1069,6 +1566,9 @@ AS $function$
     when 'no_open_session' then 409
     when 'session_overlap' then 409
     when 'session_sealed' then 409
+    when 'session_open' then 409
+    when 'expense_already_reviewed' then 409
+    when 'last_admin' then 409
     when 'period_locked' then 409
     when 'conflict_retry' then 409
     when 'invitation_expired' then 410
@@ -1078,6 +1578,7 @@ AS $function$
     when 'upload_too_late' then 422
     when 'batch_rejected' then 422
     when 'idempotency_mismatch' then 422
+    when 'rate_limited' then 429
   end;
 $function$;
 comment on function private.error_status(text) is 'HTTP status of a registered error code; null for a code that is not registered.';
@@ -1117,6 +1618,45 @@ end;
 $function$;
 comment on function private.fail_session_distance(uuid,uuid) is 'Marks a session whose distance job used up its retries, so that an administrator sees it (queue distance-dead).';
 grant execute on function private.fail_session_distance(uuid,uuid) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.force_check_out(employee_id uuid, checked_out_at timestamp with time zone, reason text)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin public.employees := private.require_admin();
+  v_session public.attendance_sessions;
+begin
+  if not exists (
+    select from public.employees as e
+    where e.organization_id = v_admin.organization_id and e.id = force_check_out.employee_id
+  ) then
+    perform private.fail('employee_not_found', 'There is no such employee.', force_check_out.employee_id::text);
+  end if;
+  if force_check_out.checked_out_at > pg_catalog.now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', force_check_out.checked_out_at::text);
+  end if;
+  if exists (
+    select from public.attendance_sessions as s
+    where s.organization_id = v_admin.organization_id and s.employee_id = force_check_out.employee_id
+      and s.status = 'ACTIVE' and s.checked_in_at > force_check_out.checked_out_at
+  ) then
+    perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
+      force_check_out.checked_out_at::text);
+  end if;
+  v_session := private.close_session(v_admin.organization_id, force_check_out.employee_id,
+    coalesce(force_check_out.checked_out_at, pg_catalog.now()), 'ADMIN', 'session.force_checked_out',
+    force_check_out.reason);
+  if v_session.id is null then
+    perform private.fail('no_open_session', 'This employee is not checked in.', force_check_out.employee_id::text);
+  end if;
+  return v_session;
+end;
+$function$;
+comment on function private.force_check_out(uuid,timestamp with time zone,text) is 'Body of public.force_check_out.';
+grant execute on function private.force_check_out(uuid,timestamp with time zone,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.hash_token(token text)
  RETURNS bytea
@@ -1307,7 +1847,7 @@ CREATE OR REPLACE FUNCTION private.install_platform()
  SET search_path TO ''
 AS $function$
 declare
-  v_found text[] := '{}';
+  v_found text[] := array[]::text[];
   v_schedule private.schedules;
 begin
   if pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
@@ -1348,6 +1888,7 @@ declare
   v_employee_id uuid;
   v_constraint text;
 begin
+  perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
   if exists (
     select from public.employees as e
     join auth.users as u on u.id = e.user_id
@@ -1576,6 +2117,59 @@ end;
 $function$;
 comment on function private.make_token(text) is 'A new secret: the prefix and 43 URL-safe characters (256 random bits).';
 
+CREATE OR REPLACE FUNCTION private.rate_limit(kind text, OUT per_second double precision, OUT burst double precision)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  case kind
+    when 'locations' then per_second := 1; burst := 60;
+    when 'expenses' then per_second := 10 / 60.0; burst := 10;
+    when 'recalculations' then per_second := 5 / 60.0; burst := 5;
+    when 'invitations' then per_second := 30 / 3600.0; burst := 30;
+  end case;
+end;
+$function$;
+comment on function private.rate_limit(text) is 'The limit of a kind of call: tokens a second and the bucket''s size.';
+
+CREATE OR REPLACE FUNCTION private.recalculate_session(session_id uuid)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_session public.attendance_sessions;
+begin
+  select s.* into v_session
+  from public.attendance_sessions as s
+  where s.organization_id = v_employee.organization_id and s.id = recalculate_session.session_id
+    and (v_employee.app_role = 'ADMIN' or s.employee_id = v_employee.id)
+  for no key update;
+  if not found then
+    perform private.fail('session_not_found', 'There is no such session, or it is not yours to see.',
+      recalculate_session.session_id::text);
+  end if;
+  if v_session.status = 'ACTIVE' then
+    perform private.fail('session_open', 'The session is still open; its distance is computed at check-out.',
+      v_session.id::text);
+  end if;
+  perform private.refuse_settled_session(v_session);
+  perform private.take_token(v_employee.organization_id, 'recalculations', v_employee.id);
+  update public.attendance_sessions as s
+  set distance_status = 'PENDING'
+  where s.organization_id = v_session.organization_id and s.id = v_session.id
+  returning s.* into v_session;
+  perform private.request_distance(v_session);
+  return v_session;
+end;
+$function$;
+comment on function private.recalculate_session(uuid) is 'Body of public.recalculate_session.';
+grant execute on function private.recalculate_session(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.record_locations(session_id uuid, points jsonb, strict boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1586,6 +2180,7 @@ declare
   v_employee public.employees := private.require_employee();
   v_session_id uuid := record_locations.session_id;
 begin
+  perform private.take_token(v_employee.organization_id, 'locations', v_employee.id);
   if v_session_id is null then
     select s.id into v_session_id
     from public.attendance_sessions as s
@@ -1601,6 +2196,45 @@ end;
 $function$;
 comment on function private.record_locations(uuid,jsonb,boolean) is 'Body of public.record_locations.';
 grant execute on function private.record_locations(uuid,jsonb,boolean) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.refuse_settled_session(session public.attendance_sessions)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_locked_until date;
+begin
+  if (session).points_purged_at is not null then
+    perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
+      (session).id::text);
+  end if;
+  select o.locked_until into v_locked_until
+  from public.organizations as o
+  where o.id = (session).organization_id;
+  if private.local_day((session).organization_id, (session).checked_in_at) < v_locked_until then
+    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+      (session).id::text);
+  end if;
+end;
+$function$;
+comment on function private.refuse_settled_session(public.attendance_sessions) is 'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
+
+CREATE OR REPLACE FUNCTION private.request_distance(session public.attendance_sessions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.enqueue(
+    'distance',
+    pg_catalog.jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
+    (session).id::text
+  );
+end;
+$function$;
+comment on function private.request_distance(public.attendance_sessions) is 'Enqueues the distance job of a session. The caller holds the session''s row.';
 
 CREATE OR REPLACE FUNCTION private.require_admin()
  RETURNS public.employees
@@ -1618,6 +2252,26 @@ begin
 end;
 $function$;
 comment on function private.require_admin() is 'The caller''s active employee row if it is an administrator''s. Errors: not_authenticated, not_a_member, admin_required.';
+
+CREATE OR REPLACE FUNCTION private.require_another_admin(organization_id uuid, employee_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform from public.organizations as o where o.id = require_another_admin.organization_id for no key update;
+  if not exists (
+    select from public.employees as e
+    where e.organization_id = require_another_admin.organization_id and e.id <> require_another_admin.employee_id
+      and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
+  ) then
+    perform private.fail('last_admin', 'An organization keeps at least one active administrator.', null,
+      'Make another person administrator first.');
+  end if;
+end;
+$function$;
+comment on function private.require_another_admin(uuid,uuid) is 'Refuses (last_admin) if nobody else is an active administrator. Locks the organization, so that two cannot go at once.';
 
 CREATE OR REPLACE FUNCTION private.require_employee()
  RETURNS public.employees
@@ -1641,6 +2295,76 @@ begin
 end;
 $function$;
 comment on function private.require_employee() is 'The caller''s active employee row. Errors: not_authenticated, not_a_member.';
+grant execute on function private.require_employee() to authenticated;
+
+CREATE OR REPLACE FUNCTION private.review_expense(expense_id uuid, status text, approved_amount numeric, comment text)
+ RETURNS public.expenses
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin public.employees := private.require_admin();
+  v_before public.expenses;
+  v_after public.expenses;
+  v_comment text := nullif(pg_catalog.btrim(review_expense.comment), '');
+  v_locked_until date;
+begin
+  if review_expense.status is null or review_expense.status not in ('APPROVED', 'REJECTED') then
+    perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
+  end if;
+  if review_expense.status = 'REJECTED' and (v_comment is null or review_expense.approved_amount is not null) then
+    perform private.fail('invalid_argument', 'A rejection needs a comment and has no approved_amount.', 'comment');
+  end if;
+  if pg_catalog.char_length(v_comment) > 1000 then
+    perform private.fail('invalid_argument', 'A comment has at most 1000 characters.', 'comment');
+  end if;
+  select e.* into v_before
+  from public.expenses as e
+  where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
+  if not found then
+    perform private.fail('expense_not_found', 'There is no such expense.', review_expense.expense_id::text);
+  end if;
+  if v_before.employee_id = v_admin.id then
+    perform private.fail('own_expense', 'Nobody reviews the own expense.', v_before.id::text,
+      'Another administrator has to do it.');
+  end if;
+  if review_expense.approved_amount <= 0 or review_expense.approved_amount > v_before.amount
+    or pg_catalog.scale(pg_catalog.trim_scale(review_expense.approved_amount)) > 2
+  then
+    perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
+      'approved_amount');
+  end if;
+  select o.locked_until into v_locked_until from public.organizations as o where o.id = v_admin.organization_id;
+  if v_before.spent_on < v_locked_until then
+    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until), v_before.id::text);
+  end if;
+
+  update public.expenses as e
+  set status = review_expense.status,
+    approved_amount = case review_expense.status
+      when 'APPROVED' then coalesce(review_expense.approved_amount, e.amount) end,
+    review_comment = v_comment,
+    reviewer_id = v_admin.id,
+    reviewed_at = pg_catalog.now()
+  where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
+  returning e.* into v_after;
+  if not found then
+    select e.* into v_before
+    from public.expenses as e
+    where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
+    perform private.fail('expense_already_reviewed', pg_catalog.format('This expense is already %s.', v_before.status),
+      v_before.status);
+  end if;
+  perform private.audit(
+    v_admin.organization_id, pg_catalog.format('expense.%s', pg_catalog.lower(v_after.status)), 'expense', v_after.id,
+    c.old_values, c.new_values, v_comment)
+  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c;
+  return v_after;
+end;
+$function$;
+comment on function private.review_expense(uuid,text,numeric,text) is 'Body of public.review_expense.';
+grant execute on function private.review_expense(uuid,text,numeric,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.run_schedule(name text)
  RETURNS text
@@ -1666,6 +2390,178 @@ $function$;
 comment on function private.run_schedule(text) is 'Runs a schedule by its name, one at a time: done, or running when another run holds it.';
 grant execute on function private.run_schedule(text) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.set_employee_active(employee_id uuid, is_active boolean)
+ RETURNS public.employees
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin public.employees := private.require_admin();
+  v_employee public.employees;
+begin
+  if set_employee_active.is_active is null then
+    perform private.fail('invalid_argument', 'is_active is true or false.', 'is_active');
+  end if;
+  select e.* into v_employee
+  from public.employees as e
+  where e.organization_id = v_admin.organization_id and e.id = set_employee_active.employee_id
+  for update;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee.', set_employee_active.employee_id::text);
+  end if;
+  if v_employee.is_active = set_employee_active.is_active then
+    return v_employee;
+  end if;
+  if not set_employee_active.is_active then
+    if v_employee.app_role = 'ADMIN' then
+      perform private.require_another_admin(v_admin.organization_id, v_employee.id);
+    end if;
+    perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+      'session.force_checked_out', 'deactivation');
+    update public.invitations as i
+    set status = 'REVOKED'
+    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
+  end if;
+  update public.employees as e
+  set is_active = set_employee_active.is_active
+  where e.organization_id = v_admin.organization_id and e.id = v_employee.id
+  returning e.* into v_employee;
+  perform private.audit(v_admin.organization_id,
+    case when v_employee.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', v_employee.id,
+    pg_catalog.jsonb_build_object('is_active', not v_employee.is_active),
+    pg_catalog.jsonb_build_object('is_active', v_employee.is_active));
+  return v_employee;
+exception
+  when unique_violation then
+    perform private.fail('already_in_organization', 'This person belongs to another organization now.',
+      set_employee_active.employee_id::text);
+end;
+$function$;
+comment on function private.set_employee_active(uuid,boolean) is 'Body of public.set_employee_active.';
+grant execute on function private.set_employee_active(uuid,boolean) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.submit_expense(amount numeric, description text, client_request_id uuid, category text, currency text, spent_on date, receipt_path text)
+ RETURNS public.expenses
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_organization public.organizations;
+  v_today date;
+  v_expense public.expenses;
+  v_constraint text;
+begin
+  if submit_expense.client_request_id is null then
+    perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
+      'Make a uuid for each expense and send the same one when you retry.');
+  end if;
+  select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
+  v_today := private.local_day(v_organization.id, pg_catalog.now());
+  if submit_expense.amount is null or submit_expense.amount <= 0 or submit_expense.amount > 9999999999.99
+    or pg_catalog.scale(pg_catalog.trim_scale(submit_expense.amount)) > 2
+  then
+    perform private.fail('invalid_argument', 'The amount must be above 0 and have at most two decimals.', 'amount');
+  end if;
+  if coalesce(submit_expense.spent_on, v_today) > v_today
+    or coalesce(submit_expense.spent_on, v_today) < v_today - 366
+  then
+    perform private.fail('invalid_argument', 'The day of an expense is at most today, and at most a year ago.', 'spent_on');
+  end if;
+  if submit_expense.receipt_path is not null and submit_expense.receipt_path !~ pg_catalog.format(
+    '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|pdf)$',
+    v_employee.organization_id, v_employee.id)
+  then
+    perform private.fail('invalid_argument', 'This is not a path of your own receipts.', 'receipt_path',
+      'Get one from create_receipt_path.');
+  end if;
+
+  select e.* into v_expense
+  from public.expenses as e
+  where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
+    and e.client_request_id = submit_expense.client_request_id;
+  if not found then
+    if coalesce(submit_expense.spent_on, v_today) < v_organization.locked_until then
+      perform private.fail('period_locked',
+        pg_catalog.format('Days before %s are locked.', v_organization.locked_until), submit_expense.spent_on::text);
+    end if;
+    insert into public.expenses (
+      organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, client_request_id
+    ) values (
+      v_employee.organization_id, v_employee.id, coalesce(submit_expense.spent_on, v_today), submit_expense.amount,
+      coalesce(submit_expense.currency, v_organization.currency), submit_expense.category, submit_expense.description,
+      submit_expense.receipt_path, submit_expense.client_request_id
+    )
+    on conflict do nothing
+    returning * into v_expense;
+    if found then
+      perform private.take_token(v_employee.organization_id, 'expenses', v_employee.id);
+      return v_expense;
+    end if;
+    -- Sent twice at once: the other one won.
+    select e.* into strict v_expense
+    from public.expenses as e
+    where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
+      and e.client_request_id = submit_expense.client_request_id;
+  end if;
+
+  if (v_expense.amount, v_expense.description, v_expense.category, v_expense.receipt_path)
+      is distinct from (submit_expense.amount, submit_expense.description, submit_expense.category,
+        submit_expense.receipt_path)
+    or v_expense.currency <> coalesce(submit_expense.currency, v_expense.currency)
+    or v_expense.spent_on <> coalesce(submit_expense.spent_on, v_expense.spent_on)
+  then
+    perform private.fail('idempotency_mismatch', 'This client_request_id was used for another expense.',
+      v_expense.id::text, 'Use a new uuid for a new expense.');
+  end if;
+  return v_expense;
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The expense cannot be submitted with these values.', v_constraint,
+      'description has 3 to 500 characters, currency is an ISO 4217 code, category one of the list.');
+end;
+$function$;
+comment on function private.submit_expense(numeric,text,uuid,text,text,date,text) is 'Body of public.submit_expense.';
+grant execute on function private.submit_expense(numeric,text,uuid,text,text,date,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.take_token(organization_id uuid, kind text, subject_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_limit record;
+  v_now timestamptz := pg_catalog.clock_timestamp();
+  v_missing double precision;
+begin
+  select l.per_second, l.burst into v_limit from private.rate_limit(take_token.kind) as l;
+  insert into private.rate_buckets as b (organization_id, kind, subject_id, tokens, refilled_at)
+  values (take_token.organization_id, take_token.kind, take_token.subject_id, v_limit.burst - 1, v_now)
+  on conflict on constraint rate_buckets_pkey do update
+  set tokens = least(
+      v_limit.burst,
+      b.tokens + v_limit.per_second * greatest(0, extract(epoch from excluded.refilled_at - b.refilled_at))
+    ) - 1,
+    refilled_at = greatest(b.refilled_at, excluded.refilled_at)
+  where b.tokens + v_limit.per_second * greatest(0, extract(epoch from excluded.refilled_at - b.refilled_at)) >= 1;
+  if found then
+    return;
+  end if;
+  select 1 - b.tokens - v_limit.per_second * greatest(0, extract(epoch from v_now - b.refilled_at)) into v_missing
+  from private.rate_buckets as b
+  where b.organization_id = take_token.organization_id and b.kind = take_token.kind
+    and b.subject_id = take_token.subject_id;
+  perform private.fail('rate_limited', 'Too many calls.', take_token.kind, 'Wait as Retry-After says, then send it again.',
+    pg_catalog.jsonb_build_object(
+      'Retry-After', greatest(1, pg_catalog.ceil(v_missing / v_limit.per_second))::integer::text));
+end;
+$function$;
+comment on function private.take_token(uuid,text,uuid) is 'Takes one token or refuses with rate_limited 429 and Retry-After (seconds). For definers, after the caller is known.';
+
 CREATE OR REPLACE FUNCTION private.tg_any__set_updated_at()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1677,6 +2573,20 @@ begin
 end;
 $function$;
 comment on function private.tg_any__set_updated_at() is 'Before update: stamps updated_at.';
+
+CREATE OR REPLACE FUNCTION private.tg_audit_log__append_only()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' then
+    return coalesce(new, old);
+  end if;
+  raise exception 'audit_log is append-only' using errcode = 'insufficient_privilege';
+end;
+$function$;
+comment on function private.tg_audit_log__append_only() is 'Before update or delete: refuses, unless the transaction set fieldtrack.erasure to on.';
 
 CREATE OR REPLACE FUNCTION private.tg_employees__make_code()
  RETURNS trigger
@@ -1743,6 +2653,105 @@ begin
 end;
 $function$;
 comment on function private.tg_organizations__keep_time_zones() is 'After insert or a change of time_zone: checks the name and writes organization_time_zones.';
+
+CREATE OR REPLACE FUNCTION private.update_employee(employee_id uuid, changes jsonb)
+ RETURNS public.employees
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin public.employees := private.require_admin();
+  v_before public.employees;
+  v_after public.employees;
+  v_constraint text;
+begin
+  if pg_catalog.jsonb_typeof(update_employee.changes) is distinct from 'object'
+    or update_employee.changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
+  then
+    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code and app_role.', 'changes',
+      'Send only the keys to change.');
+  end if;
+  select e.* into v_before
+  from public.employees as e
+  where e.organization_id = v_admin.organization_id and e.id = update_employee.employee_id
+  for update;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);
+  end if;
+  v_after := pg_catalog.jsonb_populate_record(v_before, update_employee.changes);
+  if v_before.app_role = 'ADMIN' and v_after.app_role is distinct from 'ADMIN' then
+    perform private.require_another_admin(v_admin.organization_id, v_before.id);
+  end if;
+  update public.employees as e
+  set name = pg_catalog.btrim(v_after.name),
+    phone = v_after.phone,
+    employee_code = v_after.employee_code,
+    app_role = v_after.app_role
+  where e.organization_id = v_admin.organization_id and e.id = v_before.id
+  returning e.* into v_after;
+  perform private.audit(v_admin.organization_id, 'employee.updated', 'employee', v_after.id, c.old_values, c.new_values)
+  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  where c.new_values is not null;
+  return v_after;
+exception
+  when unique_violation then
+    perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The employee cannot have these values.', v_constraint,
+      'name has 1 to 200 characters, phone at most 40, app_role is ADMIN or EMPLOYEE.');
+end;
+$function$;
+comment on function private.update_employee(uuid,jsonb) is 'Body of public.update_employee.';
+grant execute on function private.update_employee(uuid,jsonb) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.update_organization(changes jsonb)
+ RETURNS public.organizations
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin public.employees := private.require_admin();
+  v_before public.organizations;
+  v_after public.organizations;
+  v_constraint text;
+begin
+  if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
+    or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
+      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days'] <> '{}'
+  then
+    perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
+      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours '
+      'and location_retention_days; only those to change.');
+  end if;
+  select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
+  v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
+  update public.organizations as o
+  set name = pg_catalog.btrim(v_after.name),
+    time_zone = v_after.time_zone,
+    currency = v_after.currency,
+    locked_until = v_after.locked_until,
+    max_accuracy_m = v_after.max_accuracy_m,
+    max_speed_mps = v_after.max_speed_mps,
+    max_session_hours = v_after.max_session_hours,
+    late_upload_grace_hours = v_after.late_upload_grace_hours,
+    location_retention_days = v_after.location_retention_days
+  where o.id = v_admin.organization_id
+  returning o.* into v_after;
+  perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
+  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  where c.new_values is not null;
+  return v_after;
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The organization cannot have these settings.', v_constraint);
+end;
+$function$;
+comment on function private.update_organization(jsonb) is 'Body of public.update_organization.';
+grant execute on function private.update_organization(jsonb) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.worker_organization_id()
  RETURNS uuid

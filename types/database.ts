@@ -21,6 +21,31 @@ export type Database = {
         };
         Relationships: [];
       };
+      rate_buckets: {
+        Row: {
+          kind: string;
+          organization_id: string;
+          refilled_at: string;
+          subject_id: string;
+          tokens: number;
+        };
+        ComputedFields: never;
+        Insert: {
+          kind: string;
+          organization_id: string;
+          refilled_at: string;
+          subject_id: string;
+          tokens: number;
+        };
+        Update: {
+          kind?: string;
+          organization_id?: string;
+          refilled_at?: string;
+          subject_id?: string;
+          tokens?: number;
+        };
+        Relationships: [];
+      };
       schedules: {
         Row: {
           command: string;
@@ -59,6 +84,19 @@ export type Database = {
         };
       };
       accepted_time: { Args: { at: string; organization_id: string }; Returns: string };
+      audit: {
+        Args: {
+          action: string;
+          after: Json;
+          before: Json;
+          organization_id: string;
+          reason?: string;
+          subject_id: string;
+          subject_type: string;
+        };
+        Returns: undefined;
+      };
+      changed: { Args: { after: Json; before: Json }; Returns: Record<string, unknown> };
       check_in: {
         Args: {
           accuracy_m: number;
@@ -91,7 +129,35 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      close_forgotten_sessions: { Args: { at_most?: number }; Returns: number };
+      close_session: {
+        Args: {
+          action: string;
+          closed_at: string;
+          closed_by: string;
+          employee_id: string;
+          organization_id: string;
+          reason: string;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       compute_session_distance: { Args: { organization_id: string; session_id: string }; Returns: string };
+      correct_session: {
+        Args: { checked_in_at: string; checked_out_at: string; reason: string; session_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       create_location_partitions: { Args: { first_month: string; last_month: string }; Returns: number };
       create_organization: {
         Args: { currency: string; name: string; slug: string; time_zone: string };
@@ -103,6 +169,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      create_receipt_path: { Args: { extension: string; mime_type: string }; Returns: Json };
       current_actor: {
         Args: Record<PropertyKey, never>;
         Returns: Database['private']['CompositeTypes']['actor'];
@@ -124,6 +191,16 @@ export type Database = {
         Returns: undefined;
       };
       fail_session_distance: { Args: { organization_id: string; session_id: string }; Returns: undefined };
+      force_check_out: {
+        Args: { checked_out_at: string; employee_id: string; reason: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       hash_token: { Args: { token: string }; Returns: string };
       insert_locations: {
         Args: { employee_id: string; organization_id: string; points: Json; session_id: string; strict: boolean };
@@ -152,7 +229,36 @@ export type Database = {
       };
       maintain_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       make_token: { Args: { prefix: string }; Returns: string };
+      rate_limit: { Args: { kind: string }; Returns: Record<string, unknown> };
+      recalculate_session: {
+        Args: { session_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       record_locations: { Args: { points: Json; session_id: string; strict: boolean }; Returns: Json };
+      refuse_settled_session: {
+        Args: {
+          session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
+      request_distance: {
+        Args: {
+          session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
       require_admin: {
         Args: Record<PropertyKey, never>;
         Returns: Database['public']['Tables']['employees']['Row'];
@@ -163,6 +269,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      require_another_admin: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
       require_employee: {
         Args: Record<PropertyKey, never>;
         Returns: Database['public']['Tables']['employees']['Row'];
@@ -173,7 +280,66 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      review_expense: {
+        Args: { approved_amount: number; comment: string; expense_id: string; status: string };
+        Returns: Database['public']['Tables']['expenses']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       run_schedule: { Args: { name: string }; Returns: string };
+      set_employee_active: {
+        Args: { employee_id: string; is_active: boolean };
+        Returns: Database['public']['Tables']['employees']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      submit_expense: {
+        Args: {
+          amount: number;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          receipt_path: string;
+          spent_on: string;
+        };
+        Returns: Database['public']['Tables']['expenses']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      take_token: { Args: { kind: string; organization_id: string; subject_id: string }; Returns: undefined };
+      update_employee: {
+        Args: { changes: Json; employee_id: string };
+        Returns: Database['public']['Tables']['employees']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      update_organization: {
+        Args: { changes: Json };
+        Returns: Database['public']['Tables']['organizations']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       worker_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
     };
     Enums: {
@@ -299,6 +465,57 @@ export type Database = {
           },
         ];
       };
+      audit_log: {
+        Row: {
+          action: string;
+          actor_id: string | null;
+          actor_type: string;
+          after: Json | null;
+          before: Json | null;
+          created_at: string;
+          id: number;
+          organization_id: string;
+          reason: string | null;
+          subject_id: string | null;
+          subject_type: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          action: string;
+          actor_id?: string | null;
+          actor_type: string;
+          after?: Json | null;
+          before?: Json | null;
+          created_at?: string;
+          id?: never;
+          organization_id: string;
+          reason?: string | null;
+          subject_id?: string | null;
+          subject_type: string;
+        };
+        Update: {
+          action?: string;
+          actor_id?: string | null;
+          actor_type?: string;
+          after?: Json | null;
+          before?: Json | null;
+          created_at?: string;
+          id?: never;
+          organization_id?: string;
+          reason?: string | null;
+          subject_id?: string | null;
+          subject_type?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: false;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
+          },
+        ];
+      };
       employees: {
         Row: {
           app_role: string;
@@ -344,6 +561,82 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'organizations';
             referencedColumns: ['id'];
+          },
+        ];
+      };
+      expenses: {
+        Row: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          employee_id: string;
+          id: string;
+          organization_id: string;
+          receipt_path: string | null;
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_id: string | null;
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          amount: number;
+          approved_amount?: number | null;
+          category?: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          employee_id: string;
+          id?: string;
+          organization_id: string;
+          receipt_path?: string | null;
+          review_comment?: string | null;
+          reviewed_at?: string | null;
+          reviewer_id?: string | null;
+          spent_on: string;
+          status?: string;
+          submitted_at?: string;
+          updated_at?: string;
+        };
+        Update: {
+          amount?: number;
+          approved_amount?: number | null;
+          category?: string;
+          client_request_id?: string;
+          currency?: string;
+          description?: string;
+          employee_id?: string;
+          id?: string;
+          organization_id?: string;
+          receipt_path?: string | null;
+          review_comment?: string | null;
+          reviewed_at?: string | null;
+          reviewer_id?: string | null;
+          spent_on?: string;
+          status?: string;
+          submitted_at?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'reviewer';
+            columns: ['organization_id', 'reviewer_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
           },
         ];
       };
@@ -712,6 +1005,48 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      correct_session: {
+        Args: { checked_in_at: string; checked_out_at: string; reason: string; session_id: string };
+        Returns: {
+          algorithm_version: number | null;
+          check_in_accuracy_m: number | null;
+          check_in_latitude: number | null;
+          check_in_longitude: number | null;
+          check_in_request_id: string | null;
+          check_out_accuracy_m: number | null;
+          check_out_latitude: number | null;
+          check_out_longitude: number | null;
+          check_out_request_id: string | null;
+          checked_in_at: string;
+          checked_in_received_at: string;
+          checked_out_at: string | null;
+          checked_out_received_at: string | null;
+          closed_by: string | null;
+          corrected_at: string | null;
+          created_at: string;
+          distance_computed_at: string | null;
+          distance_m: number | null;
+          distance_parameters: Json | null;
+          distance_status: string;
+          duration_s: number | null;
+          employee_id: string;
+          id: string;
+          organization_id: string;
+          original_checked_in_at: string | null;
+          original_checked_out_at: string | null;
+          points_purged_at: string | null;
+          points_rejected: number | null;
+          points_used: number | null;
+          status: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       create_organization: {
         Args: { currency?: string; name: string; slug: string; time_zone: string };
         Returns: {
@@ -736,12 +1071,229 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      create_receipt_path: { Args: { extension: string; mime_type?: string }; Returns: Json };
+      force_check_out: {
+        Args: { checked_out_at?: string; employee_id: string; reason?: string };
+        Returns: {
+          algorithm_version: number | null;
+          check_in_accuracy_m: number | null;
+          check_in_latitude: number | null;
+          check_in_longitude: number | null;
+          check_in_request_id: string | null;
+          check_out_accuracy_m: number | null;
+          check_out_latitude: number | null;
+          check_out_longitude: number | null;
+          check_out_request_id: string | null;
+          checked_in_at: string;
+          checked_in_received_at: string;
+          checked_out_at: string | null;
+          checked_out_received_at: string | null;
+          closed_by: string | null;
+          corrected_at: string | null;
+          created_at: string;
+          distance_computed_at: string | null;
+          distance_m: number | null;
+          distance_parameters: Json | null;
+          distance_status: string;
+          duration_s: number | null;
+          employee_id: string;
+          id: string;
+          organization_id: string;
+          original_checked_in_at: string | null;
+          original_checked_out_at: string | null;
+          points_purged_at: string | null;
+          points_rejected: number | null;
+          points_used: number | null;
+          status: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      get_my_profile: { Args: Record<PropertyKey, never>; Returns: Json };
+      get_my_summary: { Args: Record<PropertyKey, never>; Returns: Json };
       get_session_route: { Args: { session_id: string }; Returns: Json };
       invite_employee: {
         Args: { app_role?: string; email: string; employee_code?: string; name: string; phone?: string };
         Returns: Json;
       };
+      recalculate_session: {
+        Args: { session_id: string };
+        Returns: {
+          algorithm_version: number | null;
+          check_in_accuracy_m: number | null;
+          check_in_latitude: number | null;
+          check_in_longitude: number | null;
+          check_in_request_id: string | null;
+          check_out_accuracy_m: number | null;
+          check_out_latitude: number | null;
+          check_out_longitude: number | null;
+          check_out_request_id: string | null;
+          checked_in_at: string;
+          checked_in_received_at: string;
+          checked_out_at: string | null;
+          checked_out_received_at: string | null;
+          closed_by: string | null;
+          corrected_at: string | null;
+          created_at: string;
+          distance_computed_at: string | null;
+          distance_m: number | null;
+          distance_parameters: Json | null;
+          distance_status: string;
+          duration_s: number | null;
+          employee_id: string;
+          id: string;
+          organization_id: string;
+          original_checked_in_at: string | null;
+          original_checked_out_at: string | null;
+          points_purged_at: string | null;
+          points_rejected: number | null;
+          points_used: number | null;
+          status: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       record_locations: { Args: { points: Json; session_id?: string; strict?: boolean }; Returns: Json };
+      review_expense: {
+        Args: { approved_amount?: number; comment?: string; expense_id: string; status: string };
+        Returns: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          employee_id: string;
+          id: string;
+          organization_id: string;
+          receipt_path: string | null;
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_id: string | null;
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      set_employee_active: {
+        Args: { employee_id: string; is_active: boolean };
+        Returns: {
+          app_role: string;
+          created_at: string;
+          employee_code: string;
+          id: string;
+          is_active: boolean;
+          name: string;
+          organization_id: string;
+          phone: string | null;
+          updated_at: string;
+          user_id: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      submit_expense: {
+        Args: {
+          amount: number;
+          category?: string;
+          client_request_id: string;
+          currency?: string;
+          description: string;
+          receipt_path?: string;
+          spent_on?: string;
+        };
+        Returns: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          employee_id: string;
+          id: string;
+          organization_id: string;
+          receipt_path: string | null;
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_id: string | null;
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      update_employee: {
+        Args: { changes: Json; employee_id: string };
+        Returns: {
+          app_role: string;
+          created_at: string;
+          employee_code: string;
+          id: string;
+          is_active: boolean;
+          name: string;
+          organization_id: string;
+          phone: string | null;
+          updated_at: string;
+          user_id: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      update_organization: {
+        Args: { changes: Json };
+        Returns: {
+          created_at: string;
+          currency: string;
+          id: string;
+          late_upload_grace_hours: number;
+          location_retention_days: number;
+          locked_until: string | null;
+          max_accuracy_m: number;
+          max_session_hours: number;
+          max_speed_mps: number;
+          name: string;
+          slug: string;
+          time_zone: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
     };
     Enums: {
       [_ in never]: never;
