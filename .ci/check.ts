@@ -26,7 +26,7 @@ const steps: Step[] = [
     name: 'deno check (edge-functions)',
     run: tool('deno', 'check', '--config', 'edge-functions/deno.json', ...functionEntries),
   },
-  { name: 'squawk (migrations)', run: tool('squawk', ...migrations) },
+  { name: 'squawk (migrations)', run: tool('squawk', '--reporter=gcc', ...migrations) },
   {
     name: 'postgrestools (SQL and PL/pgSQL syntax)',
     run: tool('postgrestools', 'check', '--disable-db', 'supabase', '.ci'),

@@ -5,7 +5,9 @@ export type Outcome = { ok: boolean; stdout: string; stderr: string };
 /** Runs a tool (of node_modules/.bin inside npm scripts) to its end: no shell, no keyboard, `input` on its stdin. */
 export function runCommand(command: string, args: string[], options: { input?: string } = {}): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    // Colours would end up in messages and in CI's log.
+    const env = { ...process.env, NO_COLOR: '1' };
+    const child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

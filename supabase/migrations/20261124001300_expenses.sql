@@ -75,6 +75,9 @@ comment on column public.expenses.description is '3 to 500 characters.';
 comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL.';
 comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
 comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
+comment on column public.expenses.submitted_at is 'When the claim reached the database.';
+comment on column public.expenses.reviewer_id is 'The administrator (employees.id) who approved or rejected.';
+comment on column public.expenses.reviewed_at is 'When that was; null while PENDING.';
 comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
 comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
 

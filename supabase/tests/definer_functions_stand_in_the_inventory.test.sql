@@ -10,7 +10,8 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'Policies ask it, that of employees too: as invoker it would recurse. Reads the active row of the token''s user.'),
   ('private.current_employee_id()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
   ('private.is_admin()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
-  ('private.require_employee()', null, 'user', 'First line of RPC bodies; the caller''s own row or a refusal.'),
+  ('private.require_employee()', 'authenticated', 'user',
+    'First line of RPC bodies, and of invoker reads: the caller''s own row or a refusal.'),
   ('private.require_admin()', null, 'user', 'As require_employee, for administrators.'),
   ('private.current_actor()', 'api_key,authenticated,fieldtrack_worker,service_role', 'user',
     'Triggers ask it under any role. Reads the token and the caller''s own row.'),
@@ -36,6 +37,34 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'Trigger: writes the history of the organization in new.'),
   ('private.tg_employees__make_code()', null, 'organization',
     'Trigger: counts in the organization of new; the counters are granted to nobody.'),
+  ('private.take_token(uuid, text, uuid)', null, 'organization',
+    'Called by definers once the caller is known; the buckets are granted to nobody.'),
+  ('private.create_receipt_path(text, text)', 'authenticated', 'organization',
+    'Counts against the caller''s limit. Behind require_employee; the path is the caller''s own.'),
+  ('private.submit_expense(numeric, text, uuid, text, text, date, text)', 'authenticated', 'organization',
+    'Nobody may insert expenses. Behind require_employee, for that row''s organization and employee.'),
+  ('private.review_expense(uuid, text, numeric, text)', 'authenticated', 'organization',
+    'Nobody may update expenses. Behind require_admin, in that row''s organization.'),
+  ('private.refuse_settled_session(public.attendance_sessions)', null, 'organization',
+    'Called by definers with a row they locked; reads the settings of its organization.'),
+  ('private.close_session(uuid, uuid, timestamptz, text, text, text)', null, 'organization',
+    'Called by definers for an employee of the organization they act in.'),
+  ('private.force_check_out(uuid, timestamptz, text)', 'authenticated', 'organization',
+    'Nobody may update sessions. Behind require_admin, in that row''s organization.'),
+  ('private.correct_session(uuid, timestamptz, timestamptz, text)', 'authenticated', 'organization',
+    'Nobody may update sessions. Behind require_admin, in that row''s organization.'),
+  ('private.recalculate_session(uuid)', 'authenticated', 'organization',
+    'Puts a job into the queue, which clients cannot name. Behind require_admin, in that row''s organization.'),
+  ('private.close_forgotten_sessions(integer)', null, 'organization',
+    'Schedule over all tenants, by operators only; hands each session on with its own organization.'),
+  ('private.require_another_admin(uuid, uuid)', null, 'organization',
+    'Called by definers behind require_admin; looks at the administrators of that organization.'),
+  ('private.update_employee(uuid, jsonb)', 'authenticated', 'organization',
+    'Nobody may update employees. Behind require_admin, in that row''s organization.'),
+  ('private.set_employee_active(uuid, boolean)', 'authenticated', 'organization',
+    'Nobody may update employees. Behind require_admin, in that row''s organization.'),
+  ('private.update_organization(jsonb)', 'authenticated', 'organization',
+    'Nobody may update organizations. Behind require_admin; the row is that of the administrator.'),
   ('private.run_schedule(text)', 'fieldtrack_worker', 'operator',
     'The worker has no rights on what schedules do. It names a row of private.schedules, it passes no SQL.')
 ) as v (name, callers, bound, why_and_boundary);
@@ -50,7 +79,9 @@ select p.oid::regprocedure as name, n.nspname, p.prosrc, p.proowner,
 from pg_catalog.pg_proc as p
 join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
 where p.prosecdef
-  and n.nspname not in ('pg_catalog', 'information_schema', 'extensions', 'auth', 'storage', 'realtime', 'vault', 'graphql', 'cron')
+  and n.nspname not in (
+    'pg_catalog', 'information_schema', 'extensions', 'auth', 'storage', 'realtime', 'vault', 'graphql', 'cron'
+  )
   and not exists (select from pg_catalog.pg_depend as d where d.objid = p.oid and d.deptype = 'e');
 
 select is_empty(

@@ -18,7 +18,10 @@ select is_empty(
     select c.oid::regclass
     from pg_catalog.pg_class as c
     where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace)
-      and (c.relkind = 'm' or c.relkind = 'v' and not coalesce(c.reloptions, '{}') && '{security_invoker=true,security_invoker=on}')
+      and (
+        c.relkind = 'm'
+        or c.relkind = 'v' and not coalesce(c.reloptions, '{}') && '{security_invoker=true,security_invoker=on}'
+      )
   $$,
   'every view reads with the rights of its reader, and no materialized view goes around policies'
 );
