@@ -54,7 +54,8 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.correct_session(uuid, timestamptz, timestamptz, text)', 'authenticated', 'organization',
     'Nobody may update sessions. Behind require_admin, in that row''s organization.'),
   ('private.recalculate_session(uuid)', 'authenticated', 'organization',
-    'Puts a job into the queue, which clients cannot name. Behind require_admin, in that row''s organization.'),
+    'Puts a job into the queue, which clients cannot name. Behind require_employee: the own session, or an administrator''s
+     organization''s.'),
   ('private.close_forgotten_sessions(integer)', null, 'organization',
     'Schedule over all tenants, by operators only; hands each session on with its own organization.'),
   ('private.require_another_admin(uuid, uuid)', null, 'organization',

@@ -40,7 +40,11 @@ const batchSize = 50;
 /** One second of queue polling and a computation of milliseconds; ten times that before we say that the worker is not there. */
 const distanceTimeoutMs = 20_000;
 
-export async function playDay(stack: Stack, fixes: readonly Fix[], say: (line: string) => void = () => {}): Promise<Day> {
+export async function playDay(
+  stack: Stack,
+  fixes: readonly Fix[],
+  say: (line: string) => void = () => {},
+): Promise<Day> {
   const run = randomUUID().slice(0, 8);
   const admin = await signUp(stack, `ada-${run}@example.test`, 'Ada Admin');
   const organization = await answer(
@@ -60,9 +64,7 @@ export async function playDay(stack: Stack, fixes: readonly Fix[], say: (line: s
   const start = Date.now() - 600_000 - last.seconds * 1000;
   const at = (seconds: number) => new Date(start + seconds * 1000).toISOString();
 
-  const session = await answer(
-    employee.rpc('check_in', { checked_in_at: at(-60), client_request_id: randomUUID() }),
-  );
+  const session = await answer(employee.rpc('check_in', { checked_in_at: at(-60), client_request_id: randomUUID() }));
   say(`Eva checks in at ${session.checked_in_at}.`);
 
   const points = fixes.map(({ seconds, ...fix }) => ({ recorded_at: at(seconds), ...fix }));
@@ -94,15 +96,17 @@ export async function playDay(stack: Stack, fixes: readonly Fix[], say: (line: s
   say(`Her phone sends ${sent.batches} batches, some twice, some in disorder; she checks out.`);
   for (const batch of late) await send(batch);
   if (late.length > 0) say('One batch arrives after the check-out.');
-  say(`${sent.points} points received: ${sent.inserted} new, ${sent.duplicates} duplicates, ${sent.rejected} rejected.`);
+  say(
+    `${sent.points} points received: ${sent.inserted} new, ${sent.duplicates} duplicates, ${sent.rejected} rejected.`,
+  );
 
   const route = await readRoute(admin, session.id);
   const stranger = await signUp(stack, `mallory-${run}@example.test`, 'Mallory');
-  await answer(
-    stranger.rpc('create_organization', { name: `Other ${run}`, slug: `other-${run}`, time_zone: 'UTC' }),
-  );
+  await answer(stranger.rpc('create_organization', { name: `Other ${run}`, slug: `other-${run}`, time_zone: 'UTC' }));
   const sessions = await answer(stranger.from('attendance_sessions').select('id'));
-  const strangerPoints = await answer(stranger.from('gps_locations').select('recorded_at').eq('session_id', session.id));
+  const strangerPoints = await answer(
+    stranger.from('gps_locations').select('recorded_at').eq('session_id', session.id),
+  );
   const refused = await stranger.rpc('get_session_route', { session_id: session.id });
   return {
     route,
@@ -121,7 +125,9 @@ async function readRoute(admin: Client, sessionId: string): Promise<Route> {
     const route = (await answer(admin.rpc('get_session_route', { session_id: sessionId }))) as unknown as Route;
     if (route.distance_status === 'DONE') return route;
     if (Date.now() > deadline) {
-      throw new Error(`The distance is still ${route.distance_status} after ${distanceTimeoutMs / 1000} s: is the worker running?`);
+      throw new Error(
+        `The distance is still ${route.distance_status} after ${distanceTimeoutMs / 1000} s: is the worker running?`,
+      );
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
@@ -131,7 +137,11 @@ async function signUp(stack: Stack, email: string, fullName: string): Promise<Cl
   const client = createClient<Database>(stack.url, stack.publishableKey, {
     auth: { persistSession: false, autoRefreshToken: false },
   });
-  const { error } = await client.auth.signUp({ email, password: randomUUID(), options: { data: { full_name: fullName } } });
+  const { error } = await client.auth.signUp({
+    email,
+    password: randomUUID(),
+    options: { data: { full_name: fullName } },
+  });
   if (error !== null) throw new Error(`Sign-up of ${email} failed: ${error.message}`);
   return client;
 }
@@ -145,7 +155,8 @@ async function answer<T>(
 }
 
 function textOf(json: unknown, key: string): string {
-  const value = json !== null && typeof json === 'object' ? Object.entries(json).find(([name]) => name === key)?.[1] : null;
+  const value =
+    json !== null && typeof json === 'object' ? Object.entries(json).find(([name]) => name === key)?.[1] : null;
   if (typeof value !== 'string') throw new Error(`The answer has no ${key}.`);
   return value;
 }

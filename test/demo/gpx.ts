@@ -3,14 +3,21 @@ import { XMLParser } from 'fast-xml-parser';
 import { z } from 'zod';
 import type { Fix } from '../fixtures/tracks.ts';
 
-const trackPoint = z.object({ '@_lat': z.coerce.number(), '@_lon': z.coerce.number(), time: z.iso.datetime({ offset: true }) });
+const trackPoint = z.object({
+  '@_lat': z.coerce.number(),
+  '@_lon': z.coerce.number(),
+  time: z.iso.datetime({ offset: true }),
+});
 const document = z.object({
   gpx: z.object({ trk: z.array(z.object({ trkseg: z.array(z.object({ trkpt: z.array(trackPoint) })) })) }),
 });
 
 /** The track points of a GPX 1.0 or 1.1 file in order of time, their times as seconds since the first. */
 export function readGpx(file: string): Fix[] {
-  const parser = new XMLParser({ ignoreAttributes: false, isArray: (name) => ['trk', 'trkseg', 'trkpt'].includes(name) });
+  const parser = new XMLParser({
+    ignoreAttributes: false,
+    isArray: (name) => ['trk', 'trkseg', 'trkpt'].includes(name),
+  });
   const { gpx } = document.parse(parser.parse(readFileSync(file, 'utf8')));
   const points = gpx.trk
     .flatMap((track) => track.trkseg.flatMap((segment) => segment.trkpt))

@@ -45,7 +45,9 @@ function report({ route, strangerSees }: Day, plain: number, truth: number | und
   console.log(`  plain sum           ${metres(plain)}  (GeographicLib, every leg, nothing left out)`);
   console.log(explain(route, plain));
   console.log('\nWhat another organization sees');
-  console.log(`  ${strangerSees.sessions} sessions, ${strangerSees.points} points; the route answers ${strangerSees.routeError}`);
+  console.log(
+    `  ${strangerSees.sessions} sessions, ${strangerSees.points} points; the route answers ${strangerSees.routeError}`,
+  );
 }
 
 /** The plain sum counts the wander of a receiver that stands still; ours counts only what clearly was movement. */
