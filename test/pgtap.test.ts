@@ -41,7 +41,9 @@ async function run(text: string): Promise<string> {
     return [...tapLines(results)].join('\n');
   } catch (error) {
     if (!(error instanceof postgres.PostgresError)) throw error;
-    throw new Error(`${error.message} (${error.code})${lineOf(text, error.position)}${error.where ? `\n${error.where}` : ''}`);
+    throw new Error(
+      `${error.message} (${error.code})${lineOf(text, error.position)}${error.where ? `\n${error.where}` : ''}`,
+    );
   } finally {
     await sql.end();
   }
@@ -63,6 +65,7 @@ function failures(tap: string): string[] {
   const found: string[] = [];
   const parser = new Parser({ strict: false }, (results) => {
     if (results.plan.start === null || results.count === 0) found.push('No plan, or no assertion ran');
+    else if (results.plan.end !== results.count) found.push(`Planned ${results.plan.end}, ran ${results.count}`);
     for (const failure of results.failures) {
       found.push('name' in failure ? `${failure.id} ${failure.name}` : failure.tapError);
     }

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { supabaseDir } from './paths.ts';
 
 const configSchema = z.object({
+  db: z.object({ major_version: z.int() }),
   api: z.object({ schemas: z.array(z.string()), extra_search_path: z.array(z.string()), max_rows: z.int() }),
   auth: z.object({
     site_url: z.string(),

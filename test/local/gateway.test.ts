@@ -1,0 +1,229 @@
+import { readFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
+import { connect } from 'node:net';
+import { networkInterfaces, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startGateway } from '../../supabase/local/gateway.ts';
+import { createKeyRing, createSigner, newSecret } from '../../supabase/local/keys.ts';
+import { repositoryDir } from '../../supabase/local/paths.ts';
+import { missingWhere } from '../../supabase/local/where-clause.ts';
+import { startTestStack, type TestStack } from '../fixtures/stack.ts';
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startTestStack({ functions: true });
+  await stack.admin.unsafe(`
+    create function public.test_caller() returns jsonb language sql stable set search_path = '' as $$
+      select jsonb_build_object(
+        'role', current_user, 'uid', auth.uid(), 'headers', current_setting('request.headers', true)::jsonb)
+    $$;
+    grant execute on function public.test_caller() to anon, authenticated, service_role;
+    create table public.test_notes (id int primary key, note text);
+    insert into public.test_notes select i, 'note ' || i from generate_series(1, 1500) as i;
+    grant select, update, delete on public.test_notes to service_role;`);
+  await reloaded();
+});
+afterAll(() => stack?.stop());
+
+/** The platform's event trigger tells PostgREST; wait until it has heard. */
+async function reloaded(): Promise<void> {
+  for (let i = 0; i < 100; i++) {
+    if ((await caller({ apikey: stack.publishableKey })).status === 200) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error('PostgREST did not reload its schema');
+}
+
+function caller(headers: Record<string, string>, query = ''): Promise<Response> {
+  return fetch(`${stack.url}/rest/v1/rpc/test_caller${query}`, { headers });
+}
+
+describe('keys', () => {
+  test('the publishable key is anon, the secret key is service_role', async () => {
+    expect(await (await caller({ apikey: stack.publishableKey })).json()).toMatchObject({ role: 'anon' });
+    expect(await (await caller({ apikey: stack.secretKey })).json()).toMatchObject({ role: 'service_role' });
+  });
+
+  test('supabase-js, which sends the key as bearer too, is understood', async () => {
+    const { data } = await stack
+      .service()
+      .from('test_notes' as never)
+      .select('id')
+      .limit(1);
+    expect(data).toHaveLength(1);
+  });
+
+  test("a person's token beside the key decides the role", async () => {
+    const alice = await stack.signUp('alice@example.test');
+    const headers = { apikey: stack.publishableKey, authorization: `Bearer ${alice.accessToken}` };
+    expect(await (await caller(headers)).json()).toMatchObject({ role: 'authenticated', uid: alice.userId });
+  });
+
+  test.each([
+    ['no key', {}],
+    ['an unknown key', { apikey: 'sb_publishable_unknown' }],
+    ['only a bearer', { authorization: 'Bearer sb_secret_unknown' }],
+  ])('%s is refused', async (_, headers) => {
+    expect((await caller(headers)).status).toBe(401);
+  });
+
+  test('the key reaches neither the database nor the query of a function call', async () => {
+    const byHeader = await (await caller({ apikey: stack.secretKey })).text();
+    expect(byHeader).not.toContain('sb_secret');
+    const byQuery = await caller({}, `?apikey=${stack.publishableKey}`);
+    expect(byQuery.status).toBe(200);
+  });
+});
+
+describe('statements without WHERE', () => {
+  test.each(['PATCH', 'DELETE'])('%s of a whole table is refused as safeupdate would', async (method) => {
+    const answer = await fetch(`${stack.url}/rest/v1/test_notes?select=id`, {
+      method,
+      headers: { apikey: stack.secretKey, 'content-type': 'application/json' },
+      ...(method === 'PATCH' ? { body: '{"note":"all"}' } : {}),
+    });
+    expect(answer.status).toBe(400);
+    expect(await answer.json()).toMatchObject({ code: '21000', message: expect.stringContaining('requires a WHERE') });
+    expect(await stack.admin`select from public.test_notes where note <> 'all'`).toHaveLength(1500);
+  });
+
+  test('with a filter it passes', async () => {
+    const headers = { apikey: stack.secretKey };
+    const answer = await fetch(`${stack.url}/rest/v1/test_notes?id=eq.0`, { method: 'DELETE', headers });
+    expect(answer.status).toBe(204);
+  });
+
+  test('a logical filter counts as one; RPCs are none of its business', () => {
+    expect(missingWhere('DELETE', '/notes', new URLSearchParams('or=(id.eq.1,id.eq.2)'))).toBeUndefined();
+    expect(missingWhere('DELETE', '/notes', new URLSearchParams('limit=1&order=id'))).toBe('DELETE');
+    expect(missingWhere('PATCH', '/rpc/x', new URLSearchParams())).toBeUndefined();
+    expect(missingWhere('POST', '/notes', new URLSearchParams())).toBeUndefined();
+  });
+});
+
+test('max_rows of config.toml holds', async () => {
+  const rows = await fetch(`${stack.url}/rest/v1/test_notes?select=id`, { headers: { apikey: stack.secretKey } });
+  expect(await rows.json()).toHaveLength(1000);
+});
+
+test('filters arrive as they were sent, encoded characters and all', async () => {
+  await stack.admin`update public.test_notes set note = ${'a+b & c=100%, "d"'} where id = 7`;
+  const filter = encodeURIComponent('a+b & c=100%, "d"');
+  const rows = await fetch(`${stack.url}/rest/v1/test_notes?note=eq.${filter}&select=id`, {
+    headers: { apikey: stack.secretKey },
+  });
+  expect(await rows.json()).toEqual([{ id: 7 }]);
+});
+
+test('a browser may ask first (CORS)', async () => {
+  const answer = await fetch(`${stack.url}/rest/v1/rpc/test_caller`, { method: 'OPTIONS' });
+  expect(answer.status).toBe(204);
+  expect(answer.headers.get('access-control-allow-origin')).toBe('*');
+});
+
+describe('functions', () => {
+  test('hello echoes a request id, and makes one', async () => {
+    const hello = (headers: Record<string, string>) => fetch(`${stack.url}/functions/v1/hello`, { headers });
+    const echoed = await hello({ 'x-request-id': 'request-0001' });
+    expect(echoed.headers.get('x-request-id')).toBe('request-0001');
+    expect(await echoed.json()).toMatchObject({ request_id: 'request-0001' });
+    expect(await (await hello({})).json()).toMatchObject({ request_id: expect.stringMatching(/^[0-9a-f-]{36}$/) });
+  });
+
+  test('other methods are refused in the shape of all errors', async () => {
+    const answer = await fetch(`${stack.url}/functions/v1/hello`, { method: 'POST', body: '{}' });
+    expect(answer.status).toBe(405);
+    expect(await answer.json()).toMatchObject({ code: 'method_not_allowed' });
+  });
+
+  test('an undeclared one is a 404', async () => {
+    expect((await fetch(`${stack.url}/functions/v1/nothing`)).status).toBe(404);
+  });
+
+  test("deno.json pins the versions of package.json's lock", () => {
+    const read = (file: string) => JSON.parse(readFileSync(join(repositoryDir, file), 'utf8'));
+    const installed = { ...read('package.json').devDependencies, ...read('package.json').dependencies };
+    for (const target of Object.values<string>(read('edge-functions/deno.json').imports)) {
+      const [, name = '', version] = /^npm:(.+)@([^@/]+)$/.exec(target) ?? [];
+      expect(`${name}@${installed[name]}`).toBe(`${name}@${version}`);
+    }
+  });
+});
+
+test('nothing listens on another address than 127.0.0.1', async () => {
+  const { port } = new URL(stack.url);
+  const databasePort = new URL(stack.database.url('postgres')).port;
+  const others = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter((address) => !address.internal)
+    .map((address) => address.address);
+  for (const host of [...others, '::1', '127.0.0.2']) {
+    for (const one of [port, databasePort]) expect(await opens(host, Number(one)), `${host}:${one}`).toBe(false);
+  }
+  expect(await opens('127.0.0.1', Number(port))).toBe(true);
+});
+
+function opens(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: 1000 }, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+    socket.on('timeout', () => {
+      socket.destroy();
+      resolve(false);
+    });
+  });
+}
+
+test('a stream passes event by event, and its end by the client reaches the function', async () => {
+  const socket = join(tmpdir(), `ft-stream-${process.pid}.sock`);
+  let gone: (() => void) | undefined;
+  const clientGone = new Promise<void>((resolve) => {
+    gone = resolve;
+  });
+  const source = createServer((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('data: first\n\n');
+    response.on('close', () => gone?.());
+  });
+  await new Promise<void>((resolve) => source.listen(socket, resolve));
+  const signer = createSigner(newSecret());
+  const keys = await createKeyRing(signer, { publishableKey: 'sb_publishable_x', secretKey: 'sb_secret_x' });
+  const gateway = await startGateway({
+    port: 0,
+    keys,
+    signer,
+    routes: async () => ({
+      rest: socket,
+      auth: { fetch: async () => new Response(), stop: async () => {} },
+      functions: new Map([
+        ['stream', { socket, verifyJwt: false }],
+        ['guarded', { socket, verifyJwt: true }],
+      ]),
+    }),
+  });
+  try {
+    const first = await new Promise<string>((resolve, reject) => {
+      const ask = request(`${gateway.url}/functions/v1/stream`, (response) => {
+        response.on('data', (chunk: Buffer) => {
+          resolve(chunk.toString());
+          ask.destroy();
+        });
+        response.on('error', () => {});
+      });
+      ask.on('error', reject);
+      ask.end();
+    });
+    // The source has not ended: what came did not wait for its end.
+    expect(first).toBe('data: first\n\n');
+    await clientGone;
+    expect((await fetch(`${gateway.url}/functions/v1/guarded`)).status).toBe(401);
+  } finally {
+    await gateway.stop();
+    source.closeAllConnections();
+    source.close();
+  }
+});
