@@ -61,8 +61,8 @@ begin
   )
   update public.attendance_sessions as s
   set distance_m = (select pg_catalog.sum(d.distance_m) from days as d),
-    points_used = (select pg_catalog.count(*) from points as p where p.flag = 'ok'),
-    points_rejected = (select pg_catalog.count(*) from points as p where p.flag <> 'ok'),
+    points_used = (select pg_catalog.count(*) from points as p where p.flag in ('ok', 'jitter')),
+    points_rejected = (select pg_catalog.count(*) from points as p where p.flag not in ('ok', 'jitter')),
     algorithm_version = private.distance_algorithm_version(),
     distance_parameters = v_parameters,
     distance_status = 'DONE',
