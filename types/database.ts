@@ -184,6 +184,9 @@ export type Database = {
       current_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
       current_user_id: { Args: Record<PropertyKey, never>; Returns: string };
       custom_access_token_hook: { Args: { event: Json }; Returns: Json };
+      distance_algorithm_version: { Args: Record<PropertyKey, never>; Returns: number };
+      distance_parameters: { Args: { organization_id: string }; Returns: Json };
+      earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
       enqueue: { Args: { data: Json; queue: string; singleton_key?: string; start_after?: string }; Returns: string };
       error_status: { Args: { code: string }; Returns: number };
       fail: {
@@ -200,6 +203,10 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      geodesic_distance_m: {
+        Args: { latitude_1: number; latitude_2: number; longitude_1: number; longitude_2: number };
+        Returns: number;
       };
       hash_token: { Args: { token: string }; Returns: string };
       insert_locations: {
@@ -229,6 +236,18 @@ export type Database = {
       };
       maintain_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       make_token: { Args: { prefix: string }; Returns: string };
+      measure_points: {
+        Args: { ends_at: string; organization_id: string; parameters: Json; session_id: string; starts_at: string };
+        Returns: {
+          accuracy_m: number;
+          flag: string;
+          is_gap: boolean;
+          latitude: number;
+          leg_m: number;
+          longitude: number;
+          recorded_at: string;
+        }[];
+      };
       rate_limit: { Args: { kind: string }; Returns: Record<string, unknown> };
       recalculate_session: {
         Args: { session_id: string };
