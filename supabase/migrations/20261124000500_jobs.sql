@@ -39,6 +39,10 @@ select pgboss.create_queue('distance', '{
   "deadLetter": "distance-dead"
 }');
 
+-- Where pg_cron does not serve the database, the worker runs the schedules of private.schedules: a job each time. Only one
+-- of a schedule waits; it is not retried, the next time comes soon.
+select pgboss.create_queue('schedule', '{"policy": "short", "retryLimit": 0, "expireInSeconds": 300}');
+
 -- pg-boss copies a queue's options into each job it sends; a bare insert gets the column defaults instead: no dead
 -- letter, no policy, two retries (tried). So this function copies them too.
 create function private.enqueue(

@@ -30,8 +30,8 @@ begin
     select pg_catalog.jsonb_build_object(
       'max_accuracy_m', o.max_accuracy_m,
       'max_speed_mps', o.max_speed_mps,
-      -- What a point without an accuracy is taken for: a phone outdoors.
-      'default_accuracy_m', 10,
+      -- What a point without an accuracy is taken for: a receiver under open sky.
+      'default_accuracy_m', 5,
       -- Movement counts beyond this many times the combined radius of both points (68 % each).
       'moved_radii', 2.5,
       -- A pause in the points that is reported as a gap.

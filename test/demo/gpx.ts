@@ -8,9 +8,9 @@ const trackPoint = z.object({
   '@_lon': z.coerce.number(),
   time: z.iso.datetime({ offset: true }),
 });
-const document = z.object({
-  gpx: z.object({ trk: z.array(z.object({ trkseg: z.array(z.object({ trkpt: z.array(trackPoint) })) })) }),
-});
+/** A segment without points is read as empty text. */
+const segment = z.object({ trkpt: z.array(trackPoint).default([]) }).or(z.literal('').transform(() => ({ trkpt: [] })));
+const document = z.object({ gpx: z.object({ trk: z.array(z.object({ trkseg: z.array(segment) })) }) });
 
 /** The track points of a GPX 1.0 or 1.1 file in order of time, their times as seconds since the first. */
 export function readGpx(file: string): Fix[] {

@@ -1,0 +1,11 @@
+import { z } from 'zod';
+
+/** Payloads of the queues: ids only. The handler reads everything else again, so a late job never writes stale values. */
+export const jobPayloads = {
+  distance: z.strictObject({ organization_id: z.uuid(), session_id: z.uuid() }),
+  'distance-dead': z.strictObject({ organization_id: z.uuid(), session_id: z.uuid() }),
+  schedule: z.strictObject({ name: z.string() }),
+} as const satisfies Record<string, z.ZodType>;
+
+export type QueueName = keyof typeof jobPayloads;
+export type JobPayload<Q extends QueueName> = z.infer<(typeof jobPayloads)[Q]>;

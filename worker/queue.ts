@@ -1,0 +1,90 @@
+import { PgBoss } from 'pg-boss';
+import type { Logger } from 'pino';
+import { jobPayloads, type QueueName } from '../types/jobs.ts';
+import type { Database } from './database.ts';
+import { jobs } from './jobs/index.ts';
+import type { JobDefinition } from './jobs/job.ts';
+import { describeError } from './log.ts';
+
+/** Long enough for the longest job in hand; what is not finished by then goes back to the queue. */
+const stopTimeoutMs = 10_000;
+
+export interface Queue {
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export function createQueue(options: { connectionString: string; database: Database; log: Logger }): Queue {
+  const { database, log } = options;
+  const boss = new PgBoss({
+    connectionString: options.connectionString,
+    application_name: 'fieldtrack-worker-queue',
+    // The schema is a migration of ours, and this role owns none of it: no migrating, no index rebuilding.
+    migrate: false,
+    createSchema: false,
+    reindex: false,
+    // A dead worker's jobs are found by their missing heartbeat when the queues are looked at.
+    superviseIntervalSeconds: 10,
+    monitorIntervalSeconds: 10,
+  });
+  boss.on('error', (error) => log.error({ err: describeError(error) }, 'queue error'));
+  boss.on('warning', (warning) => log.warn({ warning: warning.message }, 'queue warning'));
+
+  async function work<Q extends QueueName>(job: JobDefinition<Q>): Promise<void> {
+    await boss.work(
+      job.queue,
+      { ...job.options, burstWhenBatchFull: job.options.batchSize > 1, perJobResults: true },
+      async (batch) =>
+        Promise.all(
+          batch.map(async ({ id, data, signal }) => {
+            const began = performance.now();
+            const jobLog = log.child({ queue: job.queue, job_id: id });
+            const payload = jobPayloads[job.queue].safeParse(data);
+            if (!payload.success) {
+              // No retry mends it. Its content is not logged.
+              jobLog.error('payload is not valid');
+              return { id, status: 'deadletter' as const, output: { error: 'payload is not valid' } };
+            }
+            try {
+              // The registry pairs each queue with its own payload; the compiler cannot follow the pair through an index.
+              const input = payload.data as Parameters<typeof job.handle>[0];
+              const outcome = await job.handle(input, { database, log: jobLog, signal });
+              jobLog.info({ outcome, duration_ms: Math.round(performance.now() - began) }, 'job done');
+              return { id, status: 'completed' as const, output: { outcome } };
+            } catch (error) {
+              jobLog.warn(
+                { err: describeError(error), duration_ms: Math.round(performance.now() - began) },
+                'job failed',
+              );
+              return { id, status: 'failed' as const, output: { error: describeError(error) } };
+            }
+          }),
+        ),
+    );
+  }
+
+  /** Schedules are the worker's where pg_cron does not serve the database; where it does, none may be left here. */
+  async function keepSchedules(): Promise<void> {
+    const wanted = await database.schedules();
+    for (const { name } of await boss
+      .getSchedules(jobs.schedule.queue)
+      .then((all) => all.map(({ key }) => ({ name: key })))) {
+      if (!wanted.some((schedule) => schedule.name === name)) await boss.unschedule(jobs.schedule.queue, name);
+    }
+    for (const { name, cron } of wanted) {
+      await boss.schedule(jobs.schedule.queue, cron, { name }, { key: name, tz: 'UTC', singletonKey: name });
+    }
+    log.info({ schedules: wanted.length }, 'schedules run by this worker');
+  }
+
+  return {
+    async start() {
+      await boss.start();
+      await keepSchedules();
+      await work(jobs.distance);
+      await work(jobs['distance-dead']);
+      await work(jobs.schedule);
+    },
+    stop: () => boss.stop({ graceful: true, timeout: stopTimeoutMs, close: true }),
+  };
+}
