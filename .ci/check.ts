@@ -20,6 +20,8 @@ const migrations = globSync('supabase/migrations/*.sql').sort();
 const functionEntries = globSync('edge-functions/*/index.ts').sort();
 
 const steps: Step[] = [
+  // A registry that lacks another platform's binary makes npm write a lock file that npm ci then refuses.
+  { name: 'npm ci accepts package-lock.json', run: tool('npm', 'ci', '--dry-run') },
   { name: 'biome (format and lint)', run: tool('biome', 'check', '--error-on-warnings', '.') },
   { name: 'tsc (supabase/local, worker, types, test, .ci)', run: tool('tsc', '--project', '.') },
   {

@@ -2256,6 +2256,8 @@ begin
       continue;
     elsif not v_has_anchor then
       v_anchor := v_point;
+      -- No candidate yet; this gives the record its columns, which plpgsql_check wants to see before they are read.
+      v_candidate := v_point;
       v_has_anchor := true;
       v_before_s := v_point.at_s;
       flag := 'ok';
