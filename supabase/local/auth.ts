@@ -83,8 +83,6 @@ async function createLite(options: AuthOptions): Promise<{ app: App; close: () =
     url: options.databaseUrl,
     postgresOptions: { max: 3, idle_timeout: 30, onnotice: () => {}, types: writeJsonOnce() },
   });
-  // Its own preparation would grant ALL to anon in every schema that has a table under RLS.
-  Object.defineProperty(connection, 'ensureRlsContext', { value: async () => true });
   const { hook: _hook, ...auth } = options.config.auth;
   const app = new App({
     connection,

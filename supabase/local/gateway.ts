@@ -101,7 +101,10 @@ export async function startGateway(options: {
       if (outgoing.headersSent) outgoing.destroy();
       else answer(outgoing, 502, 'The service behind the gateway did not answer');
     });
-    outgoing.on('close', () => onward.destroy());
+    // The client left before the end: so does the service. After the end the connection is kept for the next request.
+    outgoing.on('close', () => {
+      if (!outgoing.writableFinished) onward.destroy();
+    });
     incoming.pipe(onward);
   }
 

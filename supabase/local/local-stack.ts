@@ -6,7 +6,7 @@ import { partLine, say, step } from './console.ts';
 import { portIsFree } from './free-port.ts';
 import { openInstallation, type Secrets } from './installation.ts';
 import { takeLock, waitForFormerPostgres } from './lock.ts';
-import { pendingMigrations, pushMigrations } from './migrations.ts';
+import { migrationState, pushMigrations } from './migrations.ts';
 import type { Part } from './part.ts';
 import { applyPlatform, setPasswords } from './platform.ts';
 import { Refusal } from './refusal.ts';
@@ -103,11 +103,19 @@ async function migrate(cluster: Cluster, secrets: Secrets): Promise<void> {
   // Before the push, which logs in as postgres; after it again, for the roles that migrations make.
   await setPasswords(adminUrl, others);
   const url = databaseUrl(cluster.port, 'postgres', passwords.postgres, DATABASE);
-  const pending = await pendingMigrations(url);
-  if (pending.length > 0) {
-    await step(`applying ${pending.length} migrations`, () => pushMigrations(url));
-    await setPasswords(adminUrl, others);
+  const { pending, foreign } = await migrationState(url);
+  if (foreign.length > 0) {
+    throw new Refusal(
+      `The local database holds migrations that supabase/migrations has not: ${foreign.join(', ')}.\n` +
+        'Go back to the branch they came from, or run `npm start -- --reset` to begin anew.',
+    );
   }
+  if (pending.length === 0) return;
+  await step(`applying ${pending.length} migrations`, () => pushMigrations(url)).catch((error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Refusal(`${why}\n\nIf an applied migration was edited, \`npm start -- --reset\` begins anew.`);
+  });
+  await setPasswords(adminUrl, others);
 }
 
 async function refuseBusyPorts(port: number): Promise<void> {

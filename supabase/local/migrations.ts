@@ -14,15 +14,25 @@ export function migrationVersions(folder = migrationsDir): string[] {
   return files.map((file) => file.slice(0, file.indexOf('_'))).sort();
 }
 
-/** Which migrations the database has not seen. The CLI asks the same, but takes seconds to start. */
-export async function pendingMigrations(url: string, folder = migrationsDir): Promise<string[]> {
+export type MigrationState = {
+  pending: string[];
+  /** Applied once, but no longer in the folder: the database is another branch's, or the file was renamed. */
+  foreign: string[];
+};
+
+/** What the database has seen of the folder. The CLI asks the same, but takes a second to start. */
+export async function migrationState(url: string, folder = migrationsDir): Promise<MigrationState> {
   const sql = postgres(url, { max: 1, onnotice: () => {} });
   try {
+    const local = migrationVersions(folder);
     const [history] = await sql`select to_regclass('supabase_migrations.schema_migrations') is not null as exists`;
-    if (!history?.exists) return migrationVersions(folder);
+    if (!history?.exists) return { pending: local, foreign: [] };
     const rows = await sql<{ version: string }[]>`select version from supabase_migrations.schema_migrations`;
     const applied = new Set(rows.map((row) => row.version));
-    return migrationVersions(folder).filter((version) => !applied.has(version));
+    return {
+      pending: local.filter((version) => !applied.has(version)),
+      foreign: [...applied].filter((version) => !local.includes(version)),
+    };
   } finally {
     await sql.end();
   }

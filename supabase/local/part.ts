@@ -27,7 +27,7 @@ const STOP_GRACE_MS = 15_000;
 
 export function startPart(options: PartOptions): Part {
   const stdio: SpawnOptions['stdio'] = ['ignore', 'pipe', 'pipe'];
-  const env = { ...process.env, ...options.env };
+  const env = { ...bareEnvironment(), ...options.env };
   const child = launch(options.command, options.args ?? [], {
     env,
     stdio,
@@ -50,6 +50,15 @@ export function startPart(options: PartOptions): Part {
       clearTimeout(impatience);
     },
   };
+}
+
+/**
+ * What any program needs. Not the caller's whole environment: a stray PGRST_… or PGOPTIONS would configure a part, and
+ * an edge function could read what a hosted one never sees.
+ */
+function bareEnvironment(): Record<string, string> {
+  const kept = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'DENO_DIR'];
+  return Object.fromEntries(kept.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 }
 
 /** Asks `ready` until it says yes; fails at once, by name, if the part ends first. */

@@ -17,7 +17,8 @@ export function startWorker(options: {
     name: 'worker',
     command: npmBinary('node'),
     args: [entry],
-    env: { LOG_LEVEL: 'info', ...options.env, DATABASE_URL: options.databaseUrl },
+    // The worker is configured by its environment, here as anywhere.
+    env: { LOG_LEVEL: 'info', ...process.env, ...options.env, DATABASE_URL: options.databaseUrl },
     cwd: repositoryDir,
     onLine: options.onLine,
   });

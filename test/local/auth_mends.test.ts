@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { importLite } from '../../supabase/local/auth-warnings.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 
-// Each of these failed with @supabase/lite 0.10.0 as it comes; the mend's file is named in the title.
+// Where a title names a file, @supabase/lite 0.10.0 fails the test as it comes, and that file is the mend.
 let stack: TestStack;
 beforeAll(async () => {
   stack = await startTestStack();
@@ -145,8 +145,9 @@ describe('the secret', () => {
   });
 });
 
+// Its Data API is off, its system schema never reconciled, and it connects as supabase_auth_admin: so it cannot.
 describe('what @supabase/lite would add', () => {
-  test('grants nothing to anon (its ensureRlsContext)', async () => {
+  test('grants nothing to anon', async () => {
     const [granted] = await stack.admin`
       select count(*)::int as count from information_schema.role_table_grants
       where grantee = 'anon' and table_schema in ('public', 'private', 'auth', 'pgboss')
@@ -154,7 +155,7 @@ describe('what @supabase/lite would add', () => {
     expect(granted?.count).toBe(0);
   });
 
-  test("leaves auth.uid() as the platform's (its ensureSystemSchema)", async () => {
+  test("leaves auth.uid() as the platform's", async () => {
     const [row] = await stack.admin`select pg_get_functiondef('auth.uid()'::regprocedure) as source`;
     expect(row?.source).toContain('request.jwt.claims');
   });

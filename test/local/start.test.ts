@@ -1,5 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -197,7 +206,6 @@ test('a half-written data folder is told of, and --reset begins anew with new se
 test('lost secrets are told of without quoting the file', async () => {
   const file = join(folder, 'secrets.json');
   const text = readFileSync(file, 'utf8');
-  const { writeFileSync } = await import('node:fs');
   writeFileSync(file, text.slice(0, 200));
   try {
     const run = new Run([]);
@@ -226,6 +234,25 @@ test('each login role has its own password, and none is in a log', async () => {
   }
   const log = readFileSync(join(folder, 'postgres.log'), 'utf8');
   for (const password of Object.values<string>(passwords)) expect(log).not.toContain(password);
+});
+
+test('a database that is ahead of the folder is told of', async () => {
+  const { passwords } = JSON.parse(readFileSync(join(folder, 'secrets.json'), 'utf8'));
+  const user = 'supabase_admin';
+  const settings = { host: '127.0.0.1', port: port + 1, user, password: passwords[user], database: 'postgres' };
+  const change = async (statement: string) => {
+    const run = new Run([]);
+    await run.until(READY);
+    const sql = postgres(settings);
+    await sql.unsafe(statement);
+    await sql.end();
+    await run.end('SIGTERM');
+  };
+  await change(`insert into supabase_migrations.schema_migrations (version, name) values ('29990101000000', 'later')`);
+  const refused = new Run([]);
+  expect(await refused.code).toBe(1);
+  expect(refused.output).toContain('29990101000000');
+  expect(refused.output).toContain('npm start -- --reset');
 });
 
 test('--help explains, an unknown option is refused with the same text', async () => {
