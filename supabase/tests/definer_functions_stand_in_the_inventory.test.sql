@@ -2,7 +2,7 @@
 -- `callers` is compared with the grants. `bound` is organization (the body names organization_id), user (it reads only
 -- rows of the caller's own user id, or calls one that does) or operator (no tenant's data).
 begin;
-select plan(5);
+select plan(6);
 
 create temporary table inventory on commit drop as
 select name::regprocedure, callers, bound, why_and_boundary from (values
@@ -94,6 +94,28 @@ select set_eq(
   $$select name, callers from definer$$,
   $$select name, callers from inventory$$,
   'the inventory lists every definer and who may call it'
+);
+
+-- Rows of one tenant are found by its organization_id; before that is known, by the caller's user or a secret's hash.
+select is_empty(
+  $$
+    select d.name, pg_catalog.regexp_replace(statement, '\s+', ' ', 'g')
+    from definer as d
+    cross join lateral pg_catalog.regexp_split_to_table(
+      pg_catalog.regexp_replace(d.prosrc, '--[^\n]*', '', 'g'), ';'
+    ) as statement
+    where statement !~ '\m(organization_id|user_id|token_hash)\M'
+      and statement ~* (
+        select '\m(from|join|update|into)\s+(only\s+)?(public|private)\.(' || string_agg(a.relname, '|') || ')\M'
+        from (
+          select c.relname
+          from pg_catalog.pg_class as c
+          join pg_catalog.pg_attribute as o on o.attrelid = c.oid and o.attname = 'organization_id'
+          where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace) and c.relkind in ('r', 'p')
+        ) as a
+      )
+  $$,
+  'every statement of a definer on a tenant''s table names the organization'
 );
 
 select is_empty(
