@@ -1,0 +1,38 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { repositoryDir } from '../../supabase/local/paths.ts';
+import { startTestStack, type TestStack } from '../fixtures/stack.ts';
+import { makeWorkingDay } from '../fixtures/tracks.ts';
+import { playDay } from './day.ts';
+import { plainSum } from './geodesic.ts';
+import { readGpx } from './gpx.ts';
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startTestStack({ worker: true });
+});
+afterAll(() => stack?.stop());
+
+test('a generated day ends within 3 % of what was truly travelled, and a stranger sees nothing', async () => {
+  const day = makeWorkingDay(1);
+  const { route, sent, strangerSees } = await playDay(stack, day.fixes);
+  expect(sent.inserted).toBe(day.fixes.length);
+  expect(sent.duplicates).toBeGreaterThan(0);
+  expect(sent.rejected).toBe(0);
+  expect(route.points).toHaveLength(day.fixes.length);
+  expect(Math.abs((route.distance_m ?? 0) / day.distance_m - 1)).toBeLessThan(0.03);
+  expect(strangerSees).toEqual({ sessions: 0, points: 0, routeError: 'session_not_found' });
+});
+
+// A track that a person recorded; it lies beside the repository, not in it.
+const recorded = join(repositoryDir, '..', 'shared', 'data', 'gps', 'cerknicko-jezero.gpx');
+if (existsSync(recorded)) {
+  test('the recorded track ends within 1 % of its GeographicLib sum', async () => {
+    const fixes = readGpx(recorded);
+    const plain = plainSum(fixes);
+    expect(plain).toBeCloseTo(13_675.76, 2);
+    const { route } = await playDay(stack, fixes);
+    expect(Math.abs((route.distance_m ?? 0) / plain - 1)).toBeLessThan(0.01);
+  });
+}

@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  addEmployee,
+  eventually,
+  foundOrganization,
+  type Member,
+  straightNorth,
+  workAnHour,
+} from '../fixtures/organization.ts';
+import { startTestStack, type TestStack } from '../fixtures/stack.ts';
+
+describe('the distance job', () => {
+  let stack: TestStack;
+  let admin: Member;
+  let organizationId: string;
+  beforeAll(async () => {
+    stack = await startTestStack({ worker: true });
+    ({ admin, organizationId } = await foundOrganization(stack, 'acme'));
+  });
+  afterAll(() => stack?.stop());
+
+  const status = async (sessionId: string): Promise<string | undefined> => {
+    const [row] = await stack.admin<{ distance_status: string }[]>`
+      select distance_status from public.attendance_sessions where id = ${sessionId}`;
+    return row?.distance_status;
+  };
+  const session = async (sessionId: string) => {
+    const { data, error } = await admin.client.from('attendance_sessions').select().eq('id', sessionId).single();
+    if (error) throw error;
+    return data;
+  };
+
+  test('a check-out is worked into a distance that the administrator reads', async () => {
+    const bob = await addEmployee(stack, admin, 'bob');
+    const sessionId = await workAnHour(bob);
+    await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
+    const done = await session(sessionId);
+    // 59 legs of 600 m; the metre per degree of the fixture is right within 0.1 %.
+    expect(done.distance_m).toBeGreaterThan(35_300);
+    expect(done.distance_m).toBeLessThan(35_500);
+    expect(done.points_used).toBe(60);
+    expect(done.points_rejected).toBe(0);
+    expect(done.algorithm_version).toBe(1);
+    const days = await stack.admin<{ distance_m: number; duration_s: number }[]>`
+      select distance_m, duration_s from public.session_days where session_id = ${sessionId}`;
+    const sum = days.reduce((total, day) => total + day.distance_m, 0);
+    expect(sum).toBeCloseTo(done.distance_m ?? 0, 6);
+    expect(days.reduce((total, day) => total + day.duration_s, 0)).toBeGreaterThanOrEqual((done.duration_s ?? 0) - 1);
+  });
+
+  test('a late batch changes the figure, and sending it again does not', async () => {
+    const carol = await addEmployee(stack, admin, 'carol');
+    const sessionId = await workAnHour(carol);
+    await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
+    const before = await session(sessionId);
+    const late = straightNorth(2, 4, 46.5);
+    for (const expected of [2, 0]) {
+      const { data, error } = await carol.client.rpc('record_locations', { points: late, session_id: sessionId });
+      expect(error).toBeNull();
+      expect(data).toMatchObject({ inserted: expected, duplicates: 2 - expected });
+      await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
+    }
+    const after = await session(sessionId);
+    const points = (row: typeof after) => (row.points_used ?? 0) + (row.points_rejected ?? 0);
+    expect(points(after)).toBe(points(before) + 2);
+    expect(after.distance_computed_at).not.toBe(before.distance_computed_at);
+  });
+
+  test('a batch that commits while the job holds the session is not lost', async () => {
+    const dave = await addEmployee(stack, admin, 'dave');
+    const sessionId = await workAnHour(dave);
+    await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
+    // Stand in for a job that is between its lock and its end: hold the row, let a batch queue behind it, and release.
+    const points = straightNorth(1, 3, 46.4);
+    let sent: Promise<unknown> = Promise.resolve();
+    await stack.admin.begin(async (trx) => {
+      await trx`select 1 from public.attendance_sessions where id = ${sessionId} for no key update`;
+      sent = Promise.resolve(dave.client.rpc('record_locations', { points, session_id: sessionId }));
+      await eventually('the batch waits for the lock', async () => {
+        const [row] = await stack.admin<{ waiting: number }[]>`
+          select count(*)::int as waiting from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock'`;
+        return (row?.waiting ?? 0) > 0;
+      });
+    });
+    await sent;
+    await eventually('61 points', async () => {
+      const { points_used, points_rejected } = await session(sessionId);
+      return (points_used ?? 0) + (points_rejected ?? 0) === 61;
+    });
+  });
+
+  test('a payload of garbage goes to the dead letters, and its content to no log', async () => {
+    await stack.admin`select private.enqueue('distance', ${stack.admin.json({ secret: 'do-not-log-me' })}, 'garbage')`;
+    await eventually('dead letter', async () => {
+      const [row] = await stack.admin<{ dead: number }[]>`
+        select count(*)::int as dead from pgboss.job where name = 'distance' and singleton_key = 'garbage' and state = 'failed'`;
+      return row?.dead === 1;
+    });
+    const log = stack.lines.filter(({ part }) => part === 'worker').map(({ line }) => line);
+    expect(log.some((line) => line.includes('payload is not valid'))).toBe(true);
+    expect(log.join('\n')).not.toContain('do-not-log-me');
+  });
+
+  test('a job that used up its retries marks the session FAILED', async () => {
+    const erin = await addEmployee(stack, admin, 'erin');
+    const sessionId = await workAnHour(erin);
+    await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
+    await stack.admin`update public.attendance_sessions set distance_status = 'PENDING' where id = ${sessionId}`;
+    await stack.admin`select private.enqueue('distance-dead',
+      ${stack.admin.json({ organization_id: organizationId, session_id: sessionId })})`;
+    await eventually('FAILED', async () => (await status(sessionId)) === 'FAILED');
+  });
+
+  test('a job whose session is gone ends without an error', async () => {
+    const [row] = await stack.admin<{ id: string }[]>`select private.enqueue('distance', ${stack.admin.json({
+      organization_id: organizationId,
+      session_id: '00000000-0000-4000-8000-000000000000',
+    })}, 'gone') as id`;
+    await eventually('completed', async () => {
+      const [job] = await stack.admin<{ state: string; output: { outcome?: string } | null }[]>`
+        select state, output from pgboss.job where id = ${row?.id ?? ''}`;
+      return job?.state === 'completed' && job.output?.outcome === 'gone';
+    });
+  });
+});

@@ -1,0 +1,122 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { npmBinary } from '../../supabase/local/binaries.ts';
+import { repositoryDir } from '../../supabase/local/paths.ts';
+import { addEmployee, eventually, foundOrganization, type Member, workAnHour } from '../fixtures/organization.ts';
+import { startTestStack, type TestStack } from '../fixtures/stack.ts';
+
+type Worker = { child: ChildProcess; lines: string[]; ended: Promise<{ code: number | null; signal: string | null }> };
+
+const running = new Set<ChildProcess>();
+
+function startWorker(env: Record<string, string>): Worker {
+  const child = spawn(npmBinary('node'), [join(repositoryDir, 'worker', 'main.ts')], {
+    env: { PATH: process.env.PATH ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  running.add(child);
+  const lines: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data: Buffer) => lines.push(String(data)));
+  const ended = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
+    child.once('exit', (code, signal) => {
+      running.delete(child);
+      resolve({ code, signal });
+    }),
+  );
+  return { child, lines, ended };
+}
+
+const ready = (worker: Worker) =>
+  eventually('worker ready', async () => worker.lines.join('').includes('worker ready'), 20_000);
+
+afterEach(() => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+test('a bad environment is refused at once, with all problems and no value', async () => {
+  const worker = startWorker({
+    DATABASE_URL: 'mysql://root:hunter2@localhost/x',
+    LOG_LEVEL: 'loud',
+    DATABASE_POOL_SIZE: '0',
+  });
+  expect(await worker.ended).toMatchObject({ code: 1 });
+  const output = worker.lines.join('');
+  for (const name of ['DATABASE_URL', 'LOG_LEVEL', 'DATABASE_POOL_SIZE']) expect(output).toContain(name);
+  expect(output).not.toContain('hunter2');
+});
+
+describe('with a database', () => {
+  let stack: TestStack;
+  let admin: Member;
+  let env: Record<string, string>;
+  beforeAll(async () => {
+    stack = await startTestStack();
+    ({ admin } = await foundOrganization(stack, 'acme'));
+    env = { DATABASE_URL: stack.database.url('fieldtrack_worker') };
+  });
+  afterAll(() => stack?.stop());
+
+  const statusOf = async (sessionId: string) => {
+    const [row] = await stack.admin<{ distance_status: string }[]>`
+      select distance_status from public.attendance_sessions where id = ${sessionId}`;
+    return row?.distance_status;
+  };
+
+  /** Works an hour and stops its distance job half-way, after it locked the session, until released. */
+  async function holdAJob(person: Member): Promise<{ sessionId: string; release: () => Promise<void> }> {
+    const held = await stack.admin.reserve();
+    await held`begin`;
+    await held`lock table public.session_days in exclusive mode`;
+    const sessionId = await workAnHour(person);
+    await eventually('the job waits', async () => {
+      const [row] = await stack.admin<{ waiting: number }[]>`
+        select count(*)::int as waiting from pg_stat_activity
+        where datname = current_database() and usename = 'fieldtrack_worker' and wait_event_type = 'Lock'`;
+      return (row?.waiting ?? 0) > 0;
+    });
+    const release = async () => {
+      await held`rollback`;
+      held.release();
+    };
+    return { sessionId, release };
+  }
+
+  test('SIGTERM in the middle of a job: the job is finished, then the worker ends with code 0', async () => {
+    const worker = startWorker(env);
+    await ready(worker);
+    const { sessionId, release } = await holdAJob(await addEmployee(stack, admin, 'bob'));
+    worker.child.kill('SIGTERM');
+    await eventually('worker stops', async () => worker.lines.join('').includes('worker stops'));
+    await release();
+    expect(await worker.ended).toEqual({ code: 0, signal: null });
+    expect(await statusOf(sessionId)).toBe('DONE');
+  });
+
+  test('a worker killed in the middle of a job loses nothing: the next one does it', async () => {
+    const first = startWorker(env);
+    await ready(first);
+    const { sessionId, release } = await holdAJob(await addEmployee(stack, admin, 'carol'));
+    first.child.kill('SIGKILL');
+    await first.ended;
+    await release();
+    // What 60 s without a heartbeat would bring about, without the wait.
+    await stack.admin`update pgboss.job set heartbeat_on = now() - interval '5 minutes' where state = 'active'`;
+    const second = startWorker(env);
+    await ready(second);
+    await eventually('DONE', async () => (await statusOf(sessionId)) === 'DONE', 40_000);
+    second.child.kill('SIGTERM');
+    expect(await second.ended).toEqual({ code: 0, signal: null });
+  }, 90_000);
+
+  test('broken connections do not end the worker', async () => {
+    const worker = startWorker(env);
+    await ready(worker);
+    await stack.admin`select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and usename = 'fieldtrack_worker'`;
+    const sessionId = await workAnHour(await addEmployee(stack, admin, 'dave'));
+    await eventually('DONE', async () => (await statusOf(sessionId)) === 'DONE', 30_000);
+    worker.child.kill('SIGTERM');
+    expect(await worker.ended).toEqual({ code: 0, signal: null });
+  }, 60_000);
+});

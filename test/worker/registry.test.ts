@@ -1,0 +1,39 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { npmBinary } from '../../supabase/local/binaries.ts';
+import { migrationsDir } from '../../supabase/local/paths.ts';
+import { jobPayloads } from '../../types/jobs.ts';
+import { jobs } from '../../worker/jobs/index.ts';
+import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database?.drop());
+
+test('every queue has a handler and a payload, and every handler a queue', async () => {
+  const queues = await database.sql('postgres')<{ name: string }[]>`
+    select name from pgboss.queue where name not like '\\_\\_%' order by name`;
+  const names = queues.map(({ name }) => name);
+  expect(Object.keys(jobs).sort()).toEqual(names);
+  expect(Object.keys(jobPayloads).sort()).toEqual(names);
+  for (const [name, job] of Object.entries(jobs)) expect(job.queue).toBe(name);
+});
+
+test('the queue schema is what the installed pg-boss prints', () => {
+  const printed = execFileSync(npmBinary('pg-boss'), ['plans', 'create', '--schema', 'pgboss'], { encoding: 'utf8' });
+  const wrapper = /^\s*(BEGIN;|COMMIT;|SET LOCAL |SELECT pg_advisory_xact_lock)/;
+  const body = printed.split('\n').filter((line) => !wrapper.test(line));
+  const normal = (lines: string[]) =>
+    lines
+      .map((line) => line.trimEnd())
+      .join('\n')
+      .trim();
+  const migration = readFileSync(join(migrationsDir, '20261124000400_pgboss_schema.sql'), 'utf8');
+  const start = migration.indexOf('-- SQL to create pg-boss schema:');
+  expect(start).toBeGreaterThan(0);
+  expect(normal(migration.slice(start).split('\n'))).toBe(normal(body));
+});
