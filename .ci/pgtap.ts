@@ -7,6 +7,9 @@ export type TapResult = { file: string; passed: number; failures: string[]; seco
 
 export async function runTapFiles(databaseUrl: string): Promise<TapResult[]> {
   const results: TapResult[] = [];
+  const support = ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--file=supabase/tests/support.sql', databaseUrl];
+  const loaded = await runCommand('psql', support);
+  if (!loaded.ok) throw new Error(`supabase/tests/support.sql does not load: ${loaded.stderr.trim()}`);
   for (const file of globSync('supabase/tests/**/*.test.sql').sort()) {
     const startedAt = performance.now();
     const psql = ['--no-psqlrc', '--quiet', '--tuples-only', '--no-align', '--set=ON_ERROR_STOP=1', `--file=${file}`];

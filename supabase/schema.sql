@@ -315,7 +315,6 @@ create table public.invitations (
   id uuid not null default gen_random_uuid(),
   employee_id uuid not null,
   email text not null,
-  token_hash bytea not null,
   status text not null default 'PENDING'::text,
   expires_at timestamp with time zone not null,
   invited_by uuid,
@@ -323,7 +322,6 @@ create table public.invitations (
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint invitations_pkey PRIMARY KEY (organization_id, id),
-  constraint invitations_token_hash_key UNIQUE (token_hash),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
   constraint inviter FOREIGN KEY (organization_id, invited_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (invited_by),
   constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
@@ -340,7 +338,6 @@ CREATE UNIQUE INDEX invitations_one_pending ON public.invitations USING btree (o
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.invitations FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 comment on table public.invitations is 'Invitations of the organization, for its administrators.';
 comment on column public.invitations.email is 'Address the invitation is for, in lower case. Only a user with it can accept.';
-comment on column public.invitations.token_hash is 'SHA-256 of the token; not readable by clients.';
 comment on column public.invitations.status is 'PENDING, ACCEPTED or REVOKED. A PENDING one past expires_at is refused.';
 comment on column public.invitations.expires_at is 'Not accepted after this.';
 comment on column public.invitations.invited_by is 'The administrator (employees.id) who invited.';
@@ -348,8 +345,8 @@ comment on column public.invitations.accepted_at is 'When a user accepted; null 
 create policy select_admin on public.invitations
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
-grant select (organization_id, id, employee_id, email, status, expires_at, invited_by, accepted_at, created_at, updated_at) on public.invitations to authenticated;
-grant select (organization_id, id, employee_id, email, status, expires_at, invited_by, accepted_at, created_at, updated_at) on public.invitations to service_role;
+grant select on public.invitations to authenticated;
+grant select on public.invitations to service_role;
 
 create table public.organization_time_zones (
   organization_id uuid not null,
@@ -471,6 +468,17 @@ create table private.employee_code_counters (
 );
 alter table private.employee_code_counters enable row level security;
 comment on table private.employee_code_counters is 'The last number given out for an employee_code, per organization.';
+
+create table private.invitation_tokens (
+  organization_id uuid not null,
+  invitation_id uuid not null,
+  token_hash bytea not null,
+  constraint invitation_tokens_pkey PRIMARY KEY (organization_id, invitation_id),
+  constraint invitation_tokens_token_hash_key UNIQUE (token_hash),
+  constraint invitation FOREIGN KEY (organization_id, invitation_id) REFERENCES public.invitations(organization_id, id) ON DELETE CASCADE
+);
+alter table private.invitation_tokens enable row level security;
+comment on table private.invitation_tokens is 'SHA-256 of each invitation''s newest token.';
 
 create table private.rate_buckets (
   organization_id uuid not null,
@@ -834,9 +842,10 @@ begin
   where u.id = v_user_id and u.email_confirmed_at is not null;
 
   select i.* into v_invitation
-  from public.invitations as i
-  where i.token_hash = private.hash_token(accept_invitation.token) and i.status <> 'REVOKED'
-  for update;
+  from private.invitation_tokens as t
+  join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
+  where t.token_hash = private.hash_token(accept_invitation.token) and i.status <> 'REVOKED'
+  for update of i;
   if not found then
     perform private.fail('invitation_not_found', 'There is no such invitation.', null,
       'It may have been replaced by a newer one; ask your administrator.');
@@ -1976,7 +1985,7 @@ begin
   end if;
 
   update public.invitations as i
-  set token_hash = private.hash_token(v_token), expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.id
+  set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.id
   where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
   returning i.* into v_invitation;
 
@@ -1985,11 +1994,13 @@ begin
     values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
       invite_employee.phone, invite_employee.employee_code)
     returning id into v_employee_id;
-    insert into public.invitations (organization_id, employee_id, email, token_hash, expires_at, invited_by)
-    values (v_admin.organization_id, v_employee_id, v_email, private.hash_token(v_token),
-      pg_catalog.now() + interval '7 days', v_admin.id)
+    insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
+    values (v_admin.organization_id, v_employee_id, v_email, pg_catalog.now() + interval '7 days', v_admin.id)
     returning * into v_invitation;
   end if;
+  insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
+  values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
+  on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
 
   return pg_catalog.jsonb_build_object(
     'invitation_id', v_invitation.id,

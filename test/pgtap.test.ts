@@ -12,6 +12,10 @@ const files = readdirSync(folder).filter((file) => file.endsWith('.test.sql'));
 let database: TestDatabase;
 beforeAll(async () => {
   database = await createTestDatabase({ pgtap: true });
+  await database
+    .sql('postgres')
+    .unsafe(readFileSync(join(folder, 'support.sql'), 'utf8'))
+    .simple();
 });
 afterAll(() => database?.drop());
 

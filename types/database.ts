@@ -21,6 +21,25 @@ export type Database = {
         };
         Relationships: [];
       };
+      invitation_tokens: {
+        Row: {
+          invitation_id: string;
+          organization_id: string;
+          token_hash: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          invitation_id: string;
+          organization_id: string;
+          token_hash: string;
+        };
+        Update: {
+          invitation_id?: string;
+          organization_id?: string;
+          token_hash?: string;
+        };
+        Relationships: [];
+      };
       rate_buckets: {
         Row: {
           kind: string;
@@ -727,7 +746,6 @@ export type Database = {
           invited_by: string | null;
           organization_id: string;
           status: string;
-          token_hash: string;
           updated_at: string;
         };
         ComputedFields: never;
@@ -741,7 +759,6 @@ export type Database = {
           invited_by?: string | null;
           organization_id: string;
           status?: string;
-          token_hash: string;
           updated_at?: string;
         };
         Update: {
@@ -754,7 +771,6 @@ export type Database = {
           invited_by?: string | null;
           organization_id?: string;
           status?: string;
-          token_hash?: string;
           updated_at?: string;
         };
         Relationships: [

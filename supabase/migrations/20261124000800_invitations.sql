@@ -10,7 +10,6 @@ create table public.invitations (
   id uuid not null default gen_random_uuid(),
   employee_id uuid not null,
   email text not null,
-  token_hash bytea not null unique,
   status text not null default 'PENDING',
   expires_at timestamptz not null,
   invited_by uuid,
@@ -48,18 +47,29 @@ comment on column public.invitations.expires_at is 'Not accepted after this.';
 comment on column public.invitations.invited_by is 'The administrator (employees.id) who invited.';
 comment on column public.invitations.accepted_at is 'When a user accepted; null while it waits.';
 comment on column public.invitations.email is 'Address the invitation is for, in lower case. Only a user with it can accept.';
-comment on column public.invitations.token_hash is 'SHA-256 of the token; not readable by clients.';
 comment on column public.invitations.status is 'PENDING, ACCEPTED or REVOKED. A PENDING one past expires_at is refused.';
 
 create policy select_admin on public.invitations for select to authenticated using (
   organization_id = (select private.current_organization_id()) and (select private.is_admin())
 );
 
-grant select (
-  organization_id, id, employee_id, email, status, expires_at, invited_by, accepted_at, created_at, updated_at
-) on public.invitations to authenticated, service_role;
+grant select on public.invitations to authenticated, service_role;
 
--- NOTE: token_hash is withheld from everyone.
+-- What an invitation is recognised by stands apart, so that reading every column of an invitation shows no secret.
+create table private.invitation_tokens (
+  organization_id uuid not null,
+  invitation_id uuid not null,
+  token_hash bytea not null unique,
+  primary key (organization_id, invitation_id),
+  constraint invitation foreign key (organization_id, invitation_id)
+    references public.invitations (organization_id, id) on delete cascade
+);
+
+alter table private.invitation_tokens enable row level security;
+
+comment on table private.invitation_tokens is 'SHA-256 of each invitation''s newest token.';
+
+-- NOTE: nothing is granted on it: invite_employee writes it, accept_invitation finds by it.
 
 create function private.invite_employee(
   email text, name text, app_role text, phone text, employee_code text
@@ -85,7 +95,7 @@ begin
   end if;
 
   update public.invitations as i
-  set token_hash = private.hash_token(v_token), expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.id
+  set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.id
   where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
   returning i.* into v_invitation;
 
@@ -94,11 +104,13 @@ begin
     values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
       invite_employee.phone, invite_employee.employee_code)
     returning id into v_employee_id;
-    insert into public.invitations (organization_id, employee_id, email, token_hash, expires_at, invited_by)
-    values (v_admin.organization_id, v_employee_id, v_email, private.hash_token(v_token),
-      pg_catalog.now() + interval '7 days', v_admin.id)
+    insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
+    values (v_admin.organization_id, v_employee_id, v_email, pg_catalog.now() + interval '7 days', v_admin.id)
     returning * into v_invitation;
   end if;
+  insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
+  values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
+  on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
 
   return pg_catalog.jsonb_build_object(
     'invitation_id', v_invitation.id,
@@ -160,9 +172,10 @@ begin
   where u.id = v_user_id and u.email_confirmed_at is not null;
 
   select i.* into v_invitation
-  from public.invitations as i
-  where i.token_hash = private.hash_token(accept_invitation.token) and i.status <> 'REVOKED'
-  for update;
+  from private.invitation_tokens as t
+  join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
+  where t.token_hash = private.hash_token(accept_invitation.token) and i.status <> 'REVOKED'
+  for update of i;
   if not found then
     perform private.fail('invitation_not_found', 'There is no such invitation.', null,
       'It may have been replaced by a newer one; ask your administrator.');

@@ -13,7 +13,7 @@ select name::regclass, reason from (values
 create temporary table global_unique_index on commit drop as
 select name, reason from (values
   ('employees_one_active_organization', 'a user has one active organization at a time'),
-  ('invitations_token_hash_key', 'a token is looked up before its organization is known')
+  ('invitation_tokens_token_hash_key', 'a token is looked up before its organization is known')
 ) as v (name, reason);
 
 create temporary view tenant_table as

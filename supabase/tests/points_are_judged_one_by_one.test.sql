@@ -1,0 +1,69 @@
+-- A bad point is rejected by its index with a code and never fails the batch, unless the batch is strict.
+begin;
+select plan(14);
+select tests.cast_on_stage();
+create temporary table answer (value jsonb) on commit drop;
+grant all on answer to authenticated;
+select tests.become('bob');
+select tests.throws_code($$select public.record_locations('[{}]')$$, 'no_open_session', 'first check in');
+select (public.check_in(now() - interval '1 hour', gen_random_uuid())).status;
+select tests.throws_code($$select public.record_locations('{}')$$, 'invalid_argument', 'an array is needed');
+select tests.throws_code($$select public.record_locations(null)$$, 'invalid_argument', 'something is needed');
+select tests.throws_code($$select public.record_locations('[]')$$, 'batch_size', 'at least one');
+select tests.throws_code(
+  $$select public.record_locations((
+    select jsonb_agg(tests.point(now() - make_interval(secs => i))) from generate_series(1, 101) as i))$$,
+  'batch_size', 'at most a hundred');
+
+insert into answer
+select public.record_locations(jsonb_build_array(
+  tests.point(now() - interval '50 minutes'),
+  tests.point(now() - interval '50 minutes'),
+  jsonb_build_object('recorded_at', to_char((now() - interval '49 minutes') at time zone 'Asia/Kolkata',
+  'YYYY-MM-DD"T"HH24:MI:SS') || '+05:30', 'latitude', 46, 'longitude', 14),
+  jsonb_build_object('recorded_at', to_char((now() - interval '48 minutes') at time zone 'UTC',
+  'YYYY-MM-DD"T"HH24:MI:SS,MS') || 'z', 'latitude', -46.5, 'longitude', 180, 'accuracy_m', 0, 'battery_pct', 100, 'is_mock',
+  true),
+  '{"recorded_at": "2026-02-30T10:00:00Z", "latitude": 46, "longitude": 14}',
+  '{"recorded_at": "2026-02-03T10:00:00", "latitude": 46, "longitude": 14}',
+  '{"recorded_at": 1790000000, "latitude": 46, "longitude": 14}',
+  jsonb_build_object('recorded_at', now() - interval '47 minutes', 'latitude', '46', 'longitude', 14),
+  jsonb_build_object('recorded_at', now() - interval '47 minutes', 'latitude', 90.0001, 'longitude', 14),
+  jsonb_build_object('recorded_at', now() - interval '47 minutes', 'latitude', 1e300::numeric, 'longitude', 14),
+  jsonb_build_object('recorded_at', now() - interval '47 minutes', 'latitude', 46),
+  jsonb_build_object('recorded_at', now() - interval '47 minutes', 'latitude', 46, 'longitude', 14, 'accuracy_m', -1),
+  jsonb_build_object('recorded_at', now() - interval '47 minutes', 'latitude', 46, 'longitude', 14, 'heading_deg',
+  '"north"'::jsonb),
+  jsonb_build_object('recorded_at', now() - interval '47 minutes', 'latitude', 46, 'longitude', 14, 'is_mock', 1),
+  tests.point(now() + interval '3 minutes'),
+  tests.point(now() - interval '61 minutes'),
+  'null', '5', '"text"', '[]'
+));
+select is((select value ->> 'received' from answer), '20', 'all are counted');
+select is((select value ->> 'inserted' from answer), '3', 'three are good');
+select is((select value ->> 'duplicates' from answer), '1', 'one was there in the same batch');
+select is(
+  (select jsonb_agg((r ->> 'index') || ' ' || (r ->> 'code')) from answer, jsonb_array_elements(value -> 'rejected') as r),
+  '["4 point_time_invalid", "5 point_time_invalid", "6 point_time_invalid", "7 point_position_invalid",
+    "8 point_position_invalid", "9 point_position_invalid", "10 point_position_invalid", "11 point_field_invalid",
+    "12 point_field_invalid", "13 point_field_invalid", "14 point_in_future", "15 point_before_session",
+    "16 point_time_invalid", "17 point_time_invalid", "18 point_time_invalid", "19 point_time_invalid"]'::jsonb,
+  'the others are named by index and code');
+select results_eq(
+  'select recorded_at, is_mock from public.gps_locations order by recorded_at',
+  $$values (now() - interval '50 minutes', false), (date_trunc('second', now()) - interval '49 minutes', false),
+    (date_trunc('milliseconds', now()) - interval '48 minutes', true)$$,
+  'offsets, a comma and a small z are read right');
+select is((public.record_locations(jsonb_build_array(tests.point(now() - interval '50 minutes')))) ->> 'duplicates', '1',
+  'sent again: a duplicate');
+select tests.throws_code(
+  format('select public.record_locations(%L, strict => true)', jsonb_build_array(tests.point(now() - interval '40 minutes'),
+  '5'::jsonb)),
+  'batch_rejected', 'strict refuses the batch');
+select is((select count(*) from public.gps_locations), 3::bigint, 'and stores none of it');
+select tests.become('carol');
+select tests.throws_code(
+  format('select public.record_locations(%L, %L)', jsonb_build_array(tests.point(now())), gen_random_uuid()),
+  'session_not_found', 'an unknown session');
+select * from finish();
+rollback;

@@ -1,0 +1,104 @@
+-- What the claims share: the cast, stepping into a role, and comparing error codes. Loaded once into the test database
+-- before the files run (test/pgtap.test.ts does; by hand: psql -f supabase/tests/support.sql).
+--
+-- The cast: alice (administrator), bob and carol (employees) and dave (deactivated) of Acme; mallory, administrator of Other.
+
+create schema tests;
+grant usage on schema tests to public;
+
+create function tests.user_id(person text) returns uuid language sql immutable as $$
+  select ('00000000-0000-4000-8000-' || lpad(encode(convert_to(person, 'UTF8'), 'hex'), 12, '0'))::uuid
+  where length(person) <= 6
+  union all
+  select md5(person)::uuid where length(person) > 6
+$$;
+
+create function tests.cast_on_stage() returns setof text language plpgsql as $$
+declare
+  v_acme uuid := '00000000-0000-4000-8000-0000000acbe0';
+  v_other uuid := '00000000-0000-4000-8000-0000000007e0';
+  v_person text;
+begin
+  foreach v_person in array '{alice,bob,carol,dave,mallory}'::text[] loop
+    insert into auth.users (id, email, email_confirmed_at)
+    values (tests.user_id(v_person), v_person || '@example.test', now());
+  end loop;
+  insert into public.organizations (id, name, slug, time_zone, currency)
+  values (v_acme, 'Acme', 'acme', 'Europe/Ljubljana', 'EUR'), (v_other, 'Other', 'other', 'UTC', 'USD');
+  insert into public.employees (organization_id, id, user_id, name, app_role, is_active) values
+    (v_acme, tests.user_id('alice'), tests.user_id('alice'), 'Alice', 'ADMIN', true),
+    (v_acme, tests.user_id('bob'), tests.user_id('bob'), 'Bob', 'EMPLOYEE', true),
+    (v_acme, tests.user_id('carol'), tests.user_id('carol'), 'Carol', 'EMPLOYEE', true),
+    (v_acme, tests.user_id('dave'), tests.user_id('dave'), 'Dave', 'EMPLOYEE', false),
+    (v_other, tests.user_id('mallory'), tests.user_id('mallory'), 'Mallory', 'ADMIN', true);
+end
+$$;
+
+create function tests.acme() returns uuid language sql immutable as $$
+  select '00000000-0000-4000-8000-0000000acbe0'::uuid
+$$;
+
+create function tests.other() returns uuid language sql immutable as $$
+  select '00000000-0000-4000-8000-0000000007e0'::uuid
+$$;
+
+-- From here on the statements are a signed-in person's, as PostgREST would run them.
+create function tests.become(person text) returns setof text language plpgsql as $$
+begin
+  perform set_config('request.jwt.claims', jsonb_build_object(
+    'role', 'authenticated', 'sub', tests.user_id(person), 'email', person || '@example.test')::text, true);
+  perform set_config('role', 'authenticated', true);
+end
+$$;
+
+create function tests.become_role(role_name text, claims jsonb default null) returns setof text language plpgsql as $$
+begin
+  perform set_config('request.jwt.claims', coalesce(claims::text, ''), true);
+  perform set_config('role', role_name, true);
+end
+$$;
+
+create function tests.become_worker(organization_id uuid) returns setof text language plpgsql as $$
+begin
+  perform set_config('request.jwt.claims', '', true);
+  perform set_config('fieldtrack.organization_id', coalesce(organization_id::text, ''), true);
+  perform set_config('role', 'fieldtrack_worker', true);
+end
+$$;
+
+create function tests.become_postgres() returns setof text language plpgsql as $$
+begin
+  perform set_config('request.jwt.claims', '', true);
+  perform set_config('role', 'postgres', true);
+end
+$$;
+
+-- Registered errors all come as SQLSTATE PGRST; the code is in the message.
+create function tests.throws_code(statement text, code text, description text) returns text language plpgsql as $$
+begin
+  execute statement;
+  return extensions.fail(description || ': no error');
+exception
+  when sqlstate 'PGRST' then
+    return extensions.is(sqlerrm::jsonb ->> 'code', code, description);
+end
+$$;
+
+create function tests.point(at timestamptz, latitude double precision default 46, longitude double precision default 14.5)
+returns jsonb language sql immutable as $$
+  select jsonb_build_object('recorded_at', at, 'latitude', latitude, 'longitude', longitude, 'accuracy_m', 5)
+$$;
+
+-- A session in the past, closed, without going through the API.
+create function tests.closed_session(
+  person text, checked_in_at timestamptz, checked_out_at timestamptz, organization_id uuid default tests.acme()
+) returns uuid language sql as $$
+  insert into public.attendance_sessions (
+    organization_id, employee_id, status, checked_in_at, checked_out_at, checked_out_received_at, closed_by
+  ) values (
+    closed_session.organization_id, tests.user_id(person), 'CLOSED', closed_session.checked_in_at,
+    closed_session.checked_out_at, closed_session.checked_out_at, 'EMPLOYEE'
+  ) returning id
+$$;
+
+grant execute on all functions in schema tests to public;
