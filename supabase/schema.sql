@@ -59,7 +59,7 @@ create table public.attendance_sessions (
   original_checked_in_at timestamp with time zone,
   original_checked_out_at timestamp with time zone,
   corrected_at timestamp with time zone,
-  distance_m double precision,
+  distance_m numeric(12,2),
   distance_status text not null default 'PENDING'::text,
   distance_computed_at timestamp with time zone,
   points_used integer,
@@ -427,10 +427,10 @@ create table public.session_days (
   starts_at timestamp with time zone not null,
   ends_at timestamp with time zone not null,
   duration_s integer generated always as ((floor(EXTRACT(epoch FROM (ends_at - starts_at))))::integer) stored,
-  distance_m double precision not null,
+  distance_m numeric(12,2) not null,
   constraint session_days_pkey PRIMARY KEY (organization_id, session_id, day),
   constraint session FOREIGN KEY (organization_id, session_id, employee_id) REFERENCES public.attendance_sessions(organization_id, id, employee_id) ON DELETE CASCADE,
-  constraint distance_is_not_negative CHECK ((distance_m >= (0)::double precision)),
+  constraint distance_is_not_negative CHECK ((distance_m >= (0)::numeric)),
   constraint ends_after_start CHECK ((ends_at >= starts_at))
 );
 alter table public.session_days enable row level security;
@@ -644,7 +644,7 @@ begin
     || (
       select pg_catalog.jsonb_build_object(
         'sessions', pg_catalog.count(distinct d.session_id),
-        'distance_m', coalesce(pg_catalog.round(pg_catalog.sum(d.distance_m)::numeric, 2), 0),
+        'distance_m', coalesce(pg_catalog.sum(d.distance_m), 0),
         'duration_s', coalesce(pg_catalog.sum(d.duration_s), 0))
       from public.session_days as d
       where d.organization_id = v_employee.organization_id and d.employee_id = v_employee.id
@@ -1956,10 +1956,38 @@ begin
         pg_catalog.format('select private.run_schedule(%L)', v_schedule.name));
     end loop;
   end if;
+
+  if pg_catalog.to_regclass('storage.objects') is not null then
+    v_found := v_found || 'storage'::text;
+    -- Dynamic, because the table is not there everywhere and plpgsql_check reads this function too.
+    execute $sql$
+      insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
+      values ('receipts', 'receipts', false, 10485760,
+        array['image/jpeg', 'image/png', 'image/webp', 'application/pdf'])
+      on conflict (id) do update
+      set public = excluded.public,
+        file_size_limit = excluded.file_size_limit,
+        allowed_mime_types = excluded.allowed_mime_types
+    $sql$;
+    -- A receipt lies under organization/employee/ (create_receipt_path). It is read by signed URL, which asks select;
+    -- nobody replaces or deletes one: it is evidence.
+    drop policy if exists insert_own_receipt on storage.objects;
+    create policy insert_own_receipt on storage.objects for insert to authenticated with check (
+      bucket_id = 'receipts'
+      and (storage.foldername(name))[1] = (select private.current_organization_id())::text
+      and (storage.foldername(name))[2] = (select private.current_employee_id())::text
+    );
+    drop policy if exists select_member_receipt on storage.objects;
+    create policy select_member_receipt on storage.objects for select to authenticated using (
+      bucket_id = 'receipts'
+      and (storage.foldername(name))[1] = (select private.current_organization_id())::text
+      and ((select private.is_admin()) or (storage.foldername(name))[2] = (select private.current_employee_id())::text)
+    );
+  end if;
   return v_found;
 end;
 $function$;
-comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron) and returns their names. Safe to run again.';
+comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage) and returns their names. Safe to run again.';
 
 CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_role text, phone text, employee_code text)
  RETURNS jsonb

@@ -30,7 +30,7 @@ create table public.attendance_sessions (
   original_checked_in_at timestamptz,
   original_checked_out_at timestamptz,
   corrected_at timestamptz,
-  distance_m double precision,
+  distance_m numeric(12, 2),
   distance_status text not null default 'PENDING',
   distance_computed_at timestamptz,
   points_used integer,
@@ -150,7 +150,7 @@ create table public.session_days (
   starts_at timestamptz not null,
   ends_at timestamptz not null,
   duration_s integer generated always as (floor(extract(epoch from ends_at - starts_at))::integer) stored,
-  distance_m double precision not null,
+  distance_m numeric(12, 2) not null,
   primary key (organization_id, session_id, day),
   constraint session foreign key (organization_id, session_id, employee_id)
     references public.attendance_sessions (organization_id, id, employee_id) on delete cascade,

@@ -267,7 +267,7 @@ begin
     || (
       select pg_catalog.jsonb_build_object(
         'sessions', pg_catalog.count(distinct d.session_id),
-        'distance_m', coalesce(pg_catalog.round(pg_catalog.sum(d.distance_m)::numeric, 2), 0),
+        'distance_m', coalesce(pg_catalog.sum(d.distance_m), 0),
         'duration_s', coalesce(pg_catalog.sum(d.duration_s), 0))
       from public.session_days as d
       where d.organization_id = v_employee.organization_id and d.employee_id = v_employee.id

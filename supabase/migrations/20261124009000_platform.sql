@@ -2,7 +2,8 @@
 --
 -- Schedules are rows of private.schedules. Where pg_cron serves this database it runs them; elsewhere the worker does,
 -- never both: private.is_cron_usable() decides for either side.
--- Not covered yet: realtime and storage.
+-- Receipts are files in Supabase Storage: where its schema is present, their bucket and its policies are set up here.
+-- Not covered yet: realtime.
 
 create table private.schedules (
   name text primary key,
@@ -94,11 +95,39 @@ begin
         pg_catalog.format('select private.run_schedule(%L)', v_schedule.name));
     end loop;
   end if;
+
+  if pg_catalog.to_regclass('storage.objects') is not null then
+    v_found := v_found || 'storage'::text;
+    -- Dynamic, because the table is not there everywhere and plpgsql_check reads this function too.
+    execute $sql$
+      insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
+      values ('receipts', 'receipts', false, 10485760,
+        array['image/jpeg', 'image/png', 'image/webp', 'application/pdf'])
+      on conflict (id) do update
+      set public = excluded.public,
+        file_size_limit = excluded.file_size_limit,
+        allowed_mime_types = excluded.allowed_mime_types
+    $sql$;
+    -- A receipt lies under organization/employee/ (create_receipt_path). It is read by signed URL, which asks select;
+    -- nobody replaces or deletes one: it is evidence.
+    drop policy if exists insert_own_receipt on storage.objects;
+    create policy insert_own_receipt on storage.objects for insert to authenticated with check (
+      bucket_id = 'receipts'
+      and (storage.foldername(name))[1] = (select private.current_organization_id())::text
+      and (storage.foldername(name))[2] = (select private.current_employee_id())::text
+    );
+    drop policy if exists select_member_receipt on storage.objects;
+    create policy select_member_receipt on storage.objects for select to authenticated using (
+      bucket_id = 'receipts'
+      and (storage.foldername(name))[1] = (select private.current_organization_id())::text
+      and ((select private.is_admin()) or (storage.foldername(name))[2] = (select private.current_employee_id())::text)
+    );
+  end if;
   return v_found;
 end;
 $$;
 
 comment on function private.install_platform() is
-  'Sets up the optional parts of the platform that are present (pg_cron) and returns their names. Safe to run again.';
+  'Sets up the optional parts of the platform that are present (pg_cron, storage) and returns their names. Safe to run again.';
 
 select private.install_platform();

@@ -34,7 +34,8 @@ select results_eq(
   $$values (now() - interval '6 hours', now() - interval '4 hours', now(), 'PENDING')$$,
   'the very first times are kept, the figure is asked for again');
 select results_eq(
-  $$select actor_type::text, actor_id, reason, before ->> 'checked_in_at' from public.audit_log where action = 'session.corrected' order by id$$,
+  $$select actor_type::text, actor_id, reason, before ->> 'checked_in_at' from public.audit_log
+    where action = 'session.corrected' order by id$$,
   $$values ('employee', tests.user_id('alice'), 'forgot the phone', to_jsonb(now() - interval '6 hours') #>> '{}'),
     ('employee', tests.user_id('alice'), 'forgot the phone', to_jsonb(now() - interval '7 hours') #>> '{}')$$,
   'both are in the audit log with their actor');

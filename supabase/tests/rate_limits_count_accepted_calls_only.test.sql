@@ -37,7 +37,8 @@ select tests.throws_code(format('select public.recalculate_session(%L)', gen_ran
   'a refused call')
 from generate_series(1, 1);
 select is(
-  (select count(public.recalculate_session(s.id)) from public.attendance_sessions as s, generate_series(1, 5) where s.status = 'CLOSED'),
+  (select count(public.recalculate_session(s.id)) from public.attendance_sessions as s,
+    generate_series(1, 5) where s.status = 'CLOSED'),
   5::bigint, 'leaves all five recalculations');
 select tests.throws_code(
   format('select public.recalculate_session(%L)', (select id from public.attendance_sessions where status = 'CLOSED')),

@@ -42,7 +42,7 @@ describe('the distance job', () => {
     expect(done.points_rejected).toBe(0);
     expect(done.algorithm_version).toBe(1);
     const days = await stack.admin<{ distance_m: number; duration_s: number }[]>`
-      select distance_m, duration_s from public.session_days where session_id = ${sessionId}`;
+      select distance_m::float8, duration_s from public.session_days where session_id = ${sessionId}`;
     const sum = days.reduce((total, day) => total + day.distance_m, 0);
     expect(sum).toBeCloseTo(done.distance_m ?? 0, 6);
     expect(days.reduce((total, day) => total + day.duration_s, 0)).toBeGreaterThanOrEqual((done.duration_s ?? 0) - 1);

@@ -1,0 +1,51 @@
+-- Storage is not in the stand-in: its tables and helper are made here with the signatures that Supabase gives them.
+begin;
+select plan(12);
+select tests.cast_on_stage();
+create schema storage;
+create table storage.buckets (
+  id text primary key, name text not null, public boolean, file_size_limit bigint, allowed_mime_types text[]
+);
+create table storage.objects (
+  id uuid primary key default gen_random_uuid(), bucket_id text references storage.buckets (id), name text, owner_id text
+);
+alter table storage.objects enable row level security;
+create function storage.foldername(name text) returns text[] language sql immutable as $$
+  select (string_to_array(name, '/'))[1 : array_length(string_to_array(name, '/'), 1) - 1]
+$$;
+grant usage on schema storage to authenticated;
+grant select, insert, update, delete on storage.objects to authenticated;
+grant select on storage.buckets to authenticated;
+grant execute on function storage.foldername(text) to authenticated;
+
+select ok('storage' = any (private.install_platform()), 'storage is found');
+select ok('storage' = any (private.install_platform()), 'and may be set up again');
+select is((select public from storage.buckets where id = 'receipts'), false, 'the bucket is private');
+insert into storage.buckets (id, name) values ('avatars', 'avatars');
+
+create function pg_temp.upload(path text, bucket text default 'receipts') returns text language plpgsql as $$
+begin
+  insert into storage.objects (bucket_id, name) values (bucket, path);
+  return 'stored';
+exception
+  when insufficient_privilege then
+    return 'refused';
+end
+$$;
+grant execute on function pg_temp.upload(text, text) to authenticated;
+
+select tests.become('bob');
+select is(pg_temp.upload(public.create_receipt_path('jpg') ->> 'path'), 'stored', 'Bob stores his receipt');
+select is(pg_temp.upload(tests.acme() || '/' || tests.user_id('carol') || '/x.jpg'), 'refused', 'not under a colleague');
+select is(pg_temp.upload(tests.other() || '/' || tests.user_id('bob') || '/x.jpg'), 'refused', 'not under another organization');
+select is(pg_temp.upload('x.jpg'), 'refused', 'not at the root');
+select is(pg_temp.upload(tests.acme() || '/' || tests.user_id('bob') || '/x.jpg', 'avatars'), 'refused', 'not in another bucket');
+select is((select count(*) from storage.objects), 1::bigint, 'he reads it');
+select tests.become('carol');
+select is((select count(*) from storage.objects), 0::bigint, 'a colleague does not');
+select tests.become('alice');
+select is((select count(*) from storage.objects), 1::bigint, 'his administrator does');
+select tests.become('mallory');
+select is((select count(*) from storage.objects), 0::bigint, 'another organization''s does not');
+select * from finish();
+rollback;
