@@ -75,6 +75,7 @@ as $$
 declare
   v_found text[] := array[]::text[];
   v_schedule private.schedules;
+  v_buckets regclass := pg_catalog.to_regclass('storage.buckets');
 begin
   if pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
     and exists (select from pg_catalog.pg_available_extensions as a where a.name = 'pg_cron')
@@ -96,18 +97,18 @@ begin
     end loop;
   end if;
 
-  if pg_catalog.to_regclass('storage.objects') is not null then
+  if v_buckets is not null then
     v_found := v_found || 'storage'::text;
     -- Dynamic, because the table is not there everywhere and plpgsql_check reads this function too.
-    execute $sql$
-      insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
+    execute pg_catalog.format($sql$
+      insert into %s (id, name, public, file_size_limit, allowed_mime_types)
       values ('receipts', 'receipts', false, 10485760,
         array['image/jpeg', 'image/png', 'image/webp', 'application/pdf'])
       on conflict (id) do update
       set public = excluded.public,
         file_size_limit = excluded.file_size_limit,
         allowed_mime_types = excluded.allowed_mime_types
-    $sql$;
+    $sql$, v_buckets);
     -- A receipt lies under organization/employee/ (create_receipt_path). It is read by signed URL, which asks select;
     -- nobody replaces or deletes one: it is evidence.
     drop policy if exists insert_own_receipt on storage.objects;
