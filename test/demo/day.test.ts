@@ -5,6 +5,7 @@ import { repositoryDir } from '../../supabase/local/paths.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 import { makeWorkingDay } from '../fixtures/tracks.ts';
 import { playDay } from './day.ts';
+import { playFullDay } from './full-day.ts';
 import { plainSum } from './geodesic.ts';
 import { readGpx } from './gpx.ts';
 
@@ -23,6 +24,23 @@ test('a generated day ends within 3 % of what was truly travelled, and a strange
   expect(route.points).toHaveLength(day.fixes.length);
   expect(Math.abs((route.distance_m ?? 0) / day.distance_m - 1)).toBeLessThan(0.03);
   expect(strangerSees).toEqual({ sessions: 0, points: 0, routeError: 'session_not_found' });
+});
+
+test('offline hours, expenses, a forced check-out and a correction end as they should', async () => {
+  const day = await playFullDay(stack);
+  expect(day.offline.inserted).toBe(1000);
+  expect(day.offline.duration_s).toBe(8 * 3600);
+  // 999 steps of 0.0018 degrees of latitude, some 200 m each.
+  expect(day.offline.distance_m).toBeGreaterThan(199_000);
+  expect(day.offline.distance_m).toBeLessThan(201_000);
+  expect(day.expenses.map(({ status, approved_amount }) => [status, approved_amount])).toEqual([
+    ['APPROVED', 20],
+    ['REJECTED', null],
+  ]);
+  expect(day.forced.closed_by).toBe('ADMIN');
+  expect(day.corrected.duration_s).toBe(8 * 3600);
+  expect(day.corrected.original_checked_out_at).not.toBeNull();
+  expect(day.audit).toEqual(['expense.approved', 'expense.rejected', 'session.force_checked_out', 'session.corrected']);
 });
 
 // A track that a person recorded; it lies beside the repository, not in it.

@@ -1,12 +1,9 @@
 // A working day through the public API only, as an app, an administrator and a stranger would see it.
 
 import { randomUUID } from 'node:crypto';
-import { createClient, type SupabaseClient } from '@supabase/supabase-js';
-import type { Database } from '../../types/database.ts';
 import { seededRandom } from '../fixtures/random.ts';
 import { type Fix, shuffled } from '../fixtures/tracks.ts';
-
-type Client = SupabaseClient<Database>;
+import { addMember, answer, type Client, found, type Stack } from './actors.ts';
 
 /** What get_session_route answers, as far as the demo reads it; its comment in the database is the full description. */
 export interface Route {
@@ -25,11 +22,6 @@ interface BatchAnswer {
   rejected: { index: number; code: string; message: string }[];
 }
 
-export interface Stack {
-  url: string;
-  publishableKey: string;
-}
-
 export interface Day {
   route: Route;
   sent: { batches: number; points: number; inserted: number; duplicates: number; rejected: number };
@@ -45,17 +37,9 @@ export async function playDay(
   fixes: readonly Fix[],
   say: (line: string) => void = () => {},
 ): Promise<Day> {
-  const run = randomUUID().slice(0, 8);
-  const admin = await signUp(stack, `ada-${run}@example.test`, 'Ada Admin');
-  const organization = await answer(
-    admin.rpc('create_organization', { name: `Demo ${run}`, slug: `demo-${run}`, time_zone: 'Europe/Ljubljana' }),
-  );
+  const { admin, organization } = await found(stack, 'Ada Admin');
   say(`Ada founds ${organization.name}.`);
-
-  const email = `eva-${run}@example.test`;
-  const invitation = await answer(admin.rpc('invite_employee', { email, name: 'Eva Employee' }));
-  const employee = await signUp(stack, email, 'Eva Employee');
-  await answer(employee.rpc('accept_invitation', { token: textOf(invitation, 'token') }));
+  const { client: employee } = await addMember(stack, admin, 'Eva Employee');
   say('She invites Eva, who accepts.');
 
   // The day ended ten minutes ago; the phone reports times, not the server's clock.
@@ -101,8 +85,7 @@ export async function playDay(
   );
 
   const route = await readRoute(admin, session.id);
-  const stranger = await signUp(stack, `mallory-${run}@example.test`, 'Mallory');
-  await answer(stranger.rpc('create_organization', { name: `Other ${run}`, slug: `other-${run}`, time_zone: 'UTC' }));
+  const { admin: stranger } = await found(stack, 'Mallory', 'UTC');
   const sessions = await answer(stranger.from('attendance_sessions').select('id'));
   const strangerPoints = await answer(
     stranger.from('gps_locations').select('recorded_at').eq('session_id', session.id),
@@ -131,32 +114,4 @@ async function readRoute(admin: Client, sessionId: string): Promise<Route> {
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-}
-
-async function signUp(stack: Stack, email: string, fullName: string): Promise<Client> {
-  const client = createClient<Database>(stack.url, stack.publishableKey, {
-    auth: { persistSession: false, autoRefreshToken: false },
-  });
-  const { error } = await client.auth.signUp({
-    email,
-    password: randomUUID(),
-    options: { data: { full_name: fullName } },
-  });
-  if (error !== null) throw new Error(`Sign-up of ${email} failed: ${error.message}`);
-  return client;
-}
-
-async function answer<T>(
-  call: PromiseLike<{ data: T; error: null } | { data: null; error: { code: string; message: string } }>,
-): Promise<T> {
-  const { data, error } = await call;
-  if (error !== null) throw new Error(`${error.code}: ${error.message}`);
-  return data;
-}
-
-function textOf(json: unknown, key: string): string {
-  const value =
-    json !== null && typeof json === 'object' ? Object.entries(json).find(([name]) => name === key)?.[1] : null;
-  if (typeof value !== 'string') throw new Error(`The answer has no ${key}.`);
-  return value;
 }

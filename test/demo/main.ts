@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 import { makeWorkingDay } from '../fixtures/tracks.ts';
 import { type Day, playDay } from './day.ts';
+import { type FullDay, playFullDay } from './full-day.ts';
 import { plainSum } from './geodesic.ts';
 import { readGpx } from './gpx.ts';
 import { runningStack } from './running-stack.ts';
@@ -10,21 +11,31 @@ import { runningStack } from './running-stack.ts';
 const help = `npm run demo                      a generated day: streets, lights, noise that drifts
 npm run demo -- --seed 7          another one
 npm run demo -- --gpx FILE        replays a recorded track (GPX with times)
+npm run demo -- --full            offline hours, expenses, a forced check-out, a correction
 
 Needs a running stack: npm start, in another terminal.`;
 
 const { values } = parseArgs({
-  options: { gpx: { type: 'string' }, seed: { type: 'string', default: '1' }, help: { type: 'boolean', short: 'h' } },
+  options: {
+    gpx: { type: 'string' },
+    full: { type: 'boolean', default: false },
+    seed: { type: 'string', default: '1' },
+    help: { type: 'boolean', short: 'h' },
+  },
 });
 
 if (values.help) {
   console.log(help);
 } else {
   try {
-    const day = values.gpx === undefined ? makeWorkingDay(values.seed) : undefined;
-    const fixes = day?.fixes ?? readGpx(values.gpx ?? '');
-    const played = await playDay(runningStack(), fixes, console.log);
-    report(played, plainSum(fixes), day?.distance_m);
+    if (values.full) {
+      reportFull(await playFullDay(runningStack(), console.log));
+    } else {
+      const day = values.gpx === undefined ? makeWorkingDay(values.seed) : undefined;
+      const fixes = day?.fixes ?? readGpx(values.gpx ?? '');
+      const played = await playDay(runningStack(), fixes, console.log);
+      report(played, plainSum(fixes), day?.distance_m);
+    }
   } catch (error) {
     console.error(`\n${error instanceof Error ? error.message : String(error)}`);
     process.exitCode = 1;
@@ -48,6 +59,17 @@ function report({ route, strangerSees }: Day, plain: number, truth: number | und
   console.log(
     `  ${strangerSees.sessions} sessions, ${strangerSees.points} points; the route answers ${strangerSees.routeError}`,
   );
+}
+
+function reportFull({ offline, expenses, corrected, audit }: FullDay): void {
+  console.log('\nWhat the administrator reads');
+  console.log(
+    `  Otto, offline       ${offline.distance_m} m in ${offline.duration_s} s, from ${offline.inserted} points`,
+  );
+  for (const { status, approved_amount } of expenses)
+    console.log(`  expense             ${status} ${approved_amount ?? ''}`);
+  console.log(`  Eva, corrected      ${corrected.duration_s} s (first closed at ${corrected.original_checked_out_at})`);
+  console.log(`  audit log           ${audit.join(', ')}`);
 }
 
 /** The plain sum counts the wander of a receiver that stands still; ours counts only what clearly was movement. */

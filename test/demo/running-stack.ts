@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { localDir } from '../../supabase/local/paths.ts';
-import type { Stack } from './day.ts';
+import type { Stack } from './actors.ts';
 
 /** The stack that `npm start` runs from this folder, or the one that FIELDTRACK_URL and FIELDTRACK_PUBLISHABLE_KEY name. */
 export function runningStack(env: NodeJS.ProcessEnv = process.env): Stack {
