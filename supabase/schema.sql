@@ -32,10 +32,10 @@ create domain private.actor_type as text
   constraint actor_type_is_valid CHECK ((VALUE = ANY (ARRAY['employee'::text, 'api_key'::text, 'device'::text, 'worker'::text, 'service'::text, 'system'::text])));
 
 create domain private.latitude as double precision
-  constraint latitude_is_valid CHECK (((VALUE >= ('-90'::integer)::double precision) AND (VALUE <= (90)::double precision)));
+  constraint latitude_is_valid CHECK ((((VALUE >= ('-90'::integer)::double precision) AND (VALUE <= (90)::double precision)) AND ((VALUE = (0)::double precision) OR (abs(VALUE) > (0.000000000001)::double precision))));
 
 create domain private.longitude as double precision
-  constraint longitude_is_valid CHECK (((VALUE >= ('-180'::integer)::double precision) AND (VALUE <= (180)::double precision)));
+  constraint longitude_is_valid CHECK ((((VALUE >= ('-180'::integer)::double precision) AND (VALUE <= (180)::double precision)) AND ((VALUE = (0)::double precision) OR (abs(VALUE) > (0.000000000001)::double precision))));
 
 create table public.attendance_sessions (
   organization_id uuid not null,
@@ -744,6 +744,26 @@ $function$;
 comment on function public.recalculate_session(uuid) is 'Asks for the distance of a closed session again; distance_status is PENDING until it is there. At most 5 a minute.
 Errors: session_not_found 404, session_open 409, session_sealed 409, period_locked 409, rate_limited 429.';
 grant execute on function public.recalculate_session(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.record_location(recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real DEFAULT NULL::real, speed_mps real DEFAULT NULL::real, heading_deg real DEFAULT NULL::real, battery_pct integer DEFAULT NULL::integer, is_mock boolean DEFAULT false, sequence_number bigint DEFAULT NULL::bigint, session_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  -- One point is a batch of one under the same rules; strict, because there is no other point to keep.
+  select private.record_locations(
+    session_id,
+    pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+      'recorded_at', recorded_at, 'latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m,
+      'speed_mps', speed_mps, 'heading_deg', heading_deg, 'battery_pct', battery_pct,
+      'is_mock', coalesce(is_mock, false), 'sequence_number', sequence_number)),
+    true
+  );
+$function$;
+comment on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid) is 'Stores one point in the caller''s session (default: the open one), by the rules of record_locations; sent before is not an
+error. Answers {session_id, received, inserted, duplicates, rejected: []}.
+Errors: those of record_locations; a point that is not valid is batch_rejected 422 with the reason in details.';
+grant execute on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.record_locations(points jsonb, session_id uuid DEFAULT NULL::uuid, strict boolean DEFAULT false)
  RETURNS jsonb
@@ -1569,12 +1589,14 @@ CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, lon
  SET search_path TO ''
 AS $function$
 declare
-  v_sin double precision := pg_catalog.sind(latitude);
+  -- Rounded far below a micrometre, so that no square underflows (PostgreSQL makes that an error).
+  v_longitude double precision := pg_catalog.round(longitude::numeric, 12)::double precision;
+  v_sin double precision := pg_catalog.sind(pg_catalog.round(latitude::numeric, 12)::double precision);
   v_n double precision := 6378137 / pg_catalog.sqrt(1 - 0.0066943799901413165 * v_sin * v_sin);
   v_r double precision := v_n * pg_catalog.cosd(latitude);
 begin
-  x := v_r * pg_catalog.cosd(longitude);
-  y := v_r * pg_catalog.sind(longitude);
+  x := v_r * pg_catalog.cosd(v_longitude);
+  y := v_r * pg_catalog.sind(v_longitude);
   z := v_n * (1 - 0.0066943799901413165) * v_sin;
 end;
 $function$;
@@ -1825,16 +1847,17 @@ begin
     from pg_catalog.jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
   ),
   parsed as (
+    -- Nine decimals are a tenth of a millimetre.
     select
       r.index,
       case when r.has_time
         then pg_catalog.replace(r.point ->> 'recorded_at', ',', '.')::timestamptz end as recorded_at,
       case when pg_catalog.jsonb_typeof(r.point -> 'latitude') = 'number'
         and (r.point -> 'latitude')::numeric between -90 and 90
-        then (r.point -> 'latitude')::double precision end as latitude,
+        then pg_catalog.round((r.point -> 'latitude')::numeric, 9)::double precision end as latitude,
       case when pg_catalog.jsonb_typeof(r.point -> 'longitude') = 'number'
         and (r.point -> 'longitude')::numeric between -180 and 180
-        then (r.point -> 'longitude')::double precision end as longitude,
+        then pg_catalog.round((r.point -> 'longitude')::numeric, 9)::double precision end as longitude,
       private.json_number(r.point -> 'accuracy_m', 0, 1e7)::real as accuracy_m,
       private.json_number(r.point -> 'speed_mps', 0, 1e4)::real as speed_mps,
       private.json_number(r.point -> 'heading_deg', 0, 360)::real as heading_deg,

@@ -173,9 +173,11 @@ comment on type private.actor is
 create domain private.actor_type as text
   constraint actor_type_is_valid check (value in ('employee', 'api_key', 'device', 'worker', 'service', 'system'));
 
--- Coordinates as WGS84 degrees. NaN compares greater than any number in PostgreSQL, so the upper bound refuses it.
+-- Coordinates as WGS84 degrees. NaN compares greater than any number in PostgreSQL, so the upper bound refuses it. A value
+-- closer to zero than a millionth of a millimetre is refused too: its square underflows, which PostgreSQL makes an error, and
+-- one such point would keep a session's distance from ever being computed. record_locations rounds before it stores.
 create domain private.latitude as double precision
-  constraint latitude_is_valid check (value between -90 and 90);
+  constraint latitude_is_valid check (value between -90 and 90 and (value = 0 or abs(value) > 1e-12));
 
 create domain private.longitude as double precision
-  constraint longitude_is_valid check (value between -180 and 180);
+  constraint longitude_is_valid check (value between -180 and 180 and (value = 0 or abs(value) > 1e-12));

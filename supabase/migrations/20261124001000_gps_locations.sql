@@ -199,16 +199,17 @@ begin
     from pg_catalog.jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
   ),
   parsed as (
+    -- Nine decimals are a tenth of a millimetre.
     select
       r.index,
       case when r.has_time
         then pg_catalog.replace(r.point ->> 'recorded_at', ',', '.')::timestamptz end as recorded_at,
       case when pg_catalog.jsonb_typeof(r.point -> 'latitude') = 'number'
         and (r.point -> 'latitude')::numeric between -90 and 90
-        then (r.point -> 'latitude')::double precision end as latitude,
+        then pg_catalog.round((r.point -> 'latitude')::numeric, 9)::double precision end as latitude,
       case when pg_catalog.jsonb_typeof(r.point -> 'longitude') = 'number'
         and (r.point -> 'longitude')::numeric between -180 and 180
-        then (r.point -> 'longitude')::double precision end as longitude,
+        then pg_catalog.round((r.point -> 'longitude')::numeric, 9)::double precision end as longitude,
       private.json_number(r.point -> 'accuracy_m', 0, 1e7)::real as accuracy_m,
       private.json_number(r.point -> 'speed_mps', 0, 1e4)::real as speed_mps,
       private.json_number(r.point -> 'heading_deg', 0, 360)::real as heading_deg,
@@ -350,3 +351,40 @@ session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a bu
 not_a_member 403.';
 
 grant execute on function public.record_locations(jsonb, uuid, boolean) to authenticated;
+
+create function public.record_location(
+  recorded_at timestamptz,
+  latitude double precision,
+  longitude double precision,
+  accuracy_m real default null,
+  speed_mps real default null,
+  heading_deg real default null,
+  battery_pct integer default null,
+  is_mock boolean default false,
+  sequence_number bigint default null,
+  session_id uuid default null
+) returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  -- One point is a batch of one under the same rules; strict, because there is no other point to keep.
+  select private.record_locations(
+    session_id,
+    pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+      'recorded_at', recorded_at, 'latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m,
+      'speed_mps', speed_mps, 'heading_deg', heading_deg, 'battery_pct', battery_pct,
+      'is_mock', coalesce(is_mock, false), 'sequence_number', sequence_number)),
+    true
+  );
+$$;
+
+comment on function public.record_location(
+  timestamptz, double precision, double precision, real, real, real, integer, boolean, bigint, uuid
+) is
+  'Stores one point in the caller''s session (default: the open one), by the rules of record_locations; sent before is not an
+error. Answers {session_id, received, inserted, duplicates, rejected: []}.
+Errors: those of record_locations; a point that is not valid is batch_rejected 422 with the reason in details.';
+
+grant execute on function public.record_location(
+  timestamptz, double precision, double precision, real, real, real, integer, boolean, bigint, uuid
+) to authenticated;

@@ -58,12 +58,14 @@ language plpgsql immutable
 set search_path = ''
 as $$
 declare
-  v_sin double precision := pg_catalog.sind(latitude);
+  -- Rounded far below a micrometre, so that no square underflows (PostgreSQL makes that an error).
+  v_longitude double precision := pg_catalog.round(longitude::numeric, 12)::double precision;
+  v_sin double precision := pg_catalog.sind(pg_catalog.round(latitude::numeric, 12)::double precision);
   v_n double precision := 6378137 / pg_catalog.sqrt(1 - 0.0066943799901413165 * v_sin * v_sin);
   v_r double precision := v_n * pg_catalog.cosd(latitude);
 begin
-  x := v_r * pg_catalog.cosd(longitude);
-  y := v_r * pg_catalog.sind(longitude);
+  x := v_r * pg_catalog.cosd(v_longitude);
+  y := v_r * pg_catalog.sind(v_longitude);
   z := v_n * (1 - 0.0066943799901413165) * v_sin;
 end;
 $$;
