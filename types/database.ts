@@ -1198,6 +1198,21 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      record_location: {
+        Args: {
+          accuracy_m?: number;
+          battery_pct?: number;
+          heading_deg?: number;
+          is_mock?: boolean;
+          latitude: number;
+          longitude: number;
+          recorded_at: string;
+          sequence_number?: number;
+          session_id?: string;
+          speed_mps?: number;
+        };
+        Returns: Json;
+      };
       record_locations: { Args: { points: Json; session_id?: string; strict?: boolean }; Returns: Json };
       review_expense: {
         Args: { approved_amount?: number; comment?: string; expense_id: string; status: string };
