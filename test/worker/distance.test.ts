@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   addEmployee,
   eventually,
   foundOrganization,
   type Member,
+  minutesAgo,
   straightNorth,
   workAnHour,
 } from '../fixtures/organization.ts';
@@ -88,6 +90,37 @@ describe('the distance job', () => {
       const { points_used, points_rejected } = await session(sessionId);
       return (points_used ?? 0) + (points_rejected ?? 0) === 61;
     });
+  });
+
+  test('a check-out waits for a batch that has not committed, so its job sees the batch', async () => {
+    const frank = await addEmployee(stack, admin, 'frank');
+    const checkedIn = await frank.client.rpc('check_in', {
+      checked_in_at: minutesAgo(70),
+      client_request_id: randomUUID(),
+    });
+    const sessionId = checkedIn.data?.id ?? '';
+    let checkOut: PromiseLike<{ error: unknown }> | undefined;
+    await stack.database.sql('postgres').begin(async (trx) => {
+      await trx`select set_config('request.jwt.claims',
+        ${JSON.stringify({ role: 'authenticated', sub: frank.userId })}, true), set_config('role', 'authenticated', true)`;
+      await trx`select public.record_locations(${trx.json(straightNorth(60, 65))})`;
+      checkOut = Promise.resolve(
+        frank.client.rpc('check_out', { checked_out_at: minutesAgo(2), client_request_id: randomUUID() }),
+      );
+      await eventually(
+        'the check-out waits',
+        async () => {
+          const [row] = await stack.admin<{ waiting: number }[]>`
+          select count(*)::int as waiting from pg_stat_activity
+          where datname = current_database() and wait_event_type = 'Lock' and usename = 'authenticator'`;
+          return row?.waiting === 1;
+        },
+        3000,
+      );
+    });
+    expect(await checkOut).toMatchObject({ error: null });
+    await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
+    expect((await session(sessionId)).points_used).toBe(60);
   });
 
   test('a payload of garbage goes to the dead letters, and its content to no log', async () => {
