@@ -1,0 +1,136 @@
+// docs/api.md is what the API really answered: this test plays every call once and compares. After a change of the API:
+// npx vitest run test/api/documentation.test.ts -u   writes the page anew.
+
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { repositoryDir } from '../../supabase/local/paths.ts';
+import { eventually, minutesAgo, straightNorth } from '../fixtures/organization.ts';
+import { type Client, startTestStack, type TestStack } from '../fixtures/stack.ts';
+
+let stack: TestStack;
+beforeAll(async () => {
+  stack = await startTestStack({ worker: true });
+});
+afterAll(() => stack?.stop());
+
+const introduction = `# API
+
+Generated: \`test/api/documentation.test.ts\` plays each call against a running stack and holds this page to the answers.
+
+- Calls are \`POST /rest/v1/rpc/<name>\` with the headers \`apikey\` (the publishable key) and \`Authorization: Bearer\` (a user's
+  access token); in supabase-js \`supabase.rpc(name, request)\`.
+- A refusal is \`{code, message, details, hint}\` with a fitting status: [error-codes.md](error-codes.md).
+- **Retry** after a timeout or a 5xx with the same \`client_request_id\` (check_in, check_out, submit_expense) or the same points: the
+  first answer comes again, nothing is doubled. After a 429 wait \`Retry-After\` seconds. Send late points in the order that suits
+  the phone, up to 100 a call.
+- **Read** tables and views at \`GET /rest/v1/<table>\` with PostgREST's filters, order and paging (1,000 rows a page at the most;
+  \`Range\` and \`Prefer: count=exact\`): attendance_sessions, session_days, gps_locations, expenses, employees, invitations,
+  audit_log, organizations. Relations embed by the role they play: \`attendance_sessions?select=*,employee(name)\`,
+  \`expenses?select=*,employee(name),reviewer(name)\`. Row level security shows administrators their organization and
+  employees their own rows.
+
+Ids and times below are stand-ins.
+`;
+
+test('docs/api.md shows every call of the API with a real request and answer', async () => {
+  const sections: { name: string; request: unknown; answer: unknown }[] = [];
+  const people = new Map<string, Client>();
+  const call = async (who: string, name: string, request: Record<string, unknown>): Promise<Record<string, string>> => {
+    const client = people.get(who);
+    // The page is about any function; the compiler knows each one by itself.
+    const { data, error } = await (client as Client).rpc(name as never, request as never);
+    if (error !== null) throw new Error(`${name}: ${JSON.stringify(error)}`);
+    sections.push({ name, request, answer: data });
+    return data as Record<string, string>;
+  };
+
+  for (const name of ['ada', 'eva']) people.set(name, (await stack.signUp(`${name}@example.test`)).client);
+  await call('ada', 'create_organization', {
+    name: 'Acme',
+    slug: 'acme',
+    time_zone: 'Europe/Ljubljana',
+    currency: 'EUR',
+  });
+  await call('ada', 'update_organization', { changes: { max_session_hours: 14, locked_until: '2020-01-01' } });
+  const { token, employee_id } = await call('ada', 'invite_employee', { email: 'eva@example.test', name: 'Eva' });
+  await call('eva', 'accept_invitation', { token });
+  await call('eva', 'get_my_profile', {});
+  const session = await call('eva', 'check_in', {
+    checked_in_at: minutesAgo(60),
+    client_request_id: randomUUID(),
+    latitude: 46,
+    longitude: 14.5,
+    accuracy_m: 8,
+  });
+  await call('eva', 'record_location', {
+    recorded_at: minutesAgo(55),
+    latitude: 46,
+    longitude: 14.5,
+    accuracy_m: 5,
+    battery_pct: 80,
+  });
+  await call('eva', 'record_locations', {
+    points: [...straightNorth(2, 50), { recorded_at: 'yesterday', latitude: 46, longitude: 14.5 }],
+  });
+  await call('eva', 'check_out', { checked_out_at: minutesAgo(10), client_request_id: randomUUID() });
+  await eventually('DONE', async () => {
+    const { data } = await (people.get('ada') as Client).from('attendance_sessions').select('distance_status').single();
+    return data?.distance_status === 'DONE';
+  });
+  await call('ada', 'get_session_route', { session_id: session.id });
+  await call('eva', 'get_my_summary', {});
+  await call('eva', 'create_receipt_path', { extension: 'jpg' });
+  const expense = await call('eva', 'submit_expense', {
+    amount: 24.9,
+    description: 'Lunch with a customer',
+    category: 'MEALS',
+    client_request_id: randomUUID(),
+  });
+  await call('ada', 'review_expense', { expense_id: expense.id, status: 'APPROVED', approved_amount: 20 });
+  await call('ada', 'correct_session', {
+    session_id: session.id,
+    checked_in_at: minutesAgo(60),
+    checked_out_at: minutesAgo(5),
+    reason: 'Left the phone in the car.',
+  });
+  await call('ada', 'recalculate_session', { session_id: session.id });
+  await (people.get('eva') as Client).rpc('check_in', {
+    checked_in_at: minutesAgo(1),
+    client_request_id: randomUUID(),
+  });
+  await call('ada', 'force_check_out', { employee_id, reason: 'Battery died.' });
+  await call('ada', 'update_employee', { employee_id, changes: { phone: '+386 1 234 56 78' } });
+  await call('ada', 'set_employee_active', { employee_id, is_active: false });
+
+  const functions = await stack.admin<{ name: string; comment: string }[]>`
+    select p.proname as name, pg_catalog.obj_description(p.oid, 'pg_proc') as comment from pg_catalog.pg_proc as p
+    where p.pronamespace = 'public'::regnamespace order by p.proname`;
+  expect(sections.map(({ name }) => name).sort()).toEqual(functions.map(({ name }) => name));
+  const comments = new Map(functions.map(({ name, comment }) => [name, comment]));
+  const page = sections.map(({ name, request, answer }) => {
+    const show = (value: unknown) => `\`\`\`json\n${JSON.stringify(standIns(value), null, 2)}\n\`\`\``;
+    return `## ${name}\n\n${comments.get(name)}\n\nRequest\n\n${show(request)}\n\nAnswer\n\n${show(answer)}\n`;
+  });
+  await expect([introduction, ...page].join('\n')).toMatchFileSnapshot(join(repositoryDir, 'docs', 'api.md'));
+});
+
+const clockwork: Record<string, number> = { duration_s: 3000, sessions: 1, distance_m: 599.89 };
+const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
+const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/;
+const day = /^\d{4}-\d\d-\d\d$/;
+
+/** What differs from run to run, by something of the same kind that does not. */
+function standIns(value: unknown, key = ''): unknown {
+  if (Array.isArray(value)) return value.map((item) => standIns(item));
+  if (value !== null && typeof value === 'object') {
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, standIns(item, name)]));
+  }
+  // Seconds between two calls of this test, and where a week begins, are the clock's business.
+  if (typeof value === 'number' && key in clockwork) return clockwork[key];
+  if (typeof value !== 'string') return value;
+  if (value.startsWith('fti_')) return 'fti_…';
+  if (time.test(value)) return '2026-11-24T08:00:00+00:00';
+  if (day.test(value) && key !== 'locked_until') return '2026-11-24';
+  return value.replace(uuid, '6f1c0a52-0000-4000-8000-000000000000');
+}
