@@ -1,0 +1,141 @@
+// A million points, 200,000 sessions and as many expenses: each read a client sends must find its rows by an index, in the order
+// it wants, and stop after its page. Plans are those of the real role under row level security.
+
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+
+type Plan = {
+  'Node Type': string;
+  'Relation Name'?: string;
+  'Subplan Name'?: string;
+  'Actual Rows': number;
+  'Actual Loops': number;
+  'Rows Removed by Filter'?: number;
+  Plans?: Plan[];
+};
+
+const acme = randomUUID();
+const users = { admin: randomUUID(), employee: randomUUID() };
+let database: TestDatabase;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  const sql = database.sql('supabase_admin');
+  await sql.begin(async (trx) => {
+    // Keys hold by construction; checking a million of them one by one is not what is measured here.
+    await trx`set local session_replication_role = replica`;
+    await trx`insert into auth.users (id, email, email_confirmed_at)
+      values (${users.admin}, 'admin@example.test', now()), (${users.employee}, 'employee@example.test', now())`;
+    await trx`insert into public.organizations (id, name, slug, time_zone, currency)
+      values (${acme}, 'Acme', 'acme', 'UTC', 'EUR'), (gen_random_uuid(), 'Other', 'other', 'UTC', 'EUR')`;
+    await trx`insert into public.organization_time_zones (organization_id, valid_from, time_zone)
+      select id, '-infinity', 'UTC' from public.organizations`;
+    await trx`insert into public.employees (organization_id, user_id, name, employee_code, app_role)
+      select o.id, case when o.id = ${acme} and i = 1 then ${users.admin}::uuid when o.id = ${acme} and i = 2 then ${users.employee}::uuid end,
+        'Person ' || md5(i::text), 'EMP' || i, case when i = 1 then 'ADMIN' else 'EMPLOYEE' end
+      from public.organizations as o, generate_series(1, 2000) as i`;
+    await trx`insert into public.attendance_sessions
+      (organization_id, employee_id, status, checked_in_at, checked_out_at, checked_out_received_at, closed_by)
+      select e.organization_id, e.id, 'CLOSED', d - interval '8 hours', d, d, 'EMPLOYEE'
+      from public.employees as e, generate_series(now() - interval '50 days', now() - interval '1 day', interval '1 day') as d`;
+    await trx`insert into public.gps_locations (organization_id, session_id, recorded_at, employee_id, latitude, longitude)
+      select s.organization_id, s.id, s.checked_in_at + make_interval(mins => i), s.employee_id, 46, 14.5
+      from (select * from public.attendance_sessions limit 20000) as s, generate_series(1, 50) as i`;
+    await trx`insert into public.session_days
+      (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m)
+      select organization_id, id, checked_in_at::date, employee_id, 'UTC', checked_in_at, checked_out_at, 0
+      from public.attendance_sessions`;
+    await trx`insert into public.expenses
+      (organization_id, employee_id, spent_on, amount, currency, description, client_request_id, submitted_at)
+      select organization_id, employee_id, checked_in_at::date, 10, 'EUR', 'Parking', gen_random_uuid(), checked_in_at
+      from public.attendance_sessions`;
+    await trx`insert into public.audit_log (organization_id, action, actor_type, subject_type)
+      select o.id, 'session.corrected', 'system', 'session' from public.organizations as o, generate_series(1, 25000)`;
+  });
+  await sql`analyze`;
+}, 120_000);
+afterAll(() => database?.drop());
+
+async function planOf(user: string, query: string): Promise<Plan> {
+  return database.sql('postgres').begin(async (trx) => {
+    await trx`select set_config('request.jwt.claims', ${JSON.stringify({ role: 'authenticated', sub: user })}, true),
+      set_config('role', 'authenticated', true)`;
+    const [row] = await trx.unsafe<{ 'QUERY PLAN': { Plan: Plan }[] }[]>(`explain (analyze, format json) ${query}`);
+    const plan = row?.['QUERY PLAN'][0]?.Plan;
+    if (plan === undefined) throw new Error('EXPLAIN gave no plan');
+    return plan;
+  });
+}
+
+const nodes = (plan: Plan): Plan[] => [plan, ...(plan.Plans ?? []).flatMap(nodes)];
+
+const reads: [string, keyof typeof users, string][] = [
+  ['sessions, newest first', 'admin', 'select * from public.attendance_sessions order by checked_in_at desc limit 50'],
+  [
+    'sessions with their people, as PostgREST embeds',
+    'admin',
+    `select s.*, row_to_json(e.*) from public.attendance_sessions as s
+     left join lateral (select name from public.employees as e
+       where e.organization_id = s.organization_id and e.id = s.employee_id) as e on true
+     order by s.checked_in_at desc limit 50`,
+  ],
+  [
+    "one person's sessions",
+    'admin',
+    `select * from public.attendance_sessions
+     where employee_id = (select id from public.employees where employee_code = 'EMP7' limit 1)
+     order by checked_in_at desc limit 50`,
+  ],
+  [
+    'own sessions, naming the employee',
+    'employee',
+    `select * from public.attendance_sessions where employee_id = private.current_employee_id()
+     order by checked_in_at desc limit 20`,
+  ],
+  ['expenses, newest first', 'admin', 'select * from public.expenses order by submitted_at desc limit 50'],
+  [
+    'pending expenses, newest first',
+    'admin',
+    `select * from public.expenses where status = 'PENDING' order by submitted_at desc limit 50`,
+  ],
+  ['employees by name', 'admin', 'select * from public.employees order by name, id limit 50'],
+  ['audit log, newest first', 'admin', 'select * from public.audit_log order by id desc limit 50'],
+];
+
+test.each(reads)('%s (%s) reads its page and no more', async (_, who, query) => {
+  const plan = await planOf(users[who], query);
+  const all = nodes(plan);
+  const shown = JSON.stringify(plan);
+  expect(
+    all.filter((node) => node['Node Type'] === 'Seq Scan').map((node) => node['Relation Name']),
+    shown,
+  ).toEqual([]);
+  expect(
+    all.filter((node) => node['Node Type'].includes('Sort')),
+    shown,
+  ).toEqual([]);
+  expect(
+    all.filter((node) => node['Subplan Name']?.startsWith('SubPlan')),
+    shown,
+  ).toEqual([]);
+  const read = Math.max(...all.map((node) => node['Actual Rows'] * node['Actual Loops']));
+  expect(read, shown).toBeLessThanOrEqual(100);
+});
+
+test("a session's points are found by the key in the partitions, whoever asks", async () => {
+  const [session] = await database.sql('postgres')<{ id: string }[]>`
+    select session_id as id from public.gps_locations where organization_id = ${acme} limit 1`;
+  const plan = await planOf(
+    users.admin,
+    `select * from public.gps_locations
+     where organization_id = '${acme}' and session_id = '${session?.id ?? ''}' order by recorded_at`,
+  );
+  const all = nodes(plan);
+  expect(
+    all.filter((node) => node['Node Type'] === 'Seq Scan'),
+    JSON.stringify(plan),
+  ).toEqual([]);
+  expect(plan['Actual Rows']).toBe(50);
+  expect(Math.max(...all.map((node) => node['Actual Rows'] * node['Actual Loops']))).toBeLessThanOrEqual(50);
+});
