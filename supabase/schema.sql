@@ -1082,11 +1082,7 @@ begin
     returning s.* into v_session;
     if found then
       -- The update above holds the session's row, which the job locks before it reads.
-      perform private.enqueue(
-        'distance',
-        pg_catalog.jsonb_build_object('organization_id', v_session.organization_id, 'session_id', v_session.id),
-        v_session.id::text
-      );
+      perform private.request_distance(v_session);
       return v_session;
     end if;
     -- Nothing open: this very request may have won meanwhile.
@@ -1813,20 +1809,13 @@ begin
   end if;
   select o.* into strict v_organization from public.organizations as o where o.id = insert_locations.organization_id;
   if v_session.status = 'CLOSED' then
-    if v_session.points_purged_at is not null then
-      perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
-        v_session.id::text);
-    end if;
+    perform private.refuse_settled_session(v_session);
     if pg_catalog.now() > v_session.checked_out_received_at
       + pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
     then
       perform private.fail('upload_too_late',
         pg_catalog.format('The session was closed more than %s hours ago.', v_organization.late_upload_grace_hours),
         v_session.id::text);
-    end if;
-    if private.local_day(v_organization.id, v_session.checked_in_at) < v_organization.locked_until then
-      perform private.fail('period_locked',
-        pg_catalog.format('Days before %s are locked.', v_organization.locked_until), v_session.id::text);
     end if;
   end if;
 
@@ -1933,11 +1922,7 @@ begin
     update public.attendance_sessions as s
     set distance_status = 'PENDING'
     where s.organization_id = v_session.organization_id and s.id = v_session.id and s.distance_status <> 'PENDING';
-    perform private.enqueue(
-      'distance',
-      pg_catalog.jsonb_build_object('organization_id', v_session.organization_id, 'session_id', v_session.id),
-      v_session.id::text
-    );
+    perform private.request_distance(v_session);
   end if;
 
   return pg_catalog.jsonb_build_object(

@@ -230,6 +230,47 @@ $$;
 comment on function private.accepted_time(uuid, timestamptz) is
   'The phone''s time if it may count, at most now. Errors: invalid_argument, time_in_future, time_too_old, period_locked.';
 
+-- What every change of a session shares: may it still change, and the job that follows.
+create function private.refuse_settled_session(session public.attendance_sessions) returns void
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_locked_until date;
+begin
+  if (session).points_purged_at is not null then
+    perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
+      (session).id::text);
+  end if;
+  select o.locked_until into v_locked_until
+  from public.organizations as o
+  where o.id = (session).organization_id;
+  if private.local_day((session).organization_id, (session).checked_in_at) < v_locked_until then
+    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+      (session).id::text);
+  end if;
+end;
+$$;
+
+comment on function private.refuse_settled_session(public.attendance_sessions) is
+  'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
+
+create function private.request_distance(session public.attendance_sessions) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  perform private.enqueue(
+    'distance',
+    pg_catalog.jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
+    (session).id::text
+  );
+end;
+$$;
+
+comment on function private.request_distance(public.attendance_sessions) is
+  'Enqueues the distance job of a session. The caller holds the session''s row.';
+
 create function private.check_in(
   checked_in_at timestamptz,
   client_request_id uuid,
@@ -369,11 +410,7 @@ begin
     returning s.* into v_session;
     if found then
       -- The update above holds the session's row, which the job locks before it reads.
-      perform private.enqueue(
-        'distance',
-        pg_catalog.jsonb_build_object('organization_id', v_session.organization_id, 'session_id', v_session.id),
-        v_session.id::text
-      );
+      perform private.request_distance(v_session);
       return v_session;
     end if;
     -- Nothing open: this very request may have won meanwhile.
