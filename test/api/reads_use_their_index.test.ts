@@ -12,6 +12,7 @@ type Plan = {
   'Actual Rows': number;
   'Actual Loops': number;
   'Rows Removed by Filter'?: number;
+  'Rows Removed by Index Recheck'?: number;
   Plans?: Plan[];
 };
 
@@ -41,15 +42,16 @@ beforeAll(async () => {
       from public.employees as e, generate_series(now() - interval '50 days', now() - interval '1 day', interval '1 day') as d`;
     await trx`insert into public.gps_locations (organization_id, session_id, recorded_at, employee_id, latitude, longitude)
       select s.organization_id, s.id, s.checked_in_at + make_interval(mins => i), s.employee_id, 46, 14.5
-      from (select * from public.attendance_sessions limit 20000) as s, generate_series(1, 50) as i`;
+      from (select * from public.attendance_sessions order by id limit 20000) as s, generate_series(1, 50) as i`;
     await trx`insert into public.session_days
       (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m)
       select organization_id, id, checked_in_at::date, employee_id, 'UTC', checked_in_at, checked_out_at, 0
       from public.attendance_sessions`;
     await trx`insert into public.expenses
-      (organization_id, employee_id, spent_on, amount, currency, description, client_request_id, submitted_at)
-      select organization_id, employee_id, checked_in_at::date, 10, 'EUR', 'Parking', gen_random_uuid(), checked_in_at
-      from public.attendance_sessions`;
+      (organization_id, employee_id, spent_on, amount, currency, description, client_request_id, submitted_at, status, approved_amount, reviewed_at)
+      select organization_id, employee_id, checked_in_at::date, 10, 'EUR', 'Parking', gen_random_uuid(), checked_in_at,
+        case when pending then 'PENDING' else 'APPROVED' end, case when not pending then 10 end, case when not pending then now() end
+      from (select *, random() < 0.01 as pending from public.attendance_sessions) as s`;
     await trx`insert into public.audit_log (organization_id, action, actor_type, subject_type)
       select o.id, 'session.corrected', 'system', 'session' from public.organizations as o, generate_series(1, 25000)`;
   });
@@ -67,6 +69,11 @@ async function planOf(user: string, query: string): Promise<Plan> {
     return plan;
   });
 }
+
+/** Rows that a node touched, those it threw away included. */
+const touched = (node: Plan): number =>
+  (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0) + (node['Rows Removed by Index Recheck'] ?? 0)) *
+  node['Actual Loops'];
 
 const nodes = (plan: Plan): Plan[] => [plan, ...(plan.Plans ?? []).flatMap(nodes)];
 
@@ -99,6 +106,11 @@ const reads: [string, keyof typeof users, string][] = [
     'admin',
     `select * from public.expenses where status = 'PENDING' order by submitted_at desc limit 50`,
   ],
+  [
+    'the days of a week, in order',
+    'admin',
+    `select * from public.session_days where day between current_date - 20 and current_date - 14 order by day limit 50`,
+  ],
   ['employees by name', 'admin', 'select * from public.employees order by name, id limit 50'],
   ['audit log, newest first', 'admin', 'select * from public.audit_log order by id desc limit 50'],
 ];
@@ -119,7 +131,7 @@ test.each(reads)('%s (%s) reads its page and no more', async (_, who, query) => 
     all.filter((node) => node['Subplan Name']?.startsWith('SubPlan')),
     shown,
   ).toEqual([]);
-  const read = Math.max(...all.map((node) => node['Actual Rows'] * node['Actual Loops']));
+  const read = Math.max(...all.map(touched));
   expect(read, shown).toBeLessThanOrEqual(100);
 });
 
@@ -136,5 +148,5 @@ test("a session's points are found by the key in the partitions, whoever asks", 
   const scanned = all.filter((node) => node['Node Type'] === 'Seq Scan' && (node['Rows Removed by Filter'] ?? 0) > 0);
   expect(scanned, JSON.stringify(plan)).toEqual([]);
   expect(plan['Actual Rows']).toBe(50);
-  expect(Math.max(...all.map((node) => node['Actual Rows'] * node['Actual Loops']))).toBeLessThanOrEqual(50);
+  expect(Math.max(...all.map(touched))).toBeLessThanOrEqual(50);
 });
