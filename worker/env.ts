@@ -7,8 +7,8 @@ const schema = z.object({
     error: 'is needed: postgresql://fieldtrack_worker:…@host:5432/database',
   }),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
-  /** Connections: one for each job in hand and a few for pg-boss's own queries. */
-  DATABASE_POOL_SIZE: z.coerce.number().int().min(2).max(100).default(10),
+  /** Connections for the jobs in hand (at most 12, see the options in jobs/); pg-boss opens a pool of its own besides. */
+  DATABASE_POOL_SIZE: z.coerce.number().int().min(2).max(100).default(12),
 });
 
 export type WorkerEnv = z.infer<typeof schema>;

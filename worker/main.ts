@@ -1,5 +1,6 @@
 // The worker: boots and stops, nothing else. Jobs are in jobs/, the way to the tables in database.ts.
 
+import { setTimeout } from 'node:timers/promises';
 import { openDatabase } from './database.ts';
 import { readEnv, type WorkerEnv } from './env.ts';
 import { createLogger, describeError } from './log.ts';
@@ -13,6 +14,8 @@ const database = openDatabase({
   onError: (error) => log.warn({ err: describeError(error) }, 'database connection lost'),
 });
 const queue = createQueue({ connectionString: env.DATABASE_URL, database, log });
+
+const closeTimeoutMs = 2000;
 
 let stopping = false;
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -41,7 +44,9 @@ try {
 
 async function stop(): Promise<void> {
   await queue.stop();
-  await database.close();
+  // A statement that still waits for a lock would hold the pool open for up to its timeout of 60 s; its job was handed back
+  // to the queue above, so nothing is lost by not waiting.
+  await Promise.race([database.close(), setTimeout(closeTimeoutMs, undefined, { ref: false })]);
   log.info('worker stopped');
 }
 

@@ -23,6 +23,9 @@ export function createQueue(options: { connectionString: string; database: Datab
     migrate: false,
     createSchema: false,
     reindex: false,
+    // Its table of statistics is partitioned by day, which takes the owner; and nothing here notifies.
+    persistQueueStats: false,
+    useListenNotify: false,
     // A dead worker's jobs are found by their missing heartbeat when the queues are looked at.
     superviseIntervalSeconds: 10,
     monitorIntervalSeconds: 10,

@@ -93,6 +93,20 @@ describe('with a database', () => {
     expect(await statusOf(sessionId)).toBe('DONE');
   });
 
+  test('SIGTERM with a job that cannot end: the worker gives it back and ends within 15 s', async () => {
+    const worker = startWorker(env);
+    await ready(worker);
+    const { sessionId, release } = await holdAJob(await addEmployee(stack, admin, 'erin'));
+    const began = performance.now();
+    worker.child.kill('SIGTERM');
+    await worker.ended;
+    expect(performance.now() - began).toBeLessThan(15_000);
+    await release();
+    const [job] = await stack.admin<{ state: string }[]>`
+      select state from pgboss.job where name = 'distance' and singleton_key = ${sessionId}`;
+    expect(job?.state).toBe('retry');
+  }, 40_000);
+
   test('a worker killed in the middle of a job loses nothing: the next one does it', async () => {
     const first = startWorker(env);
     await ready(first);

@@ -5,9 +5,9 @@ import type { JobDefinition } from './job.ts';
 export const distance: JobDefinition<'distance'> = {
   queue: 'distance',
   options: {
-    // A job takes milliseconds and its cost is the round trips: ten a fetch, and fetching goes on while batches are full.
+    // A job takes milliseconds and its cost is the round trips: five a fetch, and fetching goes on while batches are full.
     // With pg-boss's default of one job a poll, 200 jobs waited 2.4 s at the median.
-    batchSize: 10,
+    batchSize: 5,
     // One per core is enough: the work is done by the database.
     localConcurrency: 2,
     // The smallest pg-boss takes; an administrator looks a second after a check-out.
