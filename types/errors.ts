@@ -37,8 +37,6 @@ export const errors = {
   rate_limited: { status: 429, meaning: 'Too many calls; Retry-After says how many seconds to wait.' },
 } as const satisfies Record<string, { status: number; meaning: string }>;
 
-export type ErrorCode = keyof typeof errors;
-
 /** Why record_locations refused one point of a batch; the others are kept unless the batch is strict. */
 export const pointErrors = {
   point_time_invalid: 'recorded_at is missing or no ISO 8601 time with an offset.',
@@ -49,5 +47,3 @@ export const pointErrors = {
   point_after_session: 'recorded_at lies after the check-out.',
   point_too_old: 'recorded_at is older than grace and longest session together.',
 } as const satisfies Record<string, string>;
-
-export type PointErrorCode = keyof typeof pointErrors;

@@ -146,6 +146,38 @@ describe('the distance job', () => {
     await eventually('FAILED', async () => (await status(sessionId)) === 'FAILED');
   });
 
+  test('a job that fails until its retries are used up reaches the dead letters, and the session says FAILED', async () => {
+    const grace = await addEmployee(stack, admin, 'grace');
+    await stack.admin`update pgboss.queue set retry_limit = 1, retry_delay = 0, retry_backoff = false where name = 'distance'`;
+    // What a broken deployment would do: the job cannot write its days.
+    await stack.admin`revoke insert on public.session_days from fieldtrack_worker`;
+    try {
+      const sessionId = await workAnHour(grace);
+      await eventually('FAILED', async () => (await status(sessionId)) === 'FAILED', 30_000);
+      const [job] = await stack.admin<{ retry_count: number; state: string }[]>`
+        select retry_count, state from pgboss.job where name = 'distance' and singleton_key = ${sessionId}`;
+      expect(job).toEqual({ retry_count: 1, state: 'failed' });
+    } finally {
+      await stack.admin`grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m)
+        on public.session_days to fieldtrack_worker`;
+    }
+  }, 40_000);
+
+  test('a schedule is run by the worker where pg_cron does not serve the database', async () => {
+    const heidi = await addEmployee(stack, admin, 'heidi');
+    await stack.admin`insert into public.attendance_sessions (organization_id, employee_id, checked_in_at)
+      values (${organizationId}, ${heidi.employeeId}, now() - interval '20 hours')`;
+    await stack.admin`select private.enqueue('schedule', ${stack.admin.json({ name: 'forgotten-sessions' })})`;
+    await eventually('closed by AUTO', async () => {
+      const [row] = await stack.admin<{ closed_by: string | null }[]>`
+        select closed_by from public.attendance_sessions where employee_id = ${heidi.employeeId}`;
+      return row?.closed_by === 'AUTO';
+    });
+    const planned = await stack.admin`select 1 from pgboss.schedule where name = 'schedule'`;
+    const wanted = await stack.admin`select 1 from private.schedules`;
+    expect(planned).toHaveLength(wanted.length);
+  });
+
   test('a job whose session is gone ends without an error', async () => {
     const [row] = await stack.admin<{ id: string }[]>`select private.enqueue('distance', ${stack.admin.json({
       organization_id: organizationId,
