@@ -1,0 +1,63 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Figure, Goal } from './section.ts';
+
+export interface Row {
+  section: string;
+  name: string;
+  value: number;
+  unit: string;
+  /** As text, for people and reports: "<= 5"; null where the figure is only reported. */
+  goal: string | null;
+  met: boolean | null;
+}
+
+/** Under which conditions a section's rows came about. */
+export interface Run {
+  measured_at: string;
+  commit: string;
+  quick: boolean;
+  postgres: string;
+  cpu: string;
+}
+
+interface Results {
+  runs: Record<string, Run>;
+  rows: Row[];
+}
+
+const file = join(import.meta.dirname, 'results.json');
+
+export function toRow(section: string, { name, value, unit, goal }: Figure): Row {
+  return { section, name, value, unit, goal: goal ? goalText(goal) : null, met: goal ? isMet(value, goal) : null };
+}
+
+function goalText(goal: Goal): string {
+  return 'atMost' in goal ? `<= ${goal.atMost}` : `>= ${goal.atLeast}`;
+}
+
+function isMet(value: number, goal: Goal): boolean {
+  return 'atMost' in goal ? value <= goal.atMost : value >= goal.atLeast;
+}
+
+/** Replaces the section's rows; those of other sections stay as they are. */
+export function mergeResults(section: string, run: Run, rows: readonly Row[]): void {
+  const results = readResults();
+  results.runs[section] = run;
+  results.rows = [...results.rows.filter((row) => row.section !== section), ...rows];
+  const runs = Object.entries(results.runs).map(
+    ([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`,
+  );
+  const lines = results.rows.map((row) => `    ${JSON.stringify(row)}`);
+  // A row a line: a difference in git is a difference in a figure.
+  writeFileSync(file, `{\n  "runs": {\n${runs.join(',\n')}\n  },\n  "rows": [\n${lines.join(',\n')}\n  ]\n}\n`);
+}
+
+function readResults(): Results {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Results;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { runs: {}, rows: [] };
+    throw error;
+  }
+}

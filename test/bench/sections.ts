@@ -1,0 +1,5 @@
+import type { Section } from './section.ts';
+import { distance } from './sections/distance.ts';
+
+/** Every section of `npm run bench`, in the order they run. A new one is a file in sections/ and a line here. */
+export const sections: readonly Section[] = [distance];
