@@ -31,11 +31,55 @@ comment on type private.actor is 'Who acted: type is employee, api_key, device, 
 create domain private.actor_type as text
   constraint actor_type_is_valid CHECK ((VALUE = ANY (ARRAY['employee'::text, 'api_key'::text, 'device'::text, 'worker'::text, 'service'::text, 'system'::text])));
 
+create type private.caller as (organization_id uuid, employee_id uuid, api_key_id uuid);
+comment on type private.caller is 'An administrator or an API key with its organization; the other id is null.';
+
 create domain private.latitude as double precision
   constraint latitude_is_valid CHECK ((((VALUE >= ('-90'::integer)::double precision) AND (VALUE <= (90)::double precision)) AND ((VALUE = (0)::double precision) OR (abs(VALUE) > (0.000000000001)::double precision))));
 
 create domain private.longitude as double precision
   constraint longitude_is_valid CHECK ((((VALUE >= ('-180'::integer)::double precision) AND (VALUE <= (180)::double precision)) AND ((VALUE = (0)::double precision) OR (abs(VALUE) > (0.000000000001)::double precision))));
+
+create table public.api_keys (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  name text not null,
+  key_id text not null,
+  last_four text not null,
+  scopes text[] not null,
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  last_used_at timestamp with time zone,
+  created_by uuid,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint api_keys_pkey PRIMARY KEY (organization_id, id),
+  constraint api_keys_key_id_key UNIQUE (key_id),
+  constraint creator FOREIGN KEY (organization_id, created_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (created_by),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint key_id_is_valid CHECK ((key_id ~ '^[0-9A-Za-z]{12}$'::text)),
+  constraint last_four_is_valid CHECK ((last_four ~ '^[0-9A-Za-z]{4}$'::text)),
+  constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
+  constraint scopes_are_valid CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['sessions:read'::text, 'locations:read'::text, 'locations:write'::text, 'expenses:read'::text, 'expenses:review'::text, 'employees:read'::text, 'employees:write'::text, 'analytics:read'::text, 'webhooks:manage'::text, 'events:read'::text])))
+);
+alter table public.api_keys enable row level security;
+CREATE INDEX api_keys_creator ON public.api_keys USING btree (organization_id, created_by);
+CREATE INDEX api_keys_newest ON public.api_keys USING btree (organization_id, created_at DESC, id);
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+comment on table public.api_keys is 'API keys of the organization, for its administrators. The key itself is shown once.';
+comment on column public.api_keys.name is 'What the key is for, in the administrator''s words.';
+comment on column public.api_keys.key_id is 'The public part of the key, by which it is found.';
+comment on column public.api_keys.last_four is 'The last four characters of the secret part, to recognise a key by.';
+comment on column public.api_keys.scopes is 'What the key may do, as resource:action; docs/security.md lists them.';
+comment on column public.api_keys.expires_at is 'The key is refused from then on; null: never.';
+comment on column public.api_keys.revoked_at is 'The key is refused from then on; null: not revoked.';
+comment on column public.api_keys.last_used_at is 'Last use, coarse (at most one write a minute).';
+comment on column public.api_keys.created_by is 'The administrator (employees.id) who made it.';
+create policy select_admin on public.api_keys
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+grant select on public.api_keys to authenticated;
+grant select on public.api_keys to service_role;
 
 create table public.attendance_sessions (
   organization_id uuid not null,
@@ -92,6 +136,8 @@ CREATE INDEX attendance_sessions_newest_of_employee ON public.attendance_session
 CREATE UNIQUE INDEX attendance_sessions_one_open ON public.attendance_sessions USING btree (organization_id, employee_id) WHERE (status = 'ACTIVE'::text);
 CREATE INDEX attendance_sessions_open_by_age ON public.attendance_sessions USING btree (checked_in_at) WHERE (status = 'ACTIVE'::text);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
+CREATE TRIGGER _300_emit_on_update AFTER UPDATE OF status, corrected_at, distance_status, distance_m ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
 comment on table public.attendance_sessions is 'Sessions of work. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.attendance_sessions.status is 'ACTIVE (open) or CLOSED.';
 comment on column public.attendance_sessions.checked_in_at is 'When it happened, by the phone''s clock.';
@@ -195,6 +241,8 @@ CREATE UNIQUE INDEX employees_one_active_organization ON public.employees USING 
 CREATE INDEX employees_user_id ON public.employees USING btree (user_id);
 CREATE TRIGGER _100_make_code BEFORE INSERT ON public.employees FOR EACH ROW WHEN ((new.employee_code IS NULL)) EXECUTE FUNCTION private.tg_employees__make_code();
 CREATE TRIGGER _200_set_updated_at BEFORE UPDATE ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_employees__emit();
+CREATE TRIGGER _300_emit_on_update AFTER UPDATE ON public.employees FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_employees__emit();
 comment on table public.employees is 'People of an organization. Administrators read all of their organization''s, an employee reads the own row.';
 comment on column public.employees.user_id is 'auth.users.id; null until the invitation is accepted.';
 comment on column public.employees.employee_code is 'Unique in the organization; made as EMP0001, EMP0002, … when absent.';
@@ -209,6 +257,54 @@ create policy select_worker on public.employees
 grant select on public.employees to authenticated;
 grant select on public.employees to fieldtrack_worker;
 grant select on public.employees to service_role;
+
+create table public.events (
+  organization_id uuid not null,
+  id bigint not null generated always as identity,
+  epoch smallint not null,
+  xact xid8 not null,
+  type text not null,
+  subject_type text not null,
+  subject_id uuid not null,
+  employee_id uuid,
+  actor_type private.actor_type not null,
+  actor_id uuid,
+  payload jsonb not null,
+  traceparent text,
+  occurred_at timestamp with time zone not null default now(),
+  constraint events_pkey PRIMARY KEY (organization_id, id),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint payload_is_an_object CHECK ((jsonb_typeof(payload) = 'object'::text)),
+  constraint type_is_dotted CHECK ((type ~ '^[a-z_]+\.[a-z_]+$'::text))
+);
+alter table public.events enable row level security;
+CREATE INDEX events_position ON public.events USING btree (epoch, xact, id);
+comment on table public.events is 'What happened in the organization: written by triggers, kept for 30 days. Administrators read their organization''s.';
+comment on column public.events.id is 'Identifies the event; newest first is order=id.desc. Not gapless.';
+comment on column public.events.epoch is 'Which cluster wrote it. Position in the log is (epoch, xact, id).';
+comment on column public.events.xact is 'The transaction that wrote it.';
+comment on column public.events.type is 'What happened, such as session.checked_in; types/events.ts lists them.';
+comment on column public.events.subject_type is 'What it happened to: session, expense, employee, organization, webhook.';
+comment on column public.events.subject_id is 'Its id.';
+comment on column public.events.employee_id is 'The employee (employees.id) whom it concerns, if one.';
+comment on column public.events.actor_type is 'Who did it: employee, api_key, device, worker, service or system.';
+comment on column public.events.actor_id is 'Id of the employee, key or device; null for the others.';
+comment on column public.events.payload is 'The facts, in the shape that types/events.ts gives for the type.';
+comment on column public.events.traceparent is 'W3C trace context of the request that caused it, if it had one.';
+comment on column public.events.occurred_at is 'When the transaction that wrote it began.';
+create policy select_admin on public.events
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.events
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('events:read'::text) AS require_scope));
+create policy select_worker on public.events
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.events to api_key;
+grant select on public.events to authenticated;
+grant select on public.events to fieldtrack_worker;
+grant select on public.events to service_role;
 
 create table public.expenses (
   organization_id uuid not null,
@@ -251,6 +347,8 @@ CREATE INDEX expenses_newest_by_status ON public.expenses USING btree (organizat
 CREATE INDEX expenses_newest_of_employee ON public.expenses USING btree (organization_id, employee_id, submitted_at DESC);
 CREATE INDEX expenses_reviewer ON public.expenses USING btree (organization_id, reviewer_id);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__emit();
+CREATE TRIGGER _300_emit_on_review AFTER UPDATE OF status ON public.expenses FOR EACH ROW WHEN (((old.status = 'PENDING'::text) AND (new.status <> 'PENDING'::text))) EXECUTE FUNCTION private.tg_expenses__emit();
 comment on table public.expenses is 'Expense claims. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.expenses.spent_on is 'Local date on which it was spent; its figures count on this day.';
 comment on column public.expenses.amount is 'Claimed amount, at most two decimals.';
@@ -398,6 +496,7 @@ alter table public.organizations enable row level security;
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _200_keep_time_zones_on_insert AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__keep_time_zones();
 CREATE TRIGGER _200_keep_time_zones_on_update AFTER UPDATE OF time_zone ON public.organizations FOR EACH ROW WHEN ((old.time_zone IS DISTINCT FROM new.time_zone)) EXECUTE FUNCTION private.tg_organizations__keep_time_zones();
+CREATE TRIGGER _300_emit_on_update AFTER UPDATE ON public.organizations FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_organizations__emit();
 comment on table public.organizations is 'The tenants. A member reads the own organization; changes go through RPCs.';
 comment on column public.organizations.slug is 'Short name for URLs, unique over the installation.';
 comment on column public.organizations.time_zone is 'IANA name; a change counts from the next local midnight.';
@@ -460,6 +559,16 @@ grant delete, select on public.session_days to fieldtrack_worker;
 grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m) on public.session_days to fieldtrack_worker;
 grant select on public.session_days to service_role;
 
+create table private.api_key_secrets (
+  organization_id uuid not null,
+  api_key_id uuid not null,
+  secret_hash bytea not null,
+  constraint api_key_secrets_pkey PRIMARY KEY (organization_id, api_key_id),
+  constraint api_key FOREIGN KEY (organization_id, api_key_id) REFERENCES public.api_keys(organization_id, id) ON DELETE CASCADE
+);
+alter table private.api_key_secrets enable row level security;
+comment on table private.api_key_secrets is 'SHA-256 of each key''s secret part (256 random bits, so no salt is needed).';
+
 create table private.employee_code_counters (
   organization_id uuid not null,
   last_number integer not null,
@@ -468,6 +577,26 @@ create table private.employee_code_counters (
 );
 alter table private.employee_code_counters enable row level security;
 comment on table private.employee_code_counters is 'The last number given out for an employee_code, per organization.';
+
+create table private.event_consumers (
+  name text not null,
+  epoch smallint not null,
+  xact xid8 not null,
+  id bigint not null,
+  advanced_at timestamp with time zone not null default now(),
+  constraint event_consumers_pkey PRIMARY KEY (name)
+);
+alter table private.event_consumers enable row level security;
+comment on table private.event_consumers is 'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id).';
+
+create table private.event_epochs (
+  epoch smallint not null,
+  system_identifier bigint not null,
+  began_at timestamp with time zone not null default now(),
+  constraint event_epochs_pkey PRIMARY KEY (epoch)
+);
+alter table private.event_epochs enable row level security;
+comment on table private.event_epochs is 'The clusters that this log has lived in, newest epoch last. xid8 values are comparable within an epoch only.';
 
 create table private.invitation_tokens (
   organization_id uuid not null,
@@ -1266,7 +1395,7 @@ CREATE OR REPLACE FUNCTION private.correct_session(session_id uuid, checked_in_a
  SET search_path TO ''
 AS $function$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_before public.attendance_sessions;
   v_after public.attendance_sessions;
 begin
@@ -1448,7 +1577,7 @@ begin
   if v_role = 'authenticated' then
     return row('employee', private.current_employee_id())::private.actor;
   elsif v_role = 'api_key' then
-    return row('api_key', (private.jwt() ->> 'api_key_id')::uuid)::private.actor;
+    return row('api_key', (private.current_api_key()).id)::private.actor;
   elsif v_role = 'service_role' then
     return row('service', null)::private.actor;
   elsif session_user = 'fieldtrack_worker' then
@@ -1459,6 +1588,29 @@ end;
 $function$;
 comment on function private.current_actor() is 'Who acts in this transaction: from the token, else from the login role; system for schedules and operators.';
 grant execute on function private.current_actor() to api_key, authenticated, fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.current_api_key()
+ RETURNS public.api_keys
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_claims jsonb := private.jwt();
+  v_key public.api_keys;
+begin
+  if v_claims ->> 'role' is distinct from 'api_key' then
+    return null;
+  end if;
+  select k.* into v_key
+  from public.api_keys as k
+  where k.organization_id = (v_claims ->> 'organization_id')::uuid and k.id = (v_claims ->> 'api_key_id')::uuid
+    and (k.revoked_at is null or k.revoked_at > pg_catalog.now())
+    and (k.expires_at is null or k.expires_at > pg_catalog.now());
+  return v_key;
+end;
+$function$;
+comment on function private.current_api_key() is 'The API key that calls, as it is now; null for anybody else and for a key that expired or was revoked.';
 
 CREATE OR REPLACE FUNCTION private.current_employee_id()
  RETURNS uuid
@@ -1476,6 +1628,32 @@ $function$;
 comment on function private.current_employee_id() is 'The signed-in caller''s active employee row, or null.';
 grant execute on function private.current_employee_id() to authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION private.current_epoch()
+ RETURNS smallint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_known text := nullif(pg_catalog.current_setting('fieldtrack.epoch', true), '');
+  v_last private.event_epochs;
+  v_here bigint;
+begin
+  if v_known is not null then
+    return v_known::smallint;
+  end if;
+  select c.system_identifier into v_here from pg_catalog.pg_control_system() as c;
+  loop
+    select e.* into v_last from private.event_epochs as e order by e.epoch desc limit 1;
+    exit when v_last.system_identifier = v_here;
+    insert into private.event_epochs (epoch, system_identifier) values (v_last.epoch + 1, v_here) on conflict do nothing;
+  end loop;
+  perform pg_catalog.set_config('fieldtrack.epoch', v_last.epoch::text, false);
+  return v_last.epoch;
+end;
+$function$;
+comment on function private.current_epoch() is 'The epoch that events of this cluster carry. Makes the next one when the cluster is not the last one known.';
+
 CREATE OR REPLACE FUNCTION private.current_organization_id()
  RETURNS uuid
  LANGUAGE plpgsql
@@ -1483,14 +1661,37 @@ CREATE OR REPLACE FUNCTION private.current_organization_id()
  SET search_path TO ''
 AS $function$
 begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    return (private.current_api_key()).organization_id;
+  end if;
   return (
     select e.organization_id from public.employees as e
     where e.user_id = private.current_user_id() and e.is_active
   );
 end;
 $function$;
-comment on function private.current_organization_id() is 'The organization in which the signed-in caller is active now, or null.';
-grant execute on function private.current_organization_id() to authenticated, service_role;
+comment on function private.current_organization_id() is 'The organization in which the signed-in caller is active now, or that of the calling API key; or null.';
+grant execute on function private.current_organization_id() to api_key, authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION private.current_traceparent()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_traceparent text := coalesce(
+    nullif(pg_catalog.current_setting('fieldtrack.traceparent', true), ''),
+    nullif(pg_catalog.current_setting('request.headers', true), '')::json ->> 'traceparent');
+begin
+  if v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' then
+    return v_traceparent;
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.current_traceparent() is 'traceparent of the request (header) or of the job (setting fieldtrack.traceparent), or null.';
+grant execute on function private.current_traceparent() to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.current_user_id()
  RETURNS uuid
@@ -1599,6 +1800,26 @@ $function$;
 comment on function private.earth_position(double precision,double precision) is 'Earth-centred cartesian coordinates (metres) of a point on the WGS84 ellipsoid.';
 grant execute on function private.earth_position(double precision,double precision) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.emit_event(organization_id uuid, type text, subject_type text, subject_id uuid, employee_id uuid, payload jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_actor private.actor := private.current_actor();
+begin
+  insert into public.events (
+    organization_id, epoch, xact, type, subject_type, subject_id, employee_id, actor_type, actor_id, payload, traceparent
+  ) values (
+    emit_event.organization_id, private.current_epoch(), pg_catalog.pg_current_xact_id(), emit_event.type,
+    emit_event.subject_type, emit_event.subject_id, emit_event.employee_id, v_actor.type, v_actor.id, emit_event.payload,
+    private.current_traceparent()
+  );
+end;
+$function$;
+comment on function private.emit_event(uuid,text,text,uuid,uuid,jsonb) is 'Writes an event of the current actor in the caller''s transaction. For trigger functions and definers.';
+
 CREATE OR REPLACE FUNCTION private.enqueue(queue text, data jsonb, singleton_key text DEFAULT NULL::text, start_after timestamp with time zone DEFAULT now())
  RETURNS uuid
  LANGUAGE plpgsql
@@ -1636,8 +1857,10 @@ CREATE OR REPLACE FUNCTION private.error_status(code text)
 AS $function$
   select case code
     when 'not_authenticated' then 401
+    when 'api_key_invalid' then 401
     when 'not_a_member' then 403
     when 'admin_required' then 403
+    when 'scope_missing' then 403
     when 'invitation_email_mismatch' then 403
     when 'own_expense' then 403
     when 'invalid_argument' then 400
@@ -1714,7 +1937,7 @@ CREATE OR REPLACE FUNCTION private.force_check_out(employee_id uuid, checked_out
  SET search_path TO ''
 AS $function$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_session public.attendance_sessions;
 begin
   if not exists (
@@ -2005,7 +2228,7 @@ CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_ro
  SET search_path TO ''
 AS $function$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
@@ -2022,7 +2245,7 @@ begin
   end if;
 
   update public.invitations as i
-  set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.id
+  set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.employee_id
   where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
   returning i.* into v_invitation;
 
@@ -2032,7 +2255,7 @@ begin
       invite_employee.phone, invite_employee.employee_code)
     returning id into v_employee_id;
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
-    values (v_admin.organization_id, v_employee_id, v_email, pg_catalog.now() + interval '7 days', v_admin.id)
+    values (v_admin.organization_id, v_employee_id, v_email, pg_catalog.now() + interval '7 days', v_admin.employee_id)
     returning * into v_invitation;
   end if;
   insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
@@ -2393,6 +2616,21 @@ $function$;
 comment on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) is 'Each point of a session: flag (ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session), leg_m (metres counted on the way to it) and is_gap (that leg bridges a pause). Under the caller''s row level security. Not in order: sort by recorded_at.';
 grant execute on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.position_json(latitude double precision, longitude double precision, accuracy_m real)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  if latitude is null then
+    return null;
+  end if;
+  return pg_catalog.jsonb_build_object('latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m);
+end;
+$function$;
+comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
+
 CREATE OR REPLACE FUNCTION private.rate_limit(kind text, OUT per_second double precision, OUT burst double precision)
  RETURNS record
  LANGUAGE plpgsql
@@ -2409,6 +2647,59 @@ begin
 end;
 $function$;
 comment on function private.rate_limit(text) is 'The limit of a kind of call: tokens a second and the bucket''s size.';
+
+CREATE OR REPLACE FUNCTION private.read_events(consumer text, max_rows integer DEFAULT 500)
+ RETURNS SETOF public.events
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_consumer private.event_consumers;
+  v_event public.events;
+begin
+  select c.* into v_consumer from private.event_consumers as c where c.name = read_events.consumer for update;
+  if not found then
+    raise exception 'event consumer % is not registered', read_events.consumer;
+  end if;
+  -- A later statement, hence a snapshot taken after the lock.
+  for v_event in
+    select e.* from private.read_log(v_consumer.epoch, v_consumer.xact, v_consumer.id, read_events.max_rows) as e
+  loop
+    v_consumer.epoch := v_event.epoch;
+    v_consumer.xact := v_event.xact;
+    v_consumer.id := v_event.id;
+    return next v_event;
+  end loop;
+  update private.event_consumers as c
+  set epoch = v_consumer.epoch, xact = v_consumer.xact, id = v_consumer.id, advanced_at = pg_catalog.now()
+  where c.name = read_events.consumer
+    and (c.epoch, c.xact, c.id) is distinct from (v_consumer.epoch, v_consumer.xact, v_consumer.id);
+end;
+$function$;
+comment on function private.read_events(text,integer) is 'The next events for a registered consumer, oldest first; its position moves in the same transaction.';
+
+CREATE OR REPLACE FUNCTION private.read_log(after_epoch smallint, after_xact xid8, after_id bigint, max_rows integer)
+ RETURNS SETOF public.events
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select e.*
+  from public.events as e
+  where (e.epoch, e.xact, e.id) > (read_log.after_epoch, read_log.after_xact, read_log.after_id)
+    and (e.epoch, e.xact) < (
+      (select pg_catalog.max(p.epoch) from private.event_epochs as p),
+      pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+    )
+  order by e.epoch, e.xact, e.id
+  limit least(read_log.max_rows, 1000);
+end;
+$function$;
+comment on function private.read_log(smallint,xid8,bigint,integer) is 'Events of all organizations after a position, oldest first, at most 1,000: for readers that keep their position themselves (the live stream). Nothing that commits later can come before what this returned.';
+grant execute on function private.read_log(smallint,xid8,bigint,integer) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions
@@ -2497,6 +2788,23 @@ end;
 $function$;
 comment on function private.refuse_settled_session(public.attendance_sessions) is 'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
 
+CREATE OR REPLACE FUNCTION private.register_event_consumer(name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  insert into private.event_consumers (name, epoch, xact, id)
+  select register_event_consumer.name, e.epoch, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), 0
+  from private.event_epochs as e
+  order by e.epoch desc
+  limit 1
+  on conflict do nothing;
+end;
+$function$;
+comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on. Twice is not an error.';
+
 CREATE OR REPLACE FUNCTION private.request_distance(session public.attendance_sessions)
  RETURNS void
  LANGUAGE plpgsql
@@ -2512,22 +2820,33 @@ end;
 $function$;
 comment on function private.request_distance(public.attendance_sessions) is 'Enqueues the distance job of a session. The caller holds the session''s row.';
 
-CREATE OR REPLACE FUNCTION private.require_admin()
- RETURNS public.employees
+CREATE OR REPLACE FUNCTION private.require_admin(scope text DEFAULT NULL::text)
+ RETURNS private.caller
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 declare
-  v_employee public.employees := private.require_employee();
+  v_employee public.employees;
+  v_key public.api_keys;
 begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    if require_admin.scope is null then
+      perform private.fail('admin_required', 'Only an administrator may do this, no API key.');
+    end if;
+    perform private.require_scope(require_admin.scope);
+    v_key := private.current_api_key();
+    return row(v_key.organization_id, null, v_key.id)::private.caller;
+  end if;
+  v_employee := private.require_employee();
   if v_employee.app_role <> 'ADMIN' then
     perform private.fail('admin_required', 'Only an administrator may do this.');
   end if;
-  return v_employee;
+  return row(v_employee.organization_id, v_employee.id, null)::private.caller;
 end;
 $function$;
-comment on function private.require_admin() is 'The caller''s active employee row if it is an administrator''s. Errors: not_authenticated, not_a_member, admin_required.';
+comment on function private.require_admin(text) is 'The calling administrator, or the calling API key if it has the scope; with no scope named no key may call. Errors: not_authenticated, not_a_member, admin_required, api_key_invalid, scope_missing.';
+grant execute on function private.require_admin(text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.require_another_admin(organization_id uuid, employee_id uuid)
  RETURNS void
@@ -2573,6 +2892,29 @@ $function$;
 comment on function private.require_employee() is 'The caller''s active employee row. Errors: not_authenticated, not_a_member.';
 grant execute on function private.require_employee() to authenticated;
 
+CREATE OR REPLACE FUNCTION private.require_scope(scope text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_key public.api_keys := private.current_api_key();
+begin
+  if v_key.id is null then
+    perform private.fail('api_key_invalid', 'This API key is not valid any more.', null,
+      'It was revoked or has expired; ask an administrator for a new one.');
+  end if;
+  if not require_scope.scope = any (v_key.scopes) then
+    perform private.fail('scope_missing', pg_catalog.format('This API key lacks the scope %s.', require_scope.scope),
+      require_scope.scope, 'An administrator can make a key with this scope.');
+  end if;
+  return true;
+end;
+$function$;
+comment on function private.require_scope(text) is 'True if the calling API key has the scope. Errors: api_key_invalid 401, scope_missing 403.';
+grant execute on function private.require_scope(text) to api_key;
+
 CREATE OR REPLACE FUNCTION private.review_expense(expense_id uuid, status text, approved_amount numeric, comment text)
  RETURNS public.expenses
  LANGUAGE plpgsql
@@ -2580,7 +2922,7 @@ CREATE OR REPLACE FUNCTION private.review_expense(expense_id uuid, status text, 
  SET search_path TO ''
 AS $function$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_before public.expenses;
   v_after public.expenses;
   v_comment text := nullif(pg_catalog.btrim(review_expense.comment), '');
@@ -2601,7 +2943,7 @@ begin
   if not found then
     perform private.fail('expense_not_found', 'There is no such expense.', review_expense.expense_id::text);
   end if;
-  if v_before.employee_id = v_admin.id then
+  if v_before.employee_id = v_admin.employee_id then
     perform private.fail('own_expense', 'Nobody reviews the own expense.', v_before.id::text,
       'Another administrator has to do it.');
   end if;
@@ -2621,7 +2963,7 @@ begin
     approved_amount = case review_expense.status
       when 'APPROVED' then coalesce(review_expense.approved_amount, e.amount) end,
     review_comment = v_comment,
-    reviewer_id = v_admin.id,
+    reviewer_id = v_admin.employee_id,
     reviewed_at = pg_catalog.now()
   where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
   returning e.* into v_after;
@@ -2673,7 +3015,7 @@ CREATE OR REPLACE FUNCTION private.set_employee_active(employee_id uuid, is_acti
  SET search_path TO ''
 AS $function$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_employee public.employees;
 begin
   if set_employee_active.is_active is null then
@@ -2850,6 +3192,57 @@ end;
 $function$;
 comment on function private.tg_any__set_updated_at() is 'Before update: stamps updated_at.';
 
+CREATE OR REPLACE FUNCTION private.tg_attendance_sessions__emit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_base jsonb := pg_catalog.jsonb_build_object('session_id', new.id, 'employee_id', new.employee_id);
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'session.checked_in', 'session', new.id, new.employee_id,
+      v_base || pg_catalog.jsonb_build_object(
+        'checked_in_at', new.checked_in_at,
+        'position', private.position_json(new.check_in_latitude, new.check_in_longitude, new.check_in_accuracy_m)));
+    return null;
+  end if;
+  if old.status = 'ACTIVE' and new.status = 'CLOSED' then
+    perform private.emit_event(new.organization_id, 'session.checked_out', 'session', new.id, new.employee_id,
+      v_base || pg_catalog.jsonb_build_object(
+        'checked_in_at', new.checked_in_at,
+        'checked_out_at', new.checked_out_at,
+        'closed_by', new.closed_by,
+        'duration_s', new.duration_s,
+        'position', private.position_json(new.check_out_latitude, new.check_out_longitude, new.check_out_accuracy_m)));
+  end if;
+  if new.corrected_at is distinct from old.corrected_at then
+    perform private.emit_event(new.organization_id, 'session.corrected', 'session', new.id, new.employee_id,
+      v_base || pg_catalog.jsonb_build_object(
+        'checked_in_at', new.checked_in_at,
+        'checked_out_at', new.checked_out_at,
+        'duration_s', new.duration_s,
+        'previous', pg_catalog.jsonb_build_object(
+          'checked_in_at', old.checked_in_at, 'checked_out_at', old.checked_out_at)));
+  end if;
+  -- A run that changes nothing is no event; the first figure and each other one is.
+  if new.distance_status = 'DONE'
+    and (old.distance_status <> 'DONE' or new.distance_m is distinct from old.distance_m)
+  then
+    perform private.emit_event(new.organization_id, 'session.recalculated', 'session', new.id, new.employee_id,
+      v_base || pg_catalog.jsonb_build_object(
+        'distance_m', new.distance_m,
+        'duration_s', new.duration_s,
+        'points_used', new.points_used,
+        'points_rejected', new.points_rejected,
+        'algorithm_version', new.algorithm_version));
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_attendance_sessions__emit() is 'After insert or update: session.checked_in, session.checked_out, session.corrected, session.recalculated.';
+
 CREATE OR REPLACE FUNCTION private.tg_audit_log__append_only()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2863,6 +3256,46 @@ begin
 end;
 $function$;
 comment on function private.tg_audit_log__append_only() is 'Before update or delete: refuses, unless the transaction set fieldtrack.erasure to on.';
+
+CREATE OR REPLACE FUNCTION private.tg_employees__emit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_base jsonb := pg_catalog.jsonb_build_object(
+    'employee_id', new.id,
+    'name', new.name,
+    'employee_code', new.employee_code,
+    'app_role', new.app_role,
+    'is_active', new.is_active
+  );
+  v_changed text[];
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'employee.created', 'employee', new.id, new.id, v_base);
+    return null;
+  end if;
+  if old.is_active <> new.is_active then
+    perform private.emit_event(new.organization_id,
+      case when new.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', new.id, new.id, v_base);
+  end if;
+  v_changed := pg_catalog.array_remove(array[
+    case when old.name is distinct from new.name then 'name' end,
+    case when old.phone is distinct from new.phone then 'phone' end,
+    case when old.employee_code is distinct from new.employee_code then 'employee_code' end,
+    case when old.app_role is distinct from new.app_role then 'app_role' end,
+    case when old.user_id is null and new.user_id is not null then 'user_id' end
+  ], null);
+  if pg_catalog.cardinality(v_changed) > 0 then
+    perform private.emit_event(new.organization_id, 'employee.updated', 'employee', new.id, new.id,
+      v_base || pg_catalog.jsonb_build_object('changed', v_changed));
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_employees__emit() is 'After insert or update: employee.created, employee.updated, employee.deactivated, employee.activated.';
 
 CREATE OR REPLACE FUNCTION private.tg_employees__make_code()
  RETURNS trigger
@@ -2889,6 +3322,56 @@ begin
 end;
 $function$;
 comment on function private.tg_employees__make_code() is 'Before insert without a code: EMP and the organization''s next number.';
+
+CREATE OR REPLACE FUNCTION private.tg_expenses__emit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_base jsonb := pg_catalog.jsonb_build_object(
+    'expense_id', new.id,
+    'employee_id', new.employee_id,
+    'amount', new.amount,
+    'currency', new.currency,
+    'category', new.category,
+    'spent_on', new.spent_on
+  );
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'expense.submitted', 'expense', new.id, new.employee_id, v_base);
+  else
+    perform private.emit_event(new.organization_id, 'expense.' || pg_catalog.lower(new.status), 'expense', new.id,
+      new.employee_id, v_base || pg_catalog.jsonb_build_object(
+        'approved_amount', new.approved_amount,
+        'review_comment', new.review_comment,
+        'reviewed_at', new.reviewed_at));
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_expenses__emit() is 'After insert or a review: expense.submitted, expense.approved, expense.rejected.';
+
+CREATE OR REPLACE FUNCTION private.tg_organizations__emit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.emit_event(new.id, 'organization.updated', 'organization', new.id, null,
+    pg_catalog.jsonb_build_object(
+      'organization_id', new.id,
+      'changed', (
+        select pg_catalog.jsonb_agg(k.key order by k.key)
+        from pg_catalog.jsonb_object_keys(
+          (private.changed(pg_catalog.to_jsonb(old), pg_catalog.to_jsonb(new))).new_values) as k (key)
+      )));
+  return null;
+end;
+$function$;
+comment on function private.tg_organizations__emit() is 'After a change of settings: organization.updated.';
 
 CREATE OR REPLACE FUNCTION private.tg_organizations__keep_time_zones()
  RETURNS trigger
@@ -2937,7 +3420,7 @@ CREATE OR REPLACE FUNCTION private.update_employee(employee_id uuid, changes jso
  SET search_path TO ''
 AS $function$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_before public.employees;
   v_after public.employees;
   v_constraint text;
@@ -2989,7 +3472,7 @@ CREATE OR REPLACE FUNCTION private.update_organization(changes jsonb)
  SET search_path TO ''
 AS $function$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_before public.organizations;
   v_after public.organizations;
   v_constraint text;

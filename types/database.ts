@@ -5,6 +5,25 @@ export type Json = string | number | boolean | null | { [key: string]: Json | un
 export type Database = {
   private: {
     Tables: {
+      api_key_secrets: {
+        Row: {
+          api_key_id: string;
+          organization_id: string;
+          secret_hash: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          api_key_id: string;
+          organization_id: string;
+          secret_hash: string;
+        };
+        Update: {
+          api_key_id?: string;
+          organization_id?: string;
+          secret_hash?: string;
+        };
+        Relationships: [];
+      };
       employee_code_counters: {
         Row: {
           last_number: number;
@@ -18,6 +37,50 @@ export type Database = {
         Update: {
           last_number?: number;
           organization_id?: string;
+        };
+        Relationships: [];
+      };
+      event_consumers: {
+        Row: {
+          advanced_at: string;
+          epoch: number;
+          id: number;
+          name: string;
+          xact: unknown;
+        };
+        ComputedFields: never;
+        Insert: {
+          advanced_at?: string;
+          epoch: number;
+          id: number;
+          name: string;
+          xact: unknown;
+        };
+        Update: {
+          advanced_at?: string;
+          epoch?: number;
+          id?: number;
+          name?: string;
+          xact?: unknown;
+        };
+        Relationships: [];
+      };
+      event_epochs: {
+        Row: {
+          began_at: string;
+          epoch: number;
+          system_identifier: number;
+        };
+        ComputedFields: never;
+        Insert: {
+          began_at?: string;
+          epoch: number;
+          system_identifier: number;
+        };
+        Update: {
+          began_at?: string;
+          epoch?: number;
+          system_identifier?: number;
         };
         Relationships: [];
       };
@@ -199,13 +262,36 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      current_api_key: {
+        Args: Record<PropertyKey, never>;
+        Returns: Database['public']['Tables']['api_keys']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'api_keys';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       current_employee_id: { Args: Record<PropertyKey, never>; Returns: string };
+      current_epoch: { Args: Record<PropertyKey, never>; Returns: number };
       current_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
+      current_traceparent: { Args: Record<PropertyKey, never>; Returns: string };
       current_user_id: { Args: Record<PropertyKey, never>; Returns: string };
       custom_access_token_hook: { Args: { event: Json }; Returns: Json };
       distance_algorithm_version: { Args: Record<PropertyKey, never>; Returns: number };
       distance_parameters: { Args: { organization_id: string }; Returns: Json };
       earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
+      emit_event: {
+        Args: {
+          employee_id: string;
+          organization_id: string;
+          payload: Json;
+          subject_id: string;
+          subject_type: string;
+          type: string;
+        };
+        Returns: undefined;
+      };
       enqueue: { Args: { data: Json; queue: string; singleton_key?: string; start_after?: string }; Returns: string };
       error_status: { Args: { code: string }; Returns: number };
       fail: {
@@ -267,7 +353,28 @@ export type Database = {
           recorded_at: string;
         }[];
       };
+      position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
       rate_limit: { Args: { kind: string }; Returns: Record<string, unknown> };
+      read_events: {
+        Args: { consumer: string; max_rows?: number };
+        Returns: Database['public']['Tables']['events']['Row'][];
+        SetofOptions: {
+          from: '*';
+          to: 'events';
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      read_log: {
+        Args: { after_epoch: number; after_id: number; after_xact: unknown; max_rows: number };
+        Returns: Database['public']['Tables']['events']['Row'][];
+        SetofOptions: {
+          from: '*';
+          to: 'events';
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       recalculate_session: {
         Args: { session_id: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
@@ -288,6 +395,7 @@ export type Database = {
         };
         Returns: undefined;
       };
+      register_event_consumer: { Args: { name: string }; Returns: undefined };
       request_distance: {
         Args: {
           session: Omit<
@@ -298,11 +406,11 @@ export type Database = {
         Returns: undefined;
       };
       require_admin: {
-        Args: Record<PropertyKey, never>;
-        Returns: Database['public']['Tables']['employees']['Row'];
+        Args: { scope?: string };
+        Returns: Database['private']['CompositeTypes']['caller'];
         SetofOptions: {
           from: '*';
-          to: 'employees';
+          to: 'caller';
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -318,6 +426,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      require_scope: { Args: { scope: string }; Returns: boolean };
       review_expense: {
         Args: { approved_amount: number; comment: string; expense_id: string; status: string };
         Returns: Database['public']['Tables']['expenses']['Row'];
@@ -388,10 +497,76 @@ export type Database = {
         type: string | null;
         id: string | null;
       };
+      caller: {
+        organization_id: string | null;
+        employee_id: string | null;
+        api_key_id: string | null;
+      };
     };
   };
   public: {
     Tables: {
+      api_keys: {
+        Row: {
+          created_at: string;
+          created_by: string | null;
+          expires_at: string | null;
+          id: string;
+          key_id: string;
+          last_four: string;
+          last_used_at: string | null;
+          name: string;
+          organization_id: string;
+          revoked_at: string | null;
+          scopes: string[];
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          created_by?: string | null;
+          expires_at?: string | null;
+          id?: string;
+          key_id: string;
+          last_four: string;
+          last_used_at?: string | null;
+          name: string;
+          organization_id: string;
+          revoked_at?: string | null;
+          scopes: string[];
+          updated_at?: string;
+        };
+        Update: {
+          created_at?: string;
+          created_by?: string | null;
+          expires_at?: string | null;
+          id?: string;
+          key_id?: string;
+          last_four?: string;
+          last_used_at?: string | null;
+          name?: string;
+          organization_id?: string;
+          revoked_at?: string | null;
+          scopes?: string[];
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'creator';
+            columns: ['organization_id', 'created_by'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: false;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
+          },
+        ];
+      };
       attendance_sessions: {
         Row: {
           algorithm_version: number | null;
@@ -591,6 +766,63 @@ export type Database = {
           phone?: string | null;
           updated_at?: string;
           user_id?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: false;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
+          },
+        ];
+      };
+      events: {
+        Row: {
+          actor_id: string | null;
+          actor_type: string;
+          employee_id: string | null;
+          epoch: number;
+          id: number;
+          occurred_at: string;
+          organization_id: string;
+          payload: NonNullable<Json>;
+          subject_id: string;
+          subject_type: string;
+          traceparent: string | null;
+          type: string;
+          xact: unknown;
+        };
+        ComputedFields: never;
+        Insert: {
+          actor_id?: string | null;
+          actor_type: string;
+          employee_id?: string | null;
+          epoch: number;
+          id?: never;
+          occurred_at?: string;
+          organization_id: string;
+          payload: NonNullable<Json>;
+          subject_id: string;
+          subject_type: string;
+          traceparent?: string | null;
+          type: string;
+          xact: unknown;
+        };
+        Update: {
+          actor_id?: string | null;
+          actor_type?: string;
+          employee_id?: string | null;
+          epoch?: number;
+          id?: never;
+          occurred_at?: string;
+          organization_id?: string;
+          payload?: NonNullable<Json>;
+          subject_id?: string;
+          subject_type?: string;
+          traceparent?: string | null;
+          type?: string;
+          xact?: unknown;
         };
         Relationships: [
           {

@@ -4,8 +4,10 @@
  */
 export const errors = {
   not_authenticated: { status: 401, meaning: 'The request carries no user’s access token.' },
+  api_key_invalid: { status: 401, meaning: 'The API key was revoked, has expired or never was.' },
   not_a_member: { status: 403, meaning: 'The user is not an active member of an organization.' },
   admin_required: { status: 403, meaning: 'Only an administrator of the organization may do this.' },
+  scope_missing: { status: 403, meaning: 'The API key lacks the scope that details names.' },
   invitation_email_mismatch: { status: 403, meaning: 'The invitation is for another e-mail address.' },
   own_expense: { status: 403, meaning: 'Nobody reviews the own expense.' },
   invalid_argument: { status: 400, meaning: 'An argument is missing or breaks a rule; details names it.' },

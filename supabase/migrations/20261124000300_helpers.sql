@@ -11,8 +11,10 @@ set search_path = ''
 as $$
   select case code
     when 'not_authenticated' then 401
+    when 'api_key_invalid' then 401
     when 'not_a_member' then 403
     when 'admin_required' then 403
+    when 'scope_missing' then 403
     when 'invitation_email_mismatch' then 403
     when 'own_expense' then 403
     when 'invalid_argument' then 400

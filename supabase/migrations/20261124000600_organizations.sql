@@ -207,4 +207,4 @@ comment on function private.local_day(uuid, timestamptz) is 'The organization''s
 
 grant execute on function private.local_day(uuid, timestamptz) to authenticated, api_key, service_role, fieldtrack_worker;
 
--- Policies need to know who calls; that is a matter of employees, so they stand at the end of the next chapter.
+-- Policies need to know who calls, so they stand after the chapters of employees and keys.

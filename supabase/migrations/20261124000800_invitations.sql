@@ -78,7 +78,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
@@ -95,7 +95,7 @@ begin
   end if;
 
   update public.invitations as i
-  set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.id
+  set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.employee_id
   where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
   returning i.* into v_invitation;
 
@@ -105,7 +105,7 @@ begin
       invite_employee.phone, invite_employee.employee_code)
     returning id into v_employee_id;
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
-    values (v_admin.organization_id, v_employee_id, v_email, pg_catalog.now() + interval '7 days', v_admin.id)
+    values (v_admin.organization_id, v_employee_id, v_email, pg_catalog.now() + interval '7 days', v_admin.employee_id)
     returning * into v_invitation;
   end if;
   insert into private.invitation_tokens (organization_id, invitation_id, token_hash)

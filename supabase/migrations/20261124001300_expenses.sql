@@ -258,7 +258,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_before public.expenses;
   v_after public.expenses;
   v_comment text := nullif(pg_catalog.btrim(review_expense.comment), '');
@@ -279,7 +279,7 @@ begin
   if not found then
     perform private.fail('expense_not_found', 'There is no such expense.', review_expense.expense_id::text);
   end if;
-  if v_before.employee_id = v_admin.id then
+  if v_before.employee_id = v_admin.employee_id then
     perform private.fail('own_expense', 'Nobody reviews the own expense.', v_before.id::text,
       'Another administrator has to do it.');
   end if;
@@ -299,7 +299,7 @@ begin
     approved_amount = case review_expense.status
       when 'APPROVED' then coalesce(review_expense.approved_amount, e.amount) end,
     review_comment = v_comment,
-    reviewer_id = v_admin.id,
+    reviewer_id = v_admin.employee_id,
     reviewed_at = pg_catalog.now()
   where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
   returning e.* into v_after;

@@ -43,7 +43,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_session public.attendance_sessions;
 begin
   if not exists (
@@ -100,7 +100,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_before public.attendance_sessions;
   v_after public.attendance_sessions;
 begin

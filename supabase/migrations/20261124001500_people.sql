@@ -28,7 +28,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_before public.employees;
   v_after public.employees;
   v_constraint text;
@@ -93,7 +93,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_employee public.employees;
 begin
   if set_employee_active.is_active is null then
@@ -158,7 +158,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin public.employees := private.require_admin();
+  v_admin private.caller := private.require_admin();
   v_before public.organizations;
   v_after public.organizations;
   v_constraint text;

@@ -1,18 +1,21 @@
 -- A definer goes around row level security, so each one is listed: who may call it, why it is one, and what bounds it.
 -- `callers` is compared with the grants. `bound` is organization (the body names organization_id), user (it reads only
--- rows of the caller's own user id, or calls one that does) or operator (no tenant's data).
+-- rows of the caller's own user id, or calls one that does), operator (no tenant's data) or all organizations (it serves them
+-- all at once, and says how each keeps to its own).
 begin;
 select plan(6);
 
 create temporary table inventory on commit drop as
 select name::regprocedure, callers, bound, why_and_boundary from (values
-  ('private.current_organization_id()', 'authenticated,service_role', 'user',
+  ('private.current_organization_id()', 'api_key,authenticated,service_role', 'user',
     'Policies ask it, that of employees too: as invoker it would recurse. Reads the active row of the token''s user.'),
   ('private.current_employee_id()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
   ('private.is_admin()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
   ('private.require_employee()', 'authenticated', 'user',
     'First line of RPC bodies, and of invoker reads: the caller''s own row or a refusal.'),
-  ('private.require_admin()', null, 'user', 'As require_employee, for administrators.'),
+  ('private.require_admin(text)', 'api_key,authenticated', 'user', 'As require_employee, for administrators and keys.'),
+  ('private.current_api_key()', 'api_key', 'organization',
+    'Policies ask it. Reads the one key of the token, by its organization and id, if it is still valid.'),
   ('private.current_actor()', 'api_key,authenticated,fieldtrack_worker,service_role', 'user',
     'Triggers ask it under any role. Reads the token and the caller''s own row.'),
   ('private.custom_access_token_hook(jsonb)', 'supabase_auth_admin', 'user',
@@ -67,7 +70,19 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.update_organization(jsonb)', 'authenticated', 'organization',
     'Nobody may update organizations. Behind require_admin; the row is that of the administrator.'),
   ('private.run_schedule(text)', 'fieldtrack_worker', 'operator',
-    'The worker has no rights on what schedules do. It names a row of private.schedules, it passes no SQL.')
+    'The worker has no rights on what schedules do. It names a row of private.schedules, it passes no SQL.'),
+  ('private.current_epoch()', null, 'operator', 'Called by definers that write events; reads the list of clusters.'),
+  ('private.emit_event(uuid, text, text, uuid, uuid, jsonb)', null, 'organization',
+    'Nobody may insert events. Called by trigger functions for the row that changed.'),
+  ('private.tg_attendance_sessions__emit()', null, 'organization', 'Trigger: the event belongs to the organization of new.'),
+  ('private.tg_expenses__emit()', null, 'organization', 'Trigger: the event belongs to the organization of new.'),
+  ('private.tg_employees__emit()', null, 'organization', 'Trigger: the event belongs to the organization of new.'),
+  ('private.tg_organizations__emit()', null, 'organization', 'Trigger: the event belongs to the organization in new.'),
+  ('private.read_log(smallint, xid8, bigint, integer)', 'fieldtrack_edge', 'all organizations',
+    'The live stream reads the log of all tenants once a process and hands each event on to its own organization only.'),
+  ('private.read_events(text, integer)', null, 'all organizations',
+    'Internal consumers (definers of their own) read the log of all tenants.'),
+  ('private.register_event_consumer(text)', null, 'operator', 'Migrations and operators name a consumer; no tenant''s data.')
 ) as v (name, callers, bound, why_and_boundary);
 
 create temporary view definer as
@@ -104,6 +119,7 @@ select is_empty(
     cross join lateral pg_catalog.regexp_split_to_table(
       pg_catalog.regexp_replace(d.prosrc, '--[^\n]*', '', 'g'), ';'
     ) as statement
+    join inventory as i on i.name = d.name and i.bound <> 'all organizations'
     where statement !~ '\m(organization_id|user_id|token_hash)\M'
       and statement ~* (
         select '\m(from|join|update|into)\s+(only\s+)?(public|private)\.(' || string_agg(a.relname, '|') || ')\M'

@@ -7,12 +7,15 @@ select plan(5);
 create temporary table global_table on commit drop as
 select name::regclass, reason from (values
   ('public.organizations', 'the tenants themselves'),
-  ('private.schedules', 'what runs by the clock for the whole installation')
+  ('private.schedules', 'what runs by the clock for the whole installation'),
+  ('private.event_epochs', 'the clusters that the log has lived in'),
+  ('private.event_consumers', 'positions of internal readers, each of which reads all organizations')
 ) as v (name, reason);
 
 create temporary table global_unique_index on commit drop as
 select name, reason from (values
   ('employees_one_active_organization', 'a user has one active organization at a time'),
+  ('api_keys_key_id_key', 'a key is looked up before its organization is known'),
   ('invitation_tokens_token_hash_key', 'a token is looked up before its organization is known')
 ) as v (name, reason);
 

@@ -1,0 +1,230 @@
+-- Who calls? The questions of every policy and of every RPC, and the policies of the chapters so far.
+--
+-- A person's tenant and role are read from employees, a key's tenant and scopes from api_keys, at each statement and never
+-- from the token: deactivation, a changed role or a revoked key takes effect on the next statement. The helpers are SECURITY
+-- DEFINER so that the policies of these very tables can call them without recursion (the system before this one recursed,
+-- so its policies never worked). Scalar, stable and wrapped in (select …) by the policies, they run once a statement.
+
+create function private.current_api_key() returns public.api_keys
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_claims jsonb := private.jwt();
+  v_key public.api_keys;
+begin
+  if v_claims ->> 'role' is distinct from 'api_key' then
+    return null;
+  end if;
+  select k.* into v_key
+  from public.api_keys as k
+  where k.organization_id = (v_claims ->> 'organization_id')::uuid and k.id = (v_claims ->> 'api_key_id')::uuid
+    and (k.revoked_at is null or k.revoked_at > pg_catalog.now())
+    and (k.expires_at is null or k.expires_at > pg_catalog.now());
+  return v_key;
+end;
+$$;
+
+comment on function private.current_api_key() is
+  'The API key that calls, as it is now; null for anybody else and for a key that expired or was revoked.';
+
+create function private.current_organization_id() returns uuid
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    return (private.current_api_key()).organization_id;
+  end if;
+  return (
+    select e.organization_id from public.employees as e
+    where e.user_id = private.current_user_id() and e.is_active
+  );
+end;
+$$;
+
+comment on function private.current_organization_id() is
+  'The organization in which the signed-in caller is active now, or that of the calling API key; or null.';
+
+create function private.current_employee_id() returns uuid
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return (
+    select e.id from public.employees as e
+    where e.user_id = private.current_user_id() and e.is_active
+  );
+end;
+$$;
+
+comment on function private.current_employee_id() is 'The signed-in caller''s active employee row, or null.';
+
+create function private.is_admin() returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return exists (
+    select from public.employees as e
+    where e.user_id = private.current_user_id() and e.is_active and e.app_role = 'ADMIN'
+  );
+end;
+$$;
+
+comment on function private.is_admin() is 'Whether the signed-in caller is an active administrator of the own organization.';
+
+grant execute on function private.current_organization_id() to authenticated, api_key, service_role;
+grant execute on function private.current_employee_id() to authenticated, service_role;
+grant execute on function private.is_admin() to authenticated, service_role;
+
+-- It raises rather than answers false, so that a key learns what it lacks (403) instead of reading an empty list. In a policy,
+-- (select private.require_scope(…)) does not depend on a row and is asked once, before the first row is read.
+create function private.require_scope(scope text) returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_key public.api_keys := private.current_api_key();
+begin
+  if v_key.id is null then
+    perform private.fail('api_key_invalid', 'This API key is not valid any more.', null,
+      'It was revoked or has expired; ask an administrator for a new one.');
+  end if;
+  if not require_scope.scope = any (v_key.scopes) then
+    perform private.fail('scope_missing', pg_catalog.format('This API key lacks the scope %s.', require_scope.scope),
+      require_scope.scope, 'An administrator can make a key with this scope.');
+  end if;
+  return true;
+end;
+$$;
+
+comment on function private.require_scope(text) is
+  'True if the calling API key has the scope. Errors: api_key_invalid 401, scope_missing 403.';
+
+grant execute on function private.current_api_key() to api_key;
+grant execute on function private.require_scope(text) to api_key;
+
+-- Bodies of RPCs begin with one of these: who calls, or a refusal that says what is wrong.
+
+create function private.require_employee() returns public.employees
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.current_user_id();
+  v_employee public.employees;
+begin
+  if v_user_id is null then
+    perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
+  end if;
+  select e.* into v_employee from public.employees as e where e.user_id = v_user_id and e.is_active;
+  if not found then
+    perform private.fail('not_a_member', 'You are not an active member of an organization.', null,
+      'Found one with create_organization or accept an invitation.');
+  end if;
+  return v_employee;
+end;
+$$;
+
+comment on function private.require_employee() is
+  'The caller''s active employee row. Errors: not_authenticated, not_a_member.';
+
+-- Who calls an administrator's RPC: a person (employee_id), or an API key (api_key_id) where the RPC names a scope.
+create type private.caller as (organization_id uuid, employee_id uuid, api_key_id uuid);
+
+comment on type private.caller is 'An administrator or an API key with its organization; the other id is null.';
+
+create function private.require_admin(scope text default null) returns private.caller
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees;
+  v_key public.api_keys;
+begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    if require_admin.scope is null then
+      perform private.fail('admin_required', 'Only an administrator may do this, no API key.');
+    end if;
+    perform private.require_scope(require_admin.scope);
+    v_key := private.current_api_key();
+    return row(v_key.organization_id, null, v_key.id)::private.caller;
+  end if;
+  v_employee := private.require_employee();
+  if v_employee.app_role <> 'ADMIN' then
+    perform private.fail('admin_required', 'Only an administrator may do this.');
+  end if;
+  return row(v_employee.organization_id, v_employee.id, null)::private.caller;
+end;
+$$;
+
+comment on function private.require_admin(text) is
+  'The calling administrator, or the calling API key if it has the scope; with no scope named no key may call. Errors: '
+  'not_authenticated, not_a_member, admin_required, api_key_invalid, scope_missing.';
+
+grant execute on function private.require_admin(text) to authenticated, api_key;
+
+create function private.current_actor() returns private.actor
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_role text := private.jwt() ->> 'role';
+begin
+  if v_role = 'authenticated' then
+    return row('employee', private.current_employee_id())::private.actor;
+  elsif v_role = 'api_key' then
+    return row('api_key', (private.current_api_key()).id)::private.actor;
+  elsif v_role = 'service_role' then
+    return row('service', null)::private.actor;
+  elsif session_user = 'fieldtrack_worker' then
+    return row('worker', null)::private.actor;
+  end if;
+  return row('system', null)::private.actor;
+end;
+$$;
+
+comment on function private.current_actor() is
+  'Who acts in this transaction: from the token, else from the login role; system for schedules and operators.';
+
+grant execute on function private.current_actor() to authenticated, api_key, service_role, fieldtrack_worker;
+
+create policy select_member on public.employees for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or id = (select private.current_employee_id()))
+);
+
+create policy select_worker on public.employees for select to fieldtrack_worker using (
+  organization_id = (select private.worker_organization_id())
+);
+
+grant select on public.employees to authenticated, service_role, fieldtrack_worker;
+
+-- NOTE: no insert, update or delete for anyone: RPCs do that. A colleague's row is withheld from an employee.
+
+create policy select_member on public.organizations for select to authenticated using (
+  id = (select private.current_organization_id())
+);
+
+create policy select_worker on public.organizations for select to fieldtrack_worker using (
+  id = (select private.worker_organization_id())
+);
+
+grant select on public.organizations to authenticated, service_role, fieldtrack_worker;
+
+create policy select_member on public.organization_time_zones for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+);
+
+create policy select_worker on public.organization_time_zones for select to fieldtrack_worker using (
+  organization_id = (select private.worker_organization_id())
+);
+
+grant select on public.organization_time_zones to authenticated, service_role, fieldtrack_worker;
+
+create policy select_admin on public.api_keys for select to authenticated using (
+  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+);
+
+grant select on public.api_keys to authenticated, service_role;

@@ -1,0 +1,421 @@
+-- The event log: what happened is a row here, written by a trigger in the same transaction as the change.
+--
+-- No write, event, job or webhook can be lost or invented separately, because they commit together. There is no second bus.
+-- The triggers stand in this one chapter, so that it is also the list of what counts as an event; the shapes of the payloads
+-- are in types/events.ts, and a test holds the two together.
+--
+-- Reading without losing a row: ids are handed out before commit, so a reader that remembers the largest id misses rows that
+-- commit later. Readers order by (epoch, xact, id), read only what lies below the oldest running transaction, and remember
+-- the triple. An xid belongs to a cluster: after a restore into another one the counter may start lower, so the epoch rises with
+-- the first event written there, and what was written before sorts before.
+-- Not covered: webhooks (their deliveries are made by a trigger on this table), the live stream (an edge function).
+
+create table private.event_epochs (
+  epoch smallint primary key,
+  system_identifier bigint not null,
+  began_at timestamptz not null default now()
+);
+
+alter table private.event_epochs enable row level security;
+
+comment on table private.event_epochs is
+  'The clusters that this log has lived in, newest epoch last. xid8 values are comparable within an epoch only.';
+
+insert into private.event_epochs (epoch, system_identifier)
+select 0, c.system_identifier from pg_catalog.pg_control_system() as c;
+
+-- Once a session: a connection never outlives its cluster. The insert is guarded by the primary key: of two first writers
+-- after a restore one makes the epoch, the other waits for it and finds it.
+create function private.current_epoch() returns smallint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_known text := nullif(pg_catalog.current_setting('fieldtrack.epoch', true), '');
+  v_last private.event_epochs;
+  v_here bigint;
+begin
+  if v_known is not null then
+    return v_known::smallint;
+  end if;
+  select c.system_identifier into v_here from pg_catalog.pg_control_system() as c;
+  loop
+    select e.* into v_last from private.event_epochs as e order by e.epoch desc limit 1;
+    exit when v_last.system_identifier = v_here;
+    insert into private.event_epochs (epoch, system_identifier) values (v_last.epoch + 1, v_here) on conflict do nothing;
+  end loop;
+  perform pg_catalog.set_config('fieldtrack.epoch', v_last.epoch::text, false);
+  return v_last.epoch;
+end;
+$$;
+
+comment on function private.current_epoch() is
+  'The epoch that events of this cluster carry. Makes the next one when the cluster is not the last one known.';
+
+create table public.events (
+  organization_id uuid not null constraint organization references public.organizations (id) on delete cascade,
+  id bigint generated always as identity,
+  epoch smallint not null,
+  xact xid8 not null,
+  type text not null,
+  subject_type text not null,
+  subject_id uuid not null,
+  employee_id uuid,
+  actor_type private.actor_type not null,
+  actor_id uuid,
+  payload jsonb not null,
+  traceparent text,
+  occurred_at timestamptz not null default now(),
+  primary key (organization_id, id),
+  constraint type_is_dotted check (type ~ '^[a-z_]+\.[a-z_]+$'),
+  constraint payload_is_an_object check (jsonb_typeof(payload) = 'object')
+);
+
+alter table public.events enable row level security;
+
+-- The reader's question: what comes after this position? Also retention's: what is oldest?
+create index events_position on public.events (epoch, xact, id);
+
+comment on table public.events is
+  'What happened in the organization: written by triggers, kept for 30 days. Administrators read their organization''s.';
+comment on column public.events.id is 'Identifies the event; newest first is order=id.desc. Not gapless.';
+comment on column public.events.epoch is 'Which cluster wrote it. Position in the log is (epoch, xact, id).';
+comment on column public.events.xact is 'The transaction that wrote it.';
+comment on column public.events.type is 'What happened, such as session.checked_in; types/events.ts lists them.';
+comment on column public.events.subject_type is 'What it happened to: session, expense, employee, organization, webhook.';
+comment on column public.events.subject_id is 'Its id.';
+comment on column public.events.employee_id is 'The employee (employees.id) whom it concerns, if one.';
+comment on column public.events.actor_type is 'Who did it: employee, api_key, device, worker, service or system.';
+comment on column public.events.actor_id is 'Id of the employee, key or device; null for the others.';
+comment on column public.events.payload is 'The facts, in the shape that types/events.ts gives for the type.';
+comment on column public.events.traceparent is 'W3C trace context of the request that caused it, if it had one.';
+comment on column public.events.occurred_at is 'When the transaction that wrote it began.';
+
+create policy select_admin on public.events for select to authenticated using (
+  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+);
+
+create policy select_key on public.events for select to api_key using (
+  organization_id = (select private.current_organization_id()) and (select private.require_scope('events:read'))
+);
+
+create policy select_worker on public.events for select to fieldtrack_worker using (
+  organization_id = (select private.worker_organization_id())
+);
+
+grant select on public.events to authenticated, api_key, service_role, fieldtrack_worker;
+
+-- NOTE: nobody writes but private.emit_event.
+
+-- W3C trace context: what the request brought, or what the worker's job carries on. Anything malformed counts as none.
+create function private.current_traceparent() returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_traceparent text := coalesce(
+    nullif(pg_catalog.current_setting('fieldtrack.traceparent', true), ''),
+    nullif(pg_catalog.current_setting('request.headers', true), '')::json ->> 'traceparent');
+begin
+  if v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' then
+    return v_traceparent;
+  end if;
+  return null;
+end;
+$$;
+
+comment on function private.current_traceparent() is
+  'traceparent of the request (header) or of the job (setting fieldtrack.traceparent), or null.';
+
+grant execute on function private.current_traceparent() to authenticated, api_key, service_role, fieldtrack_worker;
+
+create function private.emit_event(
+  organization_id uuid, type text, subject_type text, subject_id uuid, employee_id uuid, payload jsonb
+) returns void
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_actor private.actor := private.current_actor();
+begin
+  insert into public.events (
+    organization_id, epoch, xact, type, subject_type, subject_id, employee_id, actor_type, actor_id, payload, traceparent
+  ) values (
+    emit_event.organization_id, private.current_epoch(), pg_catalog.pg_current_xact_id(), emit_event.type,
+    emit_event.subject_type, emit_event.subject_id, emit_event.employee_id, v_actor.type, v_actor.id, emit_event.payload,
+    private.current_traceparent()
+  );
+end;
+$$;
+
+comment on function private.emit_event(uuid, text, text, uuid, uuid, jsonb) is
+  'Writes an event of the current actor in the caller''s transaction. For trigger functions and definers.';
+
+-- What counts as an event. Each function below is one aggregate: read the `when` of its triggers, then its payloads.
+
+create function private.position_json(latitude double precision, longitude double precision, accuracy_m real) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  if latitude is null then
+    return null;
+  end if;
+  return pg_catalog.jsonb_build_object('latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m);
+end;
+$$;
+
+comment on function private.position_json(double precision, double precision, real) is
+  '{latitude, longitude, accuracy_m} as events carry a position, or null.';
+
+create function private.tg_attendance_sessions__emit() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  v_base jsonb := pg_catalog.jsonb_build_object('session_id', new.id, 'employee_id', new.employee_id);
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'session.checked_in', 'session', new.id, new.employee_id,
+      v_base || pg_catalog.jsonb_build_object(
+        'checked_in_at', new.checked_in_at,
+        'position', private.position_json(new.check_in_latitude, new.check_in_longitude, new.check_in_accuracy_m)));
+    return null;
+  end if;
+  if old.status = 'ACTIVE' and new.status = 'CLOSED' then
+    perform private.emit_event(new.organization_id, 'session.checked_out', 'session', new.id, new.employee_id,
+      v_base || pg_catalog.jsonb_build_object(
+        'checked_in_at', new.checked_in_at,
+        'checked_out_at', new.checked_out_at,
+        'closed_by', new.closed_by,
+        'duration_s', new.duration_s,
+        'position', private.position_json(new.check_out_latitude, new.check_out_longitude, new.check_out_accuracy_m)));
+  end if;
+  if new.corrected_at is distinct from old.corrected_at then
+    perform private.emit_event(new.organization_id, 'session.corrected', 'session', new.id, new.employee_id,
+      v_base || pg_catalog.jsonb_build_object(
+        'checked_in_at', new.checked_in_at,
+        'checked_out_at', new.checked_out_at,
+        'duration_s', new.duration_s,
+        'previous', pg_catalog.jsonb_build_object(
+          'checked_in_at', old.checked_in_at, 'checked_out_at', old.checked_out_at)));
+  end if;
+  -- A run that changes nothing is no event; the first figure and each other one is.
+  if new.distance_status = 'DONE'
+    and (old.distance_status <> 'DONE' or new.distance_m is distinct from old.distance_m)
+  then
+    perform private.emit_event(new.organization_id, 'session.recalculated', 'session', new.id, new.employee_id,
+      v_base || pg_catalog.jsonb_build_object(
+        'distance_m', new.distance_m,
+        'duration_s', new.duration_s,
+        'points_used', new.points_used,
+        'points_rejected', new.points_rejected,
+        'algorithm_version', new.algorithm_version));
+  end if;
+  return null;
+end;
+$$;
+
+comment on function private.tg_attendance_sessions__emit() is
+  'After insert or update: session.checked_in, session.checked_out, session.corrected, session.recalculated.';
+
+create trigger _300_emit_on_insert after insert on public.attendance_sessions
+  for each row execute function private.tg_attendance_sessions__emit();
+
+create trigger _300_emit_on_update after update of status, corrected_at, distance_status, distance_m
+  on public.attendance_sessions
+  for each row execute function private.tg_attendance_sessions__emit();
+
+create function private.tg_expenses__emit() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  v_base jsonb := pg_catalog.jsonb_build_object(
+    'expense_id', new.id,
+    'employee_id', new.employee_id,
+    'amount', new.amount,
+    'currency', new.currency,
+    'category', new.category,
+    'spent_on', new.spent_on
+  );
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'expense.submitted', 'expense', new.id, new.employee_id, v_base);
+  else
+    perform private.emit_event(new.organization_id, 'expense.' || pg_catalog.lower(new.status), 'expense', new.id,
+      new.employee_id, v_base || pg_catalog.jsonb_build_object(
+        'approved_amount', new.approved_amount,
+        'review_comment', new.review_comment,
+        'reviewed_at', new.reviewed_at));
+  end if;
+  return null;
+end;
+$$;
+
+comment on function private.tg_expenses__emit() is
+  'After insert or a review: expense.submitted, expense.approved, expense.rejected.';
+
+create trigger _300_emit_on_insert after insert on public.expenses
+  for each row execute function private.tg_expenses__emit();
+
+create trigger _300_emit_on_review after update of status on public.expenses
+  for each row when (old.status = 'PENDING' and new.status <> 'PENDING') execute function private.tg_expenses__emit();
+
+create function private.tg_employees__emit() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  v_base jsonb := pg_catalog.jsonb_build_object(
+    'employee_id', new.id,
+    'name', new.name,
+    'employee_code', new.employee_code,
+    'app_role', new.app_role,
+    'is_active', new.is_active
+  );
+  v_changed text[];
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'employee.created', 'employee', new.id, new.id, v_base);
+    return null;
+  end if;
+  if old.is_active <> new.is_active then
+    perform private.emit_event(new.organization_id,
+      case when new.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', new.id, new.id, v_base);
+  end if;
+  v_changed := pg_catalog.array_remove(array[
+    case when old.name is distinct from new.name then 'name' end,
+    case when old.phone is distinct from new.phone then 'phone' end,
+    case when old.employee_code is distinct from new.employee_code then 'employee_code' end,
+    case when old.app_role is distinct from new.app_role then 'app_role' end,
+    case when old.user_id is null and new.user_id is not null then 'user_id' end
+  ], null);
+  if pg_catalog.cardinality(v_changed) > 0 then
+    perform private.emit_event(new.organization_id, 'employee.updated', 'employee', new.id, new.id,
+      v_base || pg_catalog.jsonb_build_object('changed', v_changed));
+  end if;
+  return null;
+end;
+$$;
+
+comment on function private.tg_employees__emit() is
+  'After insert or update: employee.created, employee.updated, employee.deactivated, employee.activated.';
+
+create trigger _300_emit_on_insert after insert on public.employees
+  for each row execute function private.tg_employees__emit();
+
+create trigger _300_emit_on_update after update on public.employees
+  for each row when (old.* is distinct from new.*) execute function private.tg_employees__emit();
+
+create function private.tg_organizations__emit() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  perform private.emit_event(new.id, 'organization.updated', 'organization', new.id, null,
+    pg_catalog.jsonb_build_object(
+      'organization_id', new.id,
+      'changed', (
+        select pg_catalog.jsonb_agg(k.key order by k.key)
+        from pg_catalog.jsonb_object_keys(
+          (private.changed(pg_catalog.to_jsonb(old), pg_catalog.to_jsonb(new))).new_values) as k (key)
+      )));
+  return null;
+end;
+$$;
+
+comment on function private.tg_organizations__emit() is 'After a change of settings: organization.updated.';
+
+create trigger _300_emit_on_update after update on public.organizations
+  for each row when (old.* is distinct from new.*) execute function private.tg_organizations__emit();
+
+-- Reading. A position is the triple; a row is readable once every transaction that may still write before it has ended.
+
+create function private.read_log(after_epoch smallint, after_xact xid8, after_id bigint, max_rows integer)
+returns setof public.events
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select e.*
+  from public.events as e
+  where (e.epoch, e.xact, e.id) > (read_log.after_epoch, read_log.after_xact, read_log.after_id)
+    and (e.epoch, e.xact) < (
+      (select pg_catalog.max(p.epoch) from private.event_epochs as p),
+      pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+    )
+  order by e.epoch, e.xact, e.id
+  limit least(read_log.max_rows, 1000);
+end;
+$$;
+
+comment on function private.read_log(smallint, xid8, bigint, integer) is
+  'Events of all organizations after a position, oldest first, at most 1,000: for readers that keep their position '
+  'themselves (the live stream). Nothing that commits later can come before what this returned.';
+
+grant execute on function private.read_log(smallint, xid8, bigint, integer) to fieldtrack_edge;
+
+create table private.event_consumers (
+  name text primary key,
+  epoch smallint not null,
+  xact xid8 not null,
+  id bigint not null,
+  advanced_at timestamptz not null default now()
+);
+
+alter table private.event_consumers enable row level security;
+
+comment on table private.event_consumers is
+  'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id).';
+
+-- The consumer's row is the lock: of two readers with one name the second waits. The position moves in the reader's own
+-- transaction, so what it does with the events and that it has seen them commit together.
+create function private.read_events(consumer text, max_rows integer default 500) returns setof public.events
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_consumer private.event_consumers;
+  v_event public.events;
+begin
+  select c.* into v_consumer from private.event_consumers as c where c.name = read_events.consumer for update;
+  if not found then
+    raise exception 'event consumer % is not registered', read_events.consumer;
+  end if;
+  -- A later statement, hence a snapshot taken after the lock.
+  for v_event in
+    select e.* from private.read_log(v_consumer.epoch, v_consumer.xact, v_consumer.id, read_events.max_rows) as e
+  loop
+    v_consumer.epoch := v_event.epoch;
+    v_consumer.xact := v_event.xact;
+    v_consumer.id := v_event.id;
+    return next v_event;
+  end loop;
+  update private.event_consumers as c
+  set epoch = v_consumer.epoch, xact = v_consumer.xact, id = v_consumer.id, advanced_at = pg_catalog.now()
+  where c.name = read_events.consumer
+    and (c.epoch, c.xact, c.id) is distinct from (v_consumer.epoch, v_consumer.xact, v_consumer.id);
+end;
+$$;
+
+comment on function private.read_events(text, integer) is
+  'The next events for a registered consumer, oldest first; its position moves in the same transaction.';
+
+create function private.register_event_consumer(name text) returns void
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  insert into private.event_consumers (name, epoch, xact, id)
+  select register_event_consumer.name, e.epoch, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), 0
+  from private.event_epochs as e
+  order by e.epoch desc
+  limit 1
+  on conflict do nothing;
+end;
+$$;
+
+comment on function private.register_event_consumer(text) is
+  'Makes a consumer that begins with what is written from now on. Twice is not an error.';

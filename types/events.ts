@@ -1,0 +1,82 @@
+import { z } from 'zod';
+
+// The event log's contract: each type with the shape of its payload. The triggers of the events chapter write these shapes (a
+// test compares them), webhooks deliver them as `data`, the live stream sends them. Times are ISO 8601, amounts in the row's
+// currency, distances in metres, durations in seconds.
+
+const id = z.uuid();
+const time = z.iso.datetime({ offset: true });
+const position = z.strictObject({
+  latitude: z.number(),
+  longitude: z.number(),
+  accuracy_m: z.number().nullable(),
+});
+
+const session = { session_id: id, employee_id: id };
+
+const expense = {
+  expense_id: id,
+  employee_id: id,
+  amount: z.number(),
+  currency: z.string(),
+  category: z.string(),
+  spent_on: z.iso.date(),
+};
+
+const employee = {
+  employee_id: id,
+  name: z.string(),
+  employee_code: z.string(),
+  app_role: z.enum(['ADMIN', 'EMPLOYEE']),
+  is_active: z.boolean(),
+};
+
+const review = {
+  ...expense,
+  approved_amount: z.number().nullable(),
+  review_comment: z.string().nullable(),
+  reviewed_at: time,
+};
+
+/** Payload of each type of event. */
+export const eventPayloads = {
+  'session.checked_in': z.strictObject({ ...session, checked_in_at: time, position: position.nullable() }),
+  'session.checked_out': z.strictObject({
+    ...session,
+    checked_in_at: time,
+    checked_out_at: time,
+    closed_by: z.enum(['EMPLOYEE', 'ADMIN', 'AUTO']),
+    duration_s: z.number().int(),
+    position: position.nullable(),
+  }),
+  'session.corrected': z.strictObject({
+    ...session,
+    checked_in_at: time,
+    checked_out_at: time,
+    duration_s: z.number().int(),
+    previous: z.strictObject({ checked_in_at: time, checked_out_at: time.nullable() }),
+  }),
+  'session.recalculated': z.strictObject({
+    ...session,
+    distance_m: z.number(),
+    duration_s: z.number().int(),
+    points_used: z.number().int(),
+    points_rejected: z.number().int(),
+    algorithm_version: z.number().int(),
+  }),
+  'expense.submitted': z.strictObject(expense),
+  'expense.approved': z.strictObject(review),
+  'expense.rejected': z.strictObject(review),
+  'employee.created': z.strictObject(employee),
+  'employee.updated': z.strictObject({
+    ...employee,
+    changed: z.array(z.enum(['name', 'phone', 'employee_code', 'app_role', 'user_id'])).min(1),
+  }),
+  'employee.activated': z.strictObject(employee),
+  'employee.deactivated': z.strictObject(employee),
+  'organization.updated': z.strictObject({ organization_id: id, changed: z.array(z.string()).min(1) }),
+} as const satisfies Record<string, z.ZodType>;
+
+export type EventType = keyof typeof eventPayloads;
+
+export type EventPayload<T extends EventType> = z.infer<(typeof eventPayloads)[T]>;
