@@ -1611,6 +1611,7 @@ begin
 end;
 $function$;
 comment on function private.current_api_key() is 'The API key that calls, as it is now; null for anybody else and for a key that expired or was revoked.';
+grant execute on function private.current_api_key() to api_key;
 
 CREATE OR REPLACE FUNCTION private.current_employee_id()
  RETURNS uuid
@@ -2895,7 +2896,7 @@ grant execute on function private.require_employee() to authenticated;
 CREATE OR REPLACE FUNCTION private.require_scope(scope text)
  RETURNS boolean
  LANGUAGE plpgsql
- STABLE SECURITY DEFINER
+ STABLE
  SET search_path TO ''
 AS $function$
 declare
