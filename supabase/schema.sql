@@ -99,7 +99,7 @@ create table public.attendance_sessions (
   check_out_accuracy_m real,
   check_out_request_id uuid,
   closed_by text,
-  duration_s integer generated always as ((floor(EXTRACT(epoch FROM (checked_out_at - checked_in_at))))::integer) stored,
+  duration_s integer generated always as (((floor(EXTRACT(epoch FROM (checked_out_at - '2000-01-01 00:00:00+00'::timestamp with time zone))) - floor(EXTRACT(epoch FROM (checked_in_at - '2000-01-01 00:00:00+00'::timestamp with time zone)))))::integer) stored,
   original_checked_in_at timestamp with time zone,
   original_checked_out_at timestamp with time zone,
   corrected_at timestamp with time zone,
@@ -214,6 +214,109 @@ create policy select_admin on public.audit_log
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 grant select on public.audit_log to authenticated;
 grant select on public.audit_log to service_role;
+
+create table public.employee_daily_metrics (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  day date not null,
+  time_zone text not null,
+  sessions integer not null default 0,
+  duration_s integer not null default 0,
+  distance_m numeric(12,2) not null default 0,
+  expenses_pending integer not null default 0,
+  expenses_approved integer not null default 0,
+  expenses_rejected integer not null default 0,
+  currency text not null,
+  claimed_amount numeric(16,2) not null default 0,
+  approved_amount numeric(16,2) not null default 0,
+  updated_at timestamp with time zone not null default now(),
+  constraint employee_daily_metrics_pkey PRIMARY KEY (organization_id, employee_id, day),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE
+);
+alter table public.employee_daily_metrics enable row level security;
+CREATE INDEX employee_daily_metrics_day ON public.employee_daily_metrics USING btree (organization_id, day, employee_id) INCLUDE (sessions, duration_s, distance_m, currency, approved_amount);
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.employee_daily_metrics FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+comment on table public.employee_daily_metrics is 'What each person did on each local day. Administrators read all of their organization''s, an employee reads the own ones.';
+comment on column public.employee_daily_metrics.day is 'Local date of the organization.';
+comment on column public.employee_daily_metrics.time_zone is 'IANA name of the zone that names the date.';
+comment on column public.employee_daily_metrics.sessions is 'Closed sessions that began on this day.';
+comment on column public.employee_daily_metrics.duration_s is 'Seconds of closed sessions that fell on this day.';
+comment on column public.employee_daily_metrics.distance_m is 'Metres travelled on this day in closed sessions.';
+comment on column public.employee_daily_metrics.expenses_pending is 'Expenses spent on this day that nobody reviewed yet.';
+comment on column public.employee_daily_metrics.expenses_approved is 'Expenses spent on this day that were approved.';
+comment on column public.employee_daily_metrics.expenses_rejected is 'Expenses spent on this day that were rejected.';
+comment on column public.employee_daily_metrics.currency is 'The organization''s currency; amounts count expenses in it, those in others are in get_expense_summary.';
+comment on column public.employee_daily_metrics.claimed_amount is 'What was claimed, whatever became of it.';
+comment on column public.employee_daily_metrics.approved_amount is 'What was approved of it.';
+create policy insert_worker on public.employee_daily_metrics
+  as permissive for insert to fieldtrack_worker
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy select_key on public.employee_daily_metrics
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+create policy select_member on public.employee_daily_metrics
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+create policy select_worker on public.employee_daily_metrics
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy update_worker on public.employee_daily_metrics
+  as permissive for update to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id))
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.employee_daily_metrics to api_key;
+grant select on public.employee_daily_metrics to authenticated;
+grant insert (organization_id, employee_id, day, time_zone, currency) on public.employee_daily_metrics to fieldtrack_worker;
+grant select on public.employee_daily_metrics to fieldtrack_worker;
+grant update (time_zone, sessions, duration_s, distance_m, expenses_pending, expenses_approved, expenses_rejected, currency, claimed_amount, approved_amount, updated_at) on public.employee_daily_metrics to fieldtrack_worker;
+grant select on public.employee_daily_metrics to service_role;
+
+create table public.employee_monthly_metrics (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  month date not null,
+  sessions integer not null default 0,
+  duration_s integer not null default 0,
+  distance_m numeric(14,2) not null default 0,
+  currency text not null,
+  approved_amount numeric(16,2) not null default 0,
+  updated_at timestamp with time zone not null default now(),
+  constraint employee_monthly_metrics_pkey PRIMARY KEY (organization_id, employee_id, month),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint month_is_its_first_day CHECK ((EXTRACT(day FROM month) = (1)::numeric))
+);
+alter table public.employee_monthly_metrics enable row level security;
+CREATE INDEX employee_monthly_metrics_leaders ON public.employee_monthly_metrics USING btree (organization_id, month, distance_m DESC, employee_id);
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.employee_monthly_metrics FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+comment on table public.employee_monthly_metrics is 'Sums of employee_daily_metrics over each calendar month, so that a year''s leaderboard reads months and not days.';
+comment on column public.employee_monthly_metrics.month is 'First day of the month.';
+comment on column public.employee_monthly_metrics.sessions is 'Closed sessions that began in this month.';
+comment on column public.employee_monthly_metrics.duration_s is 'Seconds of closed sessions in this month.';
+comment on column public.employee_monthly_metrics.distance_m is 'Metres travelled in this month.';
+comment on column public.employee_monthly_metrics.currency is 'The organization''s currency, in which the amount is.';
+comment on column public.employee_monthly_metrics.approved_amount is 'What was approved of this month''s expenses.';
+create policy insert_worker on public.employee_monthly_metrics
+  as permissive for insert to fieldtrack_worker
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy select_key on public.employee_monthly_metrics
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+create policy select_member on public.employee_monthly_metrics
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+create policy select_worker on public.employee_monthly_metrics
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy update_worker on public.employee_monthly_metrics
+  as permissive for update to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id))
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.employee_monthly_metrics to api_key;
+grant select on public.employee_monthly_metrics to authenticated;
+grant insert (organization_id, employee_id, month, currency) on public.employee_monthly_metrics to fieldtrack_worker;
+grant select on public.employee_monthly_metrics to fieldtrack_worker;
+grant update (sessions, duration_s, distance_m, currency, approved_amount, updated_at) on public.employee_monthly_metrics to fieldtrack_worker;
+grant select on public.employee_monthly_metrics to service_role;
 
 create table public.employees (
   organization_id uuid not null,
@@ -349,6 +452,7 @@ CREATE INDEX expenses_reviewer ON public.expenses USING btree (organization_id, 
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__emit();
 CREATE TRIGGER _300_emit_on_review AFTER UPDATE OF status ON public.expenses FOR EACH ROW WHEN (((old.status = 'PENDING'::text) AND (new.status <> 'PENDING'::text))) EXECUTE FUNCTION private.tg_expenses__emit();
+CREATE TRIGGER _400_request_figures AFTER INSERT OR DELETE OR UPDATE OF status, amount, approved_amount, currency, spent_on ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__request_figures();
 comment on table public.expenses is 'Expense claims. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.expenses.spent_on is 'Local date on which it was spent; its figures count on this day.';
 comment on column public.expenses.amount is 'Claimed amount, at most two decimals.';
@@ -366,7 +470,11 @@ comment on column public.expenses.submitted_at is 'When the claim reached the da
 create policy select_member on public.expenses
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+create policy select_worker on public.expenses
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
 grant select on public.expenses to authenticated;
+grant select on public.expenses to fieldtrack_worker;
 grant select on public.expenses to service_role;
 
 create table public.gps_locations (
@@ -445,6 +553,107 @@ create policy select_admin on public.invitations
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 grant select on public.invitations to authenticated;
 grant select on public.invitations to service_role;
+
+create table public.org_daily_expenses (
+  organization_id uuid not null,
+  day date not null,
+  currency text not null,
+  category text not null,
+  expenses_pending integer not null,
+  expenses_approved integer not null,
+  expenses_rejected integer not null,
+  pending_amount numeric(16,2) not null,
+  approved_amount numeric(16,2) not null,
+  rejected_amount numeric(16,2) not null,
+  constraint org_daily_expenses_pkey PRIMARY KEY (organization_id, day, currency, category),
+  constraint organization_day FOREIGN KEY (organization_id, day) REFERENCES public.org_daily_metrics(organization_id, day) ON DELETE CASCADE
+);
+alter table public.org_daily_expenses enable row level security;
+comment on table public.org_daily_expenses is 'The organization''s expenses of each local day by currency and category. For administrators.';
+comment on column public.org_daily_expenses.day is 'Local date on which they were spent.';
+comment on column public.org_daily_expenses.currency is 'ISO 4217 code: amounts of different currencies are never added.';
+comment on column public.org_daily_expenses.category is 'As in expenses.';
+comment on column public.org_daily_expenses.expenses_pending is 'How many nobody reviewed yet.';
+comment on column public.org_daily_expenses.expenses_approved is 'How many were approved.';
+comment on column public.org_daily_expenses.expenses_rejected is 'How many were rejected.';
+comment on column public.org_daily_expenses.pending_amount is 'What is claimed by those that nobody reviewed yet.';
+comment on column public.org_daily_expenses.approved_amount is 'What was approved, which may be less than was claimed.';
+comment on column public.org_daily_expenses.rejected_amount is 'What was claimed by those that were rejected.';
+create policy delete_worker on public.org_daily_expenses
+  as permissive for delete to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy insert_worker on public.org_daily_expenses
+  as permissive for insert to fieldtrack_worker
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy select_admin on public.org_daily_expenses
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.org_daily_expenses
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+create policy select_worker on public.org_daily_expenses
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.org_daily_expenses to api_key;
+grant select on public.org_daily_expenses to authenticated;
+grant delete, insert, select on public.org_daily_expenses to fieldtrack_worker;
+grant select on public.org_daily_expenses to service_role;
+
+create table public.org_daily_metrics (
+  organization_id uuid not null,
+  day date not null,
+  time_zone text not null,
+  employees integer not null default 0,
+  sessions integer not null default 0,
+  duration_s bigint not null default 0,
+  distance_m numeric(14,2) not null default 0,
+  expenses_pending integer not null default 0,
+  expenses_approved integer not null default 0,
+  expenses_rejected integer not null default 0,
+  currency text not null,
+  claimed_amount numeric(16,2) not null default 0,
+  approved_amount numeric(16,2) not null default 0,
+  updated_at timestamp with time zone not null default now(),
+  constraint org_daily_metrics_pkey PRIMARY KEY (organization_id, day),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+);
+alter table public.org_daily_metrics enable row level security;
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.org_daily_metrics FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+comment on table public.org_daily_metrics is 'What the organization''s people did on each local day: the sums of employee_daily_metrics. For administrators.';
+comment on column public.org_daily_metrics.day is 'Local date of the organization.';
+comment on column public.org_daily_metrics.time_zone is 'IANA name of the zone that names the date.';
+comment on column public.org_daily_metrics.employees is 'People with a closed session on this day; unlike the other figures it does not add up over days.';
+comment on column public.org_daily_metrics.sessions is 'Closed sessions that began on this day.';
+comment on column public.org_daily_metrics.duration_s is 'Seconds of closed sessions that fell on this day.';
+comment on column public.org_daily_metrics.distance_m is 'Metres travelled on this day in closed sessions.';
+comment on column public.org_daily_metrics.expenses_pending is 'Expenses spent on this day that nobody reviewed yet.';
+comment on column public.org_daily_metrics.expenses_approved is 'Expenses spent on this day that were approved.';
+comment on column public.org_daily_metrics.expenses_rejected is 'Expenses spent on this day that were rejected.';
+comment on column public.org_daily_metrics.currency is 'The organization''s currency; amounts count expenses in it, org_daily_expenses has those in others too.';
+comment on column public.org_daily_metrics.claimed_amount is 'What was claimed, whatever became of it.';
+comment on column public.org_daily_metrics.approved_amount is 'What was approved of it.';
+create policy insert_worker on public.org_daily_metrics
+  as permissive for insert to fieldtrack_worker
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy select_admin on public.org_daily_metrics
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.org_daily_metrics
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+create policy select_worker on public.org_daily_metrics
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy update_worker on public.org_daily_metrics
+  as permissive for update to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id))
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.org_daily_metrics to api_key;
+grant select on public.org_daily_metrics to authenticated;
+grant insert (organization_id, day, time_zone, currency) on public.org_daily_metrics to fieldtrack_worker;
+grant select on public.org_daily_metrics to fieldtrack_worker;
+grant update (time_zone, employees, sessions, duration_s, distance_m, expenses_pending, expenses_approved, expenses_rejected, currency, claimed_amount, approved_amount, updated_at) on public.org_daily_metrics to fieldtrack_worker;
+grant select on public.org_daily_metrics to service_role;
 
 create table public.organization_time_zones (
   organization_id uuid not null,
@@ -525,7 +734,7 @@ create table public.session_days (
   time_zone text not null,
   starts_at timestamp with time zone not null,
   ends_at timestamp with time zone not null,
-  duration_s integer generated always as ((floor(EXTRACT(epoch FROM (ends_at - starts_at))))::integer) stored,
+  duration_s integer generated always as (((floor(EXTRACT(epoch FROM (ends_at - '2000-01-01 00:00:00+00'::timestamp with time zone))) - floor(EXTRACT(epoch FROM (starts_at - '2000-01-01 00:00:00+00'::timestamp with time zone)))))::integer) stored,
   distance_m numeric(12,2) not null,
   constraint session_days_pkey PRIMARY KEY (organization_id, session_id, day),
   constraint session FOREIGN KEY (organization_id, session_id, employee_id) REFERENCES public.attendance_sessions(organization_id, id, employee_id) ON DELETE CASCADE,
@@ -535,6 +744,8 @@ create table public.session_days (
 alter table public.session_days enable row level security;
 CREATE INDEX session_days_day ON public.session_days USING btree (organization_id, day, employee_id);
 CREATE INDEX session_days_session ON public.session_days USING btree (organization_id, session_id, employee_id);
+CREATE TRIGGER _400_request_figures_on_delete AFTER DELETE ON public.session_days REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_session_days__request_figures();
+CREATE TRIGGER _400_request_figures_on_insert AFTER INSERT ON public.session_days REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_session_days__request_figures();
 comment on table public.session_days is 'The part of each closed session that falls on each local day of the organization. Daily figures are sums of these.';
 comment on column public.session_days.day is 'Local date.';
 comment on column public.session_days.time_zone is 'IANA name of the zone that made it that date.';
@@ -1317,6 +1528,136 @@ begin
 end;
 $function$;
 comment on function private.close_session(uuid,uuid,timestamp with time zone,text,text,text) is 'Closes the open session of an employee, audits it and asks for its distance; null when none is open.';
+
+CREATE OR REPLACE FUNCTION private.compute_employee_day(organization_id uuid, employee_id uuid, day date)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization_id uuid := compute_employee_day.organization_id;
+  v_employee_id uuid := compute_employee_day.employee_id;
+  v_day date := compute_employee_day.day;
+  v_month date := pg_catalog.date_trunc('month', v_day::timestamp)::date;
+  v_currency text;
+begin
+  if not private.lock_employee_day(v_organization_id, v_employee_id, v_day) then
+    return 'gone';
+  end if;
+  select o.currency into v_currency from public.organizations as o where o.id = v_organization_id;
+
+  update public.employee_daily_metrics as m
+  set time_zone = private.time_zone_of_day(v_organization_id, v_day),
+    currency = v_currency,
+    (sessions, duration_s, distance_m) = (
+      select
+        pg_catalog.count(*) filter (where not exists (
+          select from public.session_days as earlier
+          where earlier.organization_id = d.organization_id and earlier.session_id = d.session_id and earlier.day < d.day
+        )),
+        coalesce(pg_catalog.sum(d.duration_s), 0),
+        coalesce(pg_catalog.sum(d.distance_m), 0)
+      from public.session_days as d
+      where d.organization_id = v_organization_id and d.employee_id = v_employee_id and d.day = v_day
+    ),
+    (expenses_pending, expenses_approved, expenses_rejected, claimed_amount, approved_amount) = (
+      select
+        pg_catalog.count(*) filter (where x.status = 'PENDING'),
+        pg_catalog.count(*) filter (where x.status = 'APPROVED'),
+        pg_catalog.count(*) filter (where x.status = 'REJECTED'),
+        coalesce(pg_catalog.sum(x.amount) filter (where x.currency = v_currency), 0),
+        coalesce(pg_catalog.sum(x.approved_amount) filter (where x.currency = v_currency), 0)
+      from public.expenses as x
+      where x.organization_id = v_organization_id and x.employee_id = v_employee_id and x.spent_on = v_day
+    )
+  where m.organization_id = v_organization_id and m.employee_id = v_employee_id and m.day = v_day;
+
+  -- The month is the sum of its days: locked before they are read, like every sum.
+  insert into public.employee_monthly_metrics (organization_id, employee_id, month, currency)
+  values (v_organization_id, v_employee_id, v_month, v_currency)
+  on conflict do nothing;
+  perform from public.employee_monthly_metrics as m
+  where m.organization_id = v_organization_id and m.employee_id = v_employee_id and m.month = v_month
+  for no key update;
+  update public.employee_monthly_metrics as m
+  set currency = v_currency,
+    (sessions, duration_s, distance_m, approved_amount) = (
+      select
+        pg_catalog.sum(d.sessions),
+        pg_catalog.sum(d.duration_s),
+        pg_catalog.sum(d.distance_m),
+        coalesce(pg_catalog.sum(d.approved_amount) filter (where d.currency = v_currency), 0)
+      from public.employee_daily_metrics as d
+      where d.organization_id = v_organization_id and d.employee_id = v_employee_id
+        and d.day >= v_month and d.day < v_month + interval '1 month'
+    )
+  where m.organization_id = v_organization_id and m.employee_id = v_employee_id and m.month = v_month;
+
+  perform private.request_organization_day(v_organization_id, v_day);
+  return 'done';
+end;
+$function$;
+comment on function private.compute_employee_day(uuid,uuid,date) is 'Computes a person''s day and month from session_days and expenses, and asks for the organization''s day. Returns done, or gone when there is no such person. Run by the worker under row level security (queue analytics).';
+grant execute on function private.compute_employee_day(uuid,uuid,date) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.compute_organization_day(organization_id uuid, day date)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization_id uuid := compute_organization_day.organization_id;
+  v_day date := compute_organization_day.day;
+  v_currency text;
+begin
+  if not private.lock_organization_day(v_organization_id, v_day) then
+    return 'gone';
+  end if;
+  select o.currency into v_currency from public.organizations as o where o.id = v_organization_id;
+
+  delete from public.org_daily_expenses as x where x.organization_id = v_organization_id and x.day = v_day;
+  insert into public.org_daily_expenses (
+    organization_id, day, currency, category, expenses_pending, expenses_approved, expenses_rejected, pending_amount,
+    approved_amount, rejected_amount
+  )
+  select
+    v_organization_id, v_day, x.currency, x.category,
+    pg_catalog.count(*) filter (where x.status = 'PENDING'),
+    pg_catalog.count(*) filter (where x.status = 'APPROVED'),
+    pg_catalog.count(*) filter (where x.status = 'REJECTED'),
+    coalesce(pg_catalog.sum(x.amount) filter (where x.status = 'PENDING'), 0),
+    coalesce(pg_catalog.sum(x.approved_amount), 0),
+    coalesce(pg_catalog.sum(x.amount) filter (where x.status = 'REJECTED'), 0)
+  from public.expenses as x
+  where x.organization_id = v_organization_id and x.spent_on = v_day
+  group by x.currency, x.category;
+
+  update public.org_daily_metrics as m
+  set time_zone = private.time_zone_of_day(v_organization_id, v_day),
+    currency = v_currency,
+    (
+      employees, sessions, duration_s, distance_m, expenses_pending, expenses_approved, expenses_rejected,
+      claimed_amount, approved_amount
+    ) = (
+      select
+        pg_catalog.count(*) filter (where d.sessions > 0 or d.duration_s > 0),
+        coalesce(pg_catalog.sum(d.sessions), 0),
+        coalesce(pg_catalog.sum(d.duration_s), 0),
+        coalesce(pg_catalog.sum(d.distance_m), 0),
+        coalesce(pg_catalog.sum(d.expenses_pending), 0),
+        coalesce(pg_catalog.sum(d.expenses_approved), 0),
+        coalesce(pg_catalog.sum(d.expenses_rejected), 0),
+        coalesce(pg_catalog.sum(d.claimed_amount) filter (where d.currency = v_currency), 0),
+        coalesce(pg_catalog.sum(d.approved_amount) filter (where d.currency = v_currency), 0)
+      from public.employee_daily_metrics as d
+      where d.organization_id = v_organization_id and d.day = v_day
+    )
+  where m.organization_id = v_organization_id and m.day = v_day;
+  return 'done';
+end;
+$function$;
+comment on function private.compute_organization_day(uuid,date) is 'Computes the organization''s day from those of its people. Returns done, or gone when there is no such organization. Run by the worker under row level security (queue analytics).';
+grant execute on function private.compute_organization_day(uuid,date) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.compute_session_distance(organization_id uuid, session_id uuid)
  RETURNS text
@@ -2441,6 +2782,51 @@ $function$;
 comment on function private.local_days(uuid,timestamp with time zone,timestamp with time zone) is 'The organization''s local days that [starts_at, ends_at) touches, each with its time zone and its part of the range.';
 grant execute on function private.local_days(uuid,timestamp with time zone,timestamp with time zone) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.lock_employee_day(organization_id uuid, employee_id uuid, day date)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  insert into public.employee_daily_metrics (organization_id, employee_id, day, time_zone, currency)
+  -- Nobody there: a cascade is deleting the person, or did.
+  select e.organization_id, e.id, lock_employee_day.day,
+    private.time_zone_of_day(lock_employee_day.organization_id, lock_employee_day.day), o.currency
+  from public.employees as e
+  join public.organizations as o on o.id = e.organization_id
+  where e.organization_id = lock_employee_day.organization_id and e.id = lock_employee_day.employee_id
+  on conflict do nothing;
+  perform from public.employee_daily_metrics as m
+  where m.organization_id = lock_employee_day.organization_id and m.employee_id = lock_employee_day.employee_id
+    and m.day = lock_employee_day.day
+  for no key update;
+  return found;
+end;
+$function$;
+comment on function private.lock_employee_day(uuid,uuid,date) is 'Holds the figures of a person''s day until the transaction ends; false when there is no such person.';
+grant execute on function private.lock_employee_day(uuid,uuid,date) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.lock_organization_day(organization_id uuid, day date)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  insert into public.org_daily_metrics (organization_id, day, time_zone, currency)
+  select o.id, lock_organization_day.day,
+    private.time_zone_of_day(lock_organization_day.organization_id, lock_organization_day.day), o.currency
+  from public.organizations as o
+  where o.id = lock_organization_day.organization_id
+  on conflict do nothing;
+  perform from public.org_daily_metrics as m
+  where m.organization_id = lock_organization_day.organization_id and m.day = lock_organization_day.day
+  for no key update;
+  return found;
+end;
+$function$;
+comment on function private.lock_organization_day(uuid,date) is 'Holds the figures of the organization''s day until the transaction ends; false when there is no such organization.';
+grant execute on function private.lock_organization_day(uuid,date) to fieldtrack_worker;
+
 CREATE OR REPLACE FUNCTION private.maintain_location_partitions()
  RETURNS integer
  LANGUAGE plpgsql
@@ -2820,6 +3206,47 @@ begin
 end;
 $function$;
 comment on function private.request_distance(public.attendance_sessions) is 'Enqueues the distance job of a session. The caller holds the session''s row.';
+
+CREATE OR REPLACE FUNCTION private.request_employee_day(organization_id uuid, employee_id uuid, day date)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  if private.lock_employee_day(request_employee_day.organization_id, request_employee_day.employee_id,
+    request_employee_day.day)
+  then
+    perform private.enqueue(
+      'analytics',
+      pg_catalog.jsonb_build_object('organization_id', request_employee_day.organization_id,
+        'employee_id', request_employee_day.employee_id, 'day', request_employee_day.day),
+      pg_catalog.concat_ws(' ', request_employee_day.employee_id, request_employee_day.day)
+    );
+  end if;
+end;
+$function$;
+comment on function private.request_employee_day(uuid,uuid,date) is 'Asks for the figures of a person''s day, after locking them: the job that follows sees what this transaction writes.';
+
+CREATE OR REPLACE FUNCTION private.request_organization_day(organization_id uuid, day date)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  if private.lock_organization_day(request_organization_day.organization_id, request_organization_day.day) then
+    perform private.enqueue(
+      'analytics',
+      pg_catalog.jsonb_build_object('organization_id', request_organization_day.organization_id,
+        'employee_id', null, 'day', request_organization_day.day),
+      pg_catalog.concat_ws(' ', request_organization_day.organization_id, request_organization_day.day),
+      pg_catalog.now() + interval '1 second'
+    );
+  end if;
+end;
+$function$;
+comment on function private.request_organization_day(uuid,date) is 'Asks for the figures of the organization''s day a second from now, after locking them. Never in a client''s transaction.';
+grant execute on function private.request_organization_day(uuid,date) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.require_admin(scope text DEFAULT NULL::text)
  RETURNS private.caller
@@ -3354,6 +3781,24 @@ end;
 $function$;
 comment on function private.tg_expenses__emit() is 'After insert or a review: expense.submitted, expense.approved, expense.rejected.';
 
+CREATE OR REPLACE FUNCTION private.tg_expenses__request_figures()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  if tg_op <> 'INSERT' then
+    perform private.request_employee_day(old.organization_id, old.employee_id, old.spent_on);
+  end if;
+  if tg_op = 'INSERT' or (tg_op = 'UPDATE' and new.spent_on <> old.spent_on) then
+    perform private.request_employee_day(new.organization_id, new.employee_id, new.spent_on);
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_expenses__request_figures() is 'After an expense came, was reviewed or went: asks for the figures of the employee-day it counts for.';
+
 CREATE OR REPLACE FUNCTION private.tg_organizations__emit()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -3413,6 +3858,43 @@ begin
 end;
 $function$;
 comment on function private.tg_organizations__keep_time_zones() is 'After insert or a change of time_zone: checks the name and writes organization_time_zones.';
+
+CREATE OR REPLACE FUNCTION private.tg_session_days__request_figures()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  -- In the order of days, so that two transactions of one person cannot wait for each other.
+  perform private.request_employee_day(c.organization_id, c.employee_id, c.day)
+  from (
+    select distinct d.organization_id, d.employee_id, d.day from changed as d order by 1, 2, 3
+  ) as c;
+  return null;
+end;
+$function$;
+comment on function private.tg_session_days__request_figures() is 'After insert or delete of session_days: asks for the figures of the employee-days that changed.';
+
+CREATE OR REPLACE FUNCTION private.time_zone_of_day(organization_id uuid, day date)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return (
+    select z.time_zone
+    from public.organization_time_zones as z
+    where z.organization_id = time_zone_of_day.organization_id
+      and z.valid_from < (time_zone_of_day.day + 1)::timestamp at time zone z.time_zone
+    order by z.valid_from desc
+    limit 1
+  );
+end;
+$function$;
+comment on function private.time_zone_of_day(uuid,date) is 'IANA name of the zone that names this date in the organization.';
+grant execute on function private.time_zone_of_day(uuid,date) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.update_employee(employee_id uuid, changes jsonb)
  RETURNS public.employees

@@ -229,6 +229,8 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      compute_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: string };
+      compute_organization_day: { Args: { day: string; organization_id: string }; Returns: string };
       compute_session_distance: { Args: { organization_id: string; session_id: string }; Returns: string };
       correct_session: {
         Args: { checked_in_at: string; checked_out_at: string; reason: string; session_id: string };
@@ -339,6 +341,8 @@ export type Database = {
           time_zone: string;
         }[];
       };
+      lock_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: boolean };
+      lock_organization_day: { Args: { day: string; organization_id: string }; Returns: boolean };
       maintain_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       make_token: { Args: { prefix: string }; Returns: string };
       measure_points: {
@@ -405,6 +409,8 @@ export type Database = {
         };
         Returns: undefined;
       };
+      request_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: undefined };
+      request_organization_day: { Args: { day: string; organization_id: string }; Returns: undefined };
       require_admin: {
         Args: { scope?: string };
         Returns: Database['private']['CompositeTypes']['caller'];
@@ -467,6 +473,7 @@ export type Database = {
         };
       };
       take_token: { Args: { kind: string; organization_id: string; subject_id: string }; Returns: undefined };
+      time_zone_of_day: { Args: { day: string; organization_id: string }; Returns: string };
       update_employee: {
         Args: { changes: Json; employee_id: string };
         Returns: Database['public']['Tables']['employees']['Row'];
@@ -726,6 +733,111 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'organizations';
             referencedColumns: ['id'];
+          },
+        ];
+      };
+      employee_daily_metrics: {
+        Row: {
+          approved_amount: number;
+          claimed_amount: number;
+          currency: string;
+          day: string;
+          distance_m: number;
+          duration_s: number;
+          employee_id: string;
+          expenses_approved: number;
+          expenses_pending: number;
+          expenses_rejected: number;
+          organization_id: string;
+          sessions: number;
+          time_zone: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          approved_amount?: number;
+          claimed_amount?: number;
+          currency: string;
+          day: string;
+          distance_m?: number;
+          duration_s?: number;
+          employee_id: string;
+          expenses_approved?: number;
+          expenses_pending?: number;
+          expenses_rejected?: number;
+          organization_id: string;
+          sessions?: number;
+          time_zone: string;
+          updated_at?: string;
+        };
+        Update: {
+          approved_amount?: number;
+          claimed_amount?: number;
+          currency?: string;
+          day?: string;
+          distance_m?: number;
+          duration_s?: number;
+          employee_id?: string;
+          expenses_approved?: number;
+          expenses_pending?: number;
+          expenses_rejected?: number;
+          organization_id?: string;
+          sessions?: number;
+          time_zone?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
+      };
+      employee_monthly_metrics: {
+        Row: {
+          approved_amount: number;
+          currency: string;
+          distance_m: number;
+          duration_s: number;
+          employee_id: string;
+          month: string;
+          organization_id: string;
+          sessions: number;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          approved_amount?: number;
+          currency: string;
+          distance_m?: number;
+          duration_s?: number;
+          employee_id: string;
+          month: string;
+          organization_id: string;
+          sessions?: number;
+          updated_at?: string;
+        };
+        Update: {
+          approved_amount?: number;
+          currency?: string;
+          distance_m?: number;
+          duration_s?: number;
+          employee_id?: string;
+          month?: string;
+          organization_id?: string;
+          sessions?: number;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
           },
         ];
       };
@@ -1020,6 +1132,114 @@ export type Database = {
             referencedRelation: 'employees';
             referencedColumns: ['organization_id', 'id'];
           },
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: false;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
+          },
+        ];
+      };
+      org_daily_expenses: {
+        Row: {
+          approved_amount: number;
+          category: string;
+          currency: string;
+          day: string;
+          expenses_approved: number;
+          expenses_pending: number;
+          expenses_rejected: number;
+          organization_id: string;
+          pending_amount: number;
+          rejected_amount: number;
+        };
+        ComputedFields: never;
+        Insert: {
+          approved_amount: number;
+          category: string;
+          currency: string;
+          day: string;
+          expenses_approved: number;
+          expenses_pending: number;
+          expenses_rejected: number;
+          organization_id: string;
+          pending_amount: number;
+          rejected_amount: number;
+        };
+        Update: {
+          approved_amount?: number;
+          category?: string;
+          currency?: string;
+          day?: string;
+          expenses_approved?: number;
+          expenses_pending?: number;
+          expenses_rejected?: number;
+          organization_id?: string;
+          pending_amount?: number;
+          rejected_amount?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'organization_day';
+            columns: ['organization_id', 'day'];
+            isOneToOne: false;
+            referencedRelation: 'org_daily_metrics';
+            referencedColumns: ['organization_id', 'day'];
+          },
+        ];
+      };
+      org_daily_metrics: {
+        Row: {
+          approved_amount: number;
+          claimed_amount: number;
+          currency: string;
+          day: string;
+          distance_m: number;
+          duration_s: number;
+          employees: number;
+          expenses_approved: number;
+          expenses_pending: number;
+          expenses_rejected: number;
+          organization_id: string;
+          sessions: number;
+          time_zone: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          approved_amount?: number;
+          claimed_amount?: number;
+          currency: string;
+          day: string;
+          distance_m?: number;
+          duration_s?: number;
+          employees?: number;
+          expenses_approved?: number;
+          expenses_pending?: number;
+          expenses_rejected?: number;
+          organization_id: string;
+          sessions?: number;
+          time_zone: string;
+          updated_at?: string;
+        };
+        Update: {
+          approved_amount?: number;
+          claimed_amount?: number;
+          currency?: string;
+          day?: string;
+          distance_m?: number;
+          duration_s?: number;
+          employees?: number;
+          expenses_approved?: number;
+          expenses_pending?: number;
+          expenses_rejected?: number;
+          organization_id?: string;
+          sessions?: number;
+          time_zone?: string;
+          updated_at?: string;
+        };
+        Relationships: [
           {
             foreignKeyName: 'organization';
             columns: ['organization_id'];

@@ -4,6 +4,9 @@ import { z } from 'zod';
 export const jobPayloads = {
   distance: z.strictObject({ organization_id: z.uuid(), session_id: z.uuid() }),
   'distance-dead': z.strictObject({ organization_id: z.uuid(), session_id: z.uuid() }),
+  /** employee_id null: the organization's day. */
+  analytics: z.strictObject({ organization_id: z.uuid(), employee_id: z.uuid().nullable(), day: z.iso.date() }),
+  'analytics-dead': z.strictObject({ organization_id: z.uuid(), employee_id: z.uuid().nullable(), day: z.iso.date() }),
   schedule: z.strictObject({ name: z.string() }),
 } as const satisfies Record<string, z.ZodType>;
 

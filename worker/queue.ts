@@ -86,6 +86,8 @@ export function createQueue(options: { connectionString: string; database: Datab
       await keepSchedules();
       await work(jobs.distance);
       await work(jobs['distance-dead']);
+      await work(jobs.analytics);
+      await work(jobs['analytics-dead']);
       await work(jobs.schedule);
     },
     stop: () => boss.stop({ graceful: true, timeout: stopTimeoutMs, close: true }),

@@ -24,8 +24,12 @@ create table public.attendance_sessions (
   check_out_accuracy_m real,
   check_out_request_id uuid,
   closed_by text,
+  -- Whole seconds of the clock: cut at any midnights, the parts (session_days) add up to the same number.
   duration_s integer generated always as (
-    floor(extract(epoch from checked_out_at - checked_in_at))::integer
+    (
+      floor(extract(epoch from checked_out_at - timestamptz '2000-01-01 00:00:00+00'))
+      - floor(extract(epoch from checked_in_at - timestamptz '2000-01-01 00:00:00+00'))
+    )::integer
   ) stored,
   original_checked_in_at timestamptz,
   original_checked_out_at timestamptz,
@@ -149,7 +153,12 @@ create table public.session_days (
   time_zone text not null,
   starts_at timestamptz not null,
   ends_at timestamptz not null,
-  duration_s integer generated always as (floor(extract(epoch from ends_at - starts_at))::integer) stored,
+  duration_s integer generated always as (
+    (
+      floor(extract(epoch from ends_at - timestamptz '2000-01-01 00:00:00+00'))
+      - floor(extract(epoch from starts_at - timestamptz '2000-01-01 00:00:00+00'))
+    )::integer
+  ) stored,
   distance_m numeric(12, 2) not null,
   primary key (organization_id, session_id, day),
   constraint session foreign key (organization_id, session_id, employee_id)

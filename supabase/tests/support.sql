@@ -101,4 +101,43 @@ create function tests.closed_session(
   ) returning id
 $$;
 
+-- What the worker does with the queue analytics, as the worker: every job, and those that follow. Answers how many.
+create function tests.work_off_analytics() returns integer language plpgsql as $$
+declare
+  v_job record;
+  v_done integer := 0;
+begin
+  loop
+    perform tests.become_postgres();
+    delete from pgboss.job as j
+    where j.id = (
+      select i.id from pgboss.job as i where i.name = 'analytics' and i.state = 'created' order by i.start_after, i.id limit 1)
+    returning j.data ->> 'organization_id' as organization_id, j.data ->> 'employee_id' as employee_id, j.data ->> 'day' as day
+    into v_job;
+    exit when v_job.day is null;
+    perform tests.become_worker(v_job.organization_id::uuid);
+    if v_job.employee_id is null then
+      perform private.compute_organization_day(v_job.organization_id::uuid, v_job.day::date);
+    else
+      perform private.compute_employee_day(v_job.organization_id::uuid, v_job.employee_id::uuid, v_job.day::date);
+    end if;
+    v_done := v_done + 1;
+  end loop;
+  return v_done;
+end
+$$;
+
+-- And with the queue distance, for one session.
+create function tests.compute_distance(session_id uuid, organization_id uuid default tests.acme()) returns text
+language plpgsql as $$
+declare
+  v_outcome text;
+begin
+  perform tests.become_worker(compute_distance.organization_id);
+  v_outcome := private.compute_session_distance(compute_distance.organization_id, compute_distance.session_id);
+  perform tests.become_postgres();
+  return v_outcome;
+end
+$$;
+
 grant execute on all functions in schema tests to public;
