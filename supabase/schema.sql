@@ -596,7 +596,8 @@ create policy select_worker on public.org_daily_expenses
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
 grant select on public.org_daily_expenses to api_key;
 grant select on public.org_daily_expenses to authenticated;
-grant delete, insert, select on public.org_daily_expenses to fieldtrack_worker;
+grant delete, select on public.org_daily_expenses to fieldtrack_worker;
+grant insert (organization_id, day, currency, category, expenses_pending, expenses_approved, expenses_rejected, pending_amount, approved_amount, rejected_amount) on public.org_daily_expenses to fieldtrack_worker;
 grant select on public.org_daily_expenses to service_role;
 
 create table public.org_daily_metrics (
