@@ -39,6 +39,26 @@ export const errors = {
   rate_limited: { status: 429, meaning: 'Too many calls; Retry-After says how many seconds to wait.' },
 } as const satisfies Record<string, { status: number; meaning: string }>;
 
+/** What edge functions answer beside the above; the database raises none of these. */
+export const edgeErrors = {
+  path_invalid: {
+    status: 400,
+    meaning: 'The path is not in its plain form: `..`, `//`, encoded slashes and the like.',
+  },
+  body_invalid: { status: 400, meaning: 'The body is not what its type or the endpoint says it is.' },
+  token_invalid: { status: 401, meaning: 'The access token is forged, expired, or of another issuer.' },
+  not_found: { status: 404, meaning: 'The function has no such path.' },
+  method_not_allowed: { status: 405, meaning: 'The path answers other methods; the header Allow lists them.' },
+  body_too_large: { status: 413, meaning: 'The body has more bytes than the message says.' },
+  internal_error: { status: 500, meaning: 'A defect of ours; details is the request id to report.' },
+  upstream_unavailable: { status: 502, meaning: 'A service behind the function did not answer.' },
+  database_unavailable: { status: 503, meaning: 'The database did not answer; Retry-After says when to try again.' },
+  timeout: { status: 504, meaning: 'There was no answer in time.' },
+} as const satisfies Record<string, { status: number; meaning: string }>;
+
+export type ErrorCode = keyof typeof errors;
+export type EdgeErrorCode = keyof typeof edgeErrors;
+
 /** Why record_locations refused one point of a batch; the others are kept unless the batch is strict. */
 export const pointErrors = {
   point_time_invalid: 'recorded_at is missing or no ISO 8601 time with an offset.',

@@ -1,22 +1,12 @@
-/** Answers who asked: the request id, echoed if the caller sent a plausible one, made otherwise. */
-export function createHandler(deps: { newRequestId: () => string }): (request: Request) => Response {
-  return (request) => {
-    const requestId = plausibleId(request.headers.get('x-request-id')) ?? deps.newRequestId();
-    const headers = { 'x-request-id': requestId, 'cache-control': 'no-store' };
-    if (request.method !== 'GET') {
-      const body = {
-        code: 'method_not_allowed',
-        message: 'This function answers GET only.',
-        details: null,
-        hint: null,
-      };
-      return Response.json(body, { status: 405, headers: { ...headers, allow: 'GET' } });
-    }
-    return Response.json({ message: 'Hello from FieldTrack', request_id: requestId }, { headers });
-  };
-}
+import type { Handler, Kernel } from '../_shared/kernel.ts';
 
-/** Ids end up in logs: what a caller sends is echoed only if it can break none. */
-function plausibleId(id: string | null): string | undefined {
-  return id && /^[\w.-]{8,128}$/.test(id) ? id : undefined;
+/** The smallest function: it answers which request this was. */
+export function createHandler({ kernel }: { kernel: Kernel }): Handler {
+  return kernel({
+    name: 'hello',
+    methods: ['GET', 'HEAD'],
+    maxBodyBytes: 0,
+    timeoutMs: 1000,
+    handle: ({ requestId }) => Response.json({ message: 'Hello from FieldTrack', request_id: requestId }),
+  });
 }

@@ -1,3 +1,5 @@
+import { kernelOf, serve } from '../_shared/boot.ts';
+import { readEnv } from '../_shared/env.ts';
 import { createHandler } from './handler.ts';
 
-Deno.serve(createHandler({ newRequestId: () => crypto.randomUUID() }));
+serve(createHandler(kernelOf('hello', readEnv(Deno.env.toObject(), {}))));

@@ -20,6 +20,7 @@ export type ServicesOptions = {
   functions: boolean;
   worker: boolean;
   workerEnv?: Record<string, string | undefined>;
+  functionEnv?: Record<string, string | undefined>;
   poolSize?: number;
   onLine: (part: string, line: string) => void;
   onMail?: (mail: Mail) => void;
@@ -83,6 +84,9 @@ export async function startServices(options: ServicesOptions): Promise<Services>
         SUPABASE_SECRET_KEYS: JSON.stringify({ default: secretKey }),
         FIELDTRACK_JWT_SECRET: jwtSecret,
         FIELDTRACK_EDGE_DATABASE_URL: options.urlOf('fieldtrack_edge'),
+        // The pages of one's own app, as Auth knows it.
+        FIELDTRACK_ALLOWED_ORIGINS: new URL(config.auth.site_url).origin,
+        ...options.functionEnv,
       };
       const start = async (entry: (typeof declared)[number]) => {
         const onFunctionLine = (line: string) => onLine(entry.name, line);

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { repositoryDir } from '../../supabase/local/paths.ts';
-import { errors, pointErrors } from '../../types/errors.ts';
+import { edgeErrors, errors, pointErrors } from '../../types/errors.ts';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
 
 let database: TestDatabase;
@@ -45,7 +45,7 @@ test('docs/error-codes.md lists exactly the registry', () => {
     code,
     { status: Number(status), meaning },
   ]);
-  expect(Object.fromEntries(rows)).toEqual(errors);
+  expect(Object.fromEntries(rows)).toEqual({ ...errors, ...edgeErrors });
   const points = [...page.matchAll(/^\| (point_\w+) \| (.+) \|$/gm)].map(([, code, meaning]) => [code, meaning]);
   expect(Object.fromEntries(points)).toEqual(pointErrors);
 });
