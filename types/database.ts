@@ -315,6 +315,8 @@ export type Database = {
         Args: { latitude_1: number; latitude_2: number; longitude_1: number; longitude_2: number };
         Returns: number;
       };
+      get_leaderboard: { Args: { from: string; metric: string; to: string; top: number }; Returns: Json };
+      get_user_summary: { Args: { employee_id: string; from: string; to: string }; Returns: Json };
       hash_token: { Args: { token: string }; Returns: string };
       insert_locations: {
         Args: { employee_id: string; organization_id: string; points: Json; session_id: string; strict: boolean };
@@ -400,6 +402,16 @@ export type Database = {
         Returns: undefined;
       };
       register_event_consumer: { Args: { name: string }; Returns: undefined };
+      report_range: {
+        Args: { default_days: number; first_day: string; last_day: string; organization_id: string };
+        Returns: Database['private']['CompositeTypes']['report_range'];
+        SetofOptions: {
+          from: '*';
+          to: 'report_range';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       request_distance: {
         Args: {
           session: Omit<
@@ -508,6 +520,12 @@ export type Database = {
         organization_id: string | null;
         employee_id: string | null;
         api_key_id: string | null;
+      };
+      report_range: {
+        from: string | null;
+        to: string | null;
+        today: string | null;
+        currency: string | null;
       };
     };
   };
@@ -1601,9 +1619,23 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      get_expense_summary: { Args: { from?: string; to?: string }; Returns: Json };
+      get_leaderboard: { Args: { from?: string; metric?: string; to?: string; top?: number }; Returns: Json };
       get_my_profile: { Args: Record<PropertyKey, never>; Returns: Json };
-      get_my_summary: { Args: Record<PropertyKey, never>; Returns: Json };
+      get_my_summary: { Args: { from?: string; to?: string }; Returns: Json };
+      get_org_summary: { Args: { from?: string; to?: string }; Returns: Json };
       get_session_route: { Args: { session_id: string }; Returns: Json };
+      get_session_trend: {
+        Args: { employee_id?: string; from?: string; to?: string };
+        Returns: {
+          day: string;
+          distance_m: number;
+          duration_s: number;
+          employees: number;
+          sessions: number;
+        }[];
+      };
+      get_user_summary: { Args: { employee_id?: string; from?: string; to?: string }; Returns: Json };
       invite_employee: {
         Args: { app_role?: string; email: string; employee_code?: string; name: string; phone?: string };
         Returns: Json;

@@ -74,6 +74,14 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.tg_session_days__request_figures()', null, 'organization',
     'Trigger: asks for the employee-days of the rows that changed, each with its own organization_id.'),
   ('private.tg_expenses__request_figures()', null, 'organization', 'Trigger: the employee-day of old and new.'),
+  ('private.report_range(uuid, date, date, integer)', 'api_key,authenticated', 'organization',
+    'A key reads figures, not the organization. Answers that organization''s date and currency, behind require_admin and
+     require_employee.'),
+  ('private.get_user_summary(uuid, date, date)', 'api_key,authenticated', 'organization',
+    'A key with analytics:read has no right on employees. Behind require_employee or the scope; an employee finds only the
+     own row.'),
+  ('private.get_leaderboard(text, date, date, integer)', 'api_key,authenticated', 'organization',
+    'An employee sees ranks of colleagues whose rows are withheld. Behind require_employee or the scope.'),
   ('private.run_schedule(text)', 'fieldtrack_worker', 'operator',
     'The worker has no rights on what schedules do. It names a row of private.schedules, it passes no SQL.'),
   ('private.current_epoch()', null, 'operator', 'Called by definers that write events; reads the list of clusters.'),

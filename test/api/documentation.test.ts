@@ -79,6 +79,13 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     return data?.distance_status === 'DONE';
   });
   await call('ada', 'get_session_route', { session_id: session.id });
+  // Today or, just after midnight, yesterday: the figures of the session that is over.
+  let day = '';
+  await eventually('figures of the day', async () => {
+    const { data } = await (people.get('ada') as Client).from('org_daily_metrics').select('day').eq('sessions', 1);
+    day = data?.[0]?.day ?? '';
+    return day !== '';
+  });
   await call('eva', 'get_my_summary', {});
   await call('eva', 'create_receipt_path', { extension: 'jpg' });
   const expense = await call('eva', 'submit_expense', {
@@ -88,6 +95,16 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     client_request_id: randomUUID(),
   });
   await call('ada', 'review_expense', { expense_id: expense.id, status: 'APPROVED', approved_amount: 20 });
+  await eventually('the expense in the figures', async () => {
+    const { data } = await (people.get('ada') as Client).from('org_daily_expenses').select('expenses_approved');
+    return (data ?? []).some(({ expenses_approved }) => expenses_approved === 1);
+  });
+  const aYear = { from: minutesAgo(364 * 1440).slice(0, 10), to: minutesAgo(-1440).slice(0, 10) };
+  await call('ada', 'get_org_summary', aYear);
+  await call('ada', 'get_user_summary', { employee_id, ...aYear });
+  await call('ada', 'get_session_trend', { from: day, to: day });
+  await call('ada', 'get_leaderboard', { metric: 'distance', ...aYear, top: 5 });
+  await call('ada', 'get_expense_summary', aYear);
   await call('ada', 'correct_session', {
     session_id: session.id,
     checked_in_at: minutesAgo(60),
@@ -115,10 +132,20 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   await expect([introduction, ...page].join('\n')).toMatchFileSnapshot(join(repositoryDir, 'docs', 'api.md'));
 });
 
-const clockwork: Record<string, number> = { duration_s: 3000, sessions: 1, distance_m: 599.89 };
+const clockwork: Record<string, number> = {
+  duration_s: 3000,
+  sessions: 1,
+  distance_m: 599.89,
+  // Two, when midnight passes over the session.
+  days: 1,
+  person_days: 1,
+  average_session_s: 3000,
+  average_session_m: 599.89,
+  value: 599.89,
+};
 const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/;
-const day = /^\d{4}-\d\d-\d\d$/;
+const date = /^\d{4}-\d\d-\d\d$/;
 
 /** What differs from run to run, by something of the same kind that does not. */
 function standIns(value: unknown, key = ''): unknown {
@@ -131,6 +158,6 @@ function standIns(value: unknown, key = ''): unknown {
   if (typeof value !== 'string') return value;
   if (value.startsWith('fti_')) return 'fti_…';
   if (time.test(value)) return '2026-11-24T08:00:00+00:00';
-  if (day.test(value) && key !== 'locked_until') return '2026-11-24';
+  if (date.test(value) && key !== 'locked_until') return '2026-11-24';
   return value.replace(uuid, '6f1c0a52-0000-4000-8000-000000000000');
 }

@@ -58,6 +58,15 @@ describe('who may call what', () => {
   const table: [keyof Functions, () => Record<string, unknown>, (number | string)[]][] = [
     ['get_my_profile', () => ({}), [200, 200, 200, 200, 'not_a_member', 401]],
     ['get_my_summary', () => ({}), [200, 200, 200, 200, 'not_a_member', 401]],
+    ['get_leaderboard', () => ({}), [200, 200, 200, 200, 'not_a_member', 401]],
+    ['get_org_summary', () => ({}), ['admin_required', 'admin_required', 200, 200, 'not_a_member', 401]],
+    ['get_session_trend', () => ({}), ['admin_required', 'admin_required', 200, 200, 'not_a_member', 401]],
+    ['get_expense_summary', () => ({}), ['admin_required', 'admin_required', 200, 200, 'not_a_member', 401]],
+    [
+      'get_user_summary',
+      () => ({ employee_id: bob.employeeId }),
+      [200, 'employee_not_found', 200, 'employee_not_found', 'not_a_member', 401],
+    ],
     ['create_receipt_path', () => ({ extension: 'jpg' }), [200, 200, 200, 200, 'not_a_member', 401]],
     [
       'get_session_route',

@@ -1,0 +1,414 @@
+-- Reports: what administrators, integrators and people themselves ask over days.
+--
+-- Every answer comes from the daily and monthly rows, found by index: its cost depends on the range that is asked for (366
+-- days at most) and on nothing that happened outside of it. Ranges are local dates, both included; without one it is the last
+-- 30 days. Empty is zeros and empty lists, never null and never an error.
+-- Where a name of a colleague is needed, the body is a definer: a key with analytics:read has no right on employees, and an
+-- employee sees colleagues in the leaderboard only.
+-- Not covered: the dashboard and the map (the next chapter).
+
+create type private.report_range as ("from" date, "to" date, today date, currency text);
+
+comment on type private.report_range is 'The days that a report covers, the organization''s date now, and its currency.';
+
+-- A definer, because a key may read figures and not the organization.
+create function private.report_range(organization_id uuid, first_day date, last_day date, default_days integer)
+returns private.report_range
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_range private.report_range;
+begin
+  v_range.today := private.local_day(report_range.organization_id, pg_catalog.now());
+  v_range."to" := coalesce(report_range.last_day, v_range.today);
+  if not pg_catalog.isfinite(v_range."to") or not pg_catalog.isfinite(report_range.first_day) then
+    perform private.fail('invalid_argument', 'from and to are days.', 'from, to', 'Send dates such as 2026-11-24.');
+  end if;
+  v_range."from" := coalesce(report_range.first_day, v_range."to" - (report_range.default_days - 1));
+  if v_range."from" > v_range."to" then
+    perform private.fail('invalid_argument', 'from lies after to.', 'from, to', 'Both days belong to the range.');
+  end if;
+  if v_range."to" - v_range."from" >= 366 then
+    perform private.fail('invalid_argument', 'A range has at most 366 days.', 'from, to', 'Ask for a year at a time.');
+  end if;
+  select o.currency into v_range.currency from public.organizations as o where o.id = report_range.organization_id;
+  return v_range;
+end;
+$$;
+
+comment on function private.report_range(uuid, date, date, integer) is
+  'The range of a report: to is today where it is missing, from lies default_days back. Errors: invalid_argument.';
+
+grant execute on function private.report_range(uuid, date, date, integer) to authenticated, api_key;
+
+create function public.get_org_summary("from" date default null, "to" date default null) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_caller private.caller := private.require_admin('analytics:read');
+  v_range private.report_range := private.report_range(
+    v_caller.organization_id, get_org_summary."from", get_org_summary."to", 30);
+begin
+  return (
+    select pg_catalog.jsonb_build_object(
+      'from', v_range."from",
+      'to', v_range."to",
+      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
+      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
+      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
+      'person_days', coalesce(pg_catalog.sum(m.employees), 0),
+      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0),
+      'currency', v_range.currency,
+      'claimed_amount', coalesce(pg_catalog.sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
+      'approved_amount', coalesce(pg_catalog.sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
+    )
+    from public.org_daily_metrics as m
+    where m.organization_id = v_caller.organization_id and m.day between v_range."from" and v_range."to"
+  );
+end;
+$$;
+
+comment on function public.get_org_summary(date, date) is
+  'The organization over a range of days (both included, 366 at most; without one the last 30): {from, to, sessions,
+duration_s, distance_m, person_days, expenses_pending, expenses_approved, expenses_rejected, currency, claimed_amount,
+approved_amount}. Closed sessions; a person who worked on three days is three person_days; amounts are those in the
+organization''s currency (get_expense_summary has the others). Administrators, keys with analytics:read.
+Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+
+grant execute on function public.get_org_summary(date, date) to authenticated, api_key;
+
+create function private.get_user_summary(employee_id uuid, "from" date, "to" date) returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_caller private.caller;
+  v_self public.employees;
+  v_employee public.employees;
+  v_range private.report_range;
+begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    v_caller := private.require_admin('analytics:read');
+  else
+    v_self := private.require_employee();
+    v_caller := row(v_self.organization_id, v_self.id, null)::private.caller;
+  end if;
+  select e.* into v_employee
+  from public.employees as e
+  where e.organization_id = v_caller.organization_id and e.id = coalesce(get_user_summary.employee_id, v_caller.employee_id)
+    and (v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or e.id = v_self.id);
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee, or the figures are not yours to see.',
+      get_user_summary.employee_id::text);
+  end if;
+  v_range := private.report_range(v_caller.organization_id, get_user_summary."from", get_user_summary."to", 30);
+  return (
+    select pg_catalog.jsonb_build_object(
+      'employee_id', v_employee.id,
+      'name', v_employee.name,
+      'employee_code', v_employee.employee_code,
+      'is_active', v_employee.is_active,
+      'from', v_range."from",
+      'to', v_range."to",
+      'days', pg_catalog.count(*) filter (where m.sessions > 0 or m.duration_s > 0),
+      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
+      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
+      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
+      'average_session_s', coalesce(
+        pg_catalog.round(pg_catalog.sum(m.duration_s)::numeric / nullif(pg_catalog.sum(m.sessions), 0)), 0),
+      'average_session_m', coalesce(
+        pg_catalog.round(pg_catalog.sum(m.distance_m) / nullif(pg_catalog.sum(m.sessions), 0), 2), 0),
+      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0),
+      'currency', v_range.currency,
+      'claimed_amount', coalesce(pg_catalog.sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
+      'approved_amount', coalesce(pg_catalog.sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
+    )
+    from public.employee_daily_metrics as m
+    where m.organization_id = v_caller.organization_id and m.employee_id = v_employee.id
+      and m.day between v_range."from" and v_range."to"
+  );
+end;
+$$;
+
+comment on function private.get_user_summary(uuid, date, date) is 'Body of public.get_user_summary.';
+
+grant execute on function private.get_user_summary(uuid, date, date) to authenticated, api_key;
+
+create function public.get_user_summary(
+  employee_id uuid default null, "from" date default null, "to" date default null
+) returns jsonb
+language sql stable
+set search_path = ''
+as $$
+  select private.get_user_summary(employee_id, "from", "to");
+$$;
+
+comment on function public.get_user_summary(uuid, date, date) is
+  'A person over a range of days (both included, 366 at most; without one the last 30): {employee_id, name, employee_code,
+is_active, from, to, days, sessions, duration_s, distance_m, average_session_s, average_session_m, expenses_pending,
+expenses_approved, expenses_rejected, currency, claimed_amount, approved_amount}; days counts those with work. Deactivated
+people keep their figures. Administrators and keys with analytics:read: anybody of the organization; employees: themselves
+(employee_id may be left out). Errors: employee_not_found 404, scope_missing 403, invalid_argument 400, not_a_member 403.';
+
+grant execute on function public.get_user_summary(uuid, date, date) to authenticated, api_key;
+
+create function public.get_session_trend("from" date default null, "to" date default null, employee_id uuid default null)
+returns table (day date, employees integer, sessions integer, duration_s bigint, distance_m numeric)
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_caller private.caller := private.require_admin('analytics:read');
+  v_range private.report_range := private.report_range(
+    v_caller.organization_id, get_session_trend."from", get_session_trend."to", 30);
+begin
+  if get_session_trend.employee_id is null then
+    return query
+    select d.day::date, coalesce(m.employees, 0), coalesce(m.sessions, 0), coalesce(m.duration_s, 0),
+      coalesce(m.distance_m, 0)
+    from pg_catalog.generate_series(v_range."from", v_range."to", interval '1 day') as d (day)
+    left join public.org_daily_metrics as m
+      on m.organization_id = v_caller.organization_id and m.day = d.day::date
+      and m.day between v_range."from" and v_range."to"
+    order by d.day;
+  else
+    return query
+    select d.day::date, (coalesce(m.sessions, 0) > 0 or coalesce(m.duration_s, 0) > 0)::integer, coalesce(m.sessions, 0),
+      coalesce(m.duration_s, 0)::bigint, coalesce(m.distance_m, 0)
+    from pg_catalog.generate_series(v_range."from", v_range."to", interval '1 day') as d (day)
+    left join public.employee_daily_metrics as m
+      on m.organization_id = v_caller.organization_id and m.employee_id = get_session_trend.employee_id
+      and m.day = d.day::date and m.day between v_range."from" and v_range."to"
+    order by d.day;
+  end if;
+end;
+$$;
+
+comment on function public.get_session_trend(date, date, uuid) is
+  'A row for each day of the range, days without work as zeros: [{day, employees, sessions, duration_s, distance_m}], of the
+organization or of one person. Both days included, 366 at most; without a range the last 30 days. Administrators, keys
+with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+
+grant execute on function public.get_session_trend(date, date, uuid) to authenticated, api_key;
+
+create function private.get_leaderboard(metric text, "from" date, "to" date, top integer) returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_metric text := get_leaderboard.metric;
+  v_caller private.caller;
+  v_self public.employees;
+  v_range private.report_range;
+  v_sees_money boolean;
+  v_months_from date;
+  v_months_to date;
+  v_entries jsonb;
+  v_me jsonb;
+begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    v_caller := private.require_admin('analytics:read');
+  else
+    v_self := private.require_employee();
+    v_caller := row(v_self.organization_id, v_self.id, null)::private.caller;
+  end if;
+  if v_metric is null or v_metric not in ('distance', 'duration', 'sessions', 'expenses') then
+    perform private.fail('invalid_argument', 'metric is distance, duration, sessions or expenses.', 'metric');
+  end if;
+  if get_leaderboard.top is null or get_leaderboard.top not between 1 and 100 then
+    perform private.fail('invalid_argument', 'top is 1 to 100.', 'top');
+  end if;
+  v_range := private.report_range(v_caller.organization_id, get_leaderboard."from", get_leaderboard."to", 30);
+  v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
+
+  -- Whole months are read as months: [v_months_from, v_months_to), empty where there are none.
+  v_months_from := (pg_catalog.date_trunc('month', (v_range."from" - 1)::timestamp) + interval '1 month')::date;
+  v_months_to := pg_catalog.date_trunc('month', (v_range."to" + 1)::timestamp)::date;
+  if v_months_from >= v_months_to then
+    v_months_from := v_range."to" + 1;
+    v_months_to := v_range."to" + 1;
+  end if;
+
+  with parts as (
+    select m.employee_id,
+      case v_metric
+        when 'distance' then m.distance_m
+        when 'duration' then m.duration_s
+        when 'sessions' then m.sessions
+        else case when m.currency = v_range.currency then m.approved_amount end
+      end as value
+    from public.employee_daily_metrics as m
+    where m.organization_id = v_caller.organization_id and m.day >= v_range."from" and m.day < v_months_from
+    union all
+    select m.employee_id,
+      case v_metric
+        when 'distance' then m.distance_m
+        when 'duration' then m.duration_s
+        when 'sessions' then m.sessions
+        else case when m.currency = v_range.currency then m.approved_amount end
+      end
+    from public.employee_monthly_metrics as m
+    where m.organization_id = v_caller.organization_id and m.month >= v_months_from and m.month < v_months_to
+    union all
+    select m.employee_id,
+      case v_metric
+        when 'distance' then m.distance_m
+        when 'duration' then m.duration_s
+        when 'sessions' then m.sessions
+        else case when m.currency = v_range.currency then m.approved_amount end
+      end
+    from public.employee_daily_metrics as m
+    where m.organization_id = v_caller.organization_id and m.day >= v_months_to and m.day <= v_range."to"
+  ),
+  totals as (
+    select p.employee_id, pg_catalog.sum(p.value) as value
+    from parts as p
+    group by p.employee_id
+    having pg_catalog.sum(p.value) > 0
+  ),
+  ranked as materialized (
+    -- The same figure is the same rank; the order within is by id, so that it is the same on every call.
+    select t.employee_id, t.value, pg_catalog.rank() over (order by t.value desc) as rank,
+      pg_catalog.row_number() over (order by t.value desc, t.employee_id) as place
+    from totals as t
+  )
+  select
+    coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'rank', r.rank,
+      'employee_id', r.employee_id,
+      'name', e.name,
+      'value', case when v_sees_money or r.employee_id = v_self.id then r.value end
+    ) order by r.place) filter (where r.place <= get_leaderboard.top), '[]'),
+    (
+      pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('rank', r.rank, 'value', r.value))
+        filter (where r.employee_id = v_self.id)
+    ) -> 0
+  into v_entries, v_me
+  from (
+    select k.* from ranked as k where k.place <= get_leaderboard.top or k.employee_id = v_self.id
+  ) as r
+  join public.employees as e on e.organization_id = v_caller.organization_id and e.id = r.employee_id;
+
+  return pg_catalog.jsonb_build_object(
+    'metric', v_metric,
+    'unit', case v_metric when 'distance' then 'm' when 'duration' then 's' when 'expenses' then v_range.currency end,
+    'from', v_range."from",
+    'to', v_range."to",
+    'entries', v_entries,
+    'me', v_me
+  );
+end;
+$$;
+
+comment on function private.get_leaderboard(text, date, date, integer) is 'Body of public.get_leaderboard.';
+
+grant execute on function private.get_leaderboard(text, date, date, integer) to authenticated, api_key;
+
+create function public.get_leaderboard(
+  metric text default 'distance', "from" date default null, "to" date default null, top integer default 10
+) returns jsonb
+language sql stable
+set search_path = ''
+as $$
+  select private.get_leaderboard(metric, "from", "to", top);
+$$;
+
+comment on function public.get_leaderboard(text, date, date, integer) is
+  'Who leads by distance, duration, sessions or expenses (approved amount in the organization''s currency) over a range of
+days (both included, 366 at most; without one the last 30): {metric, unit, from, to, entries: [{rank, employee_id, name,
+value}], me: {rank, value} or null}. Equal figures share a rank, the next one is skipped; people with nothing are left out;
+top is 1 to 100. Any member, keys with analytics:read; by expenses an employee sees ranks and the own value only.
+Errors: invalid_argument 400, scope_missing 403, not_a_member 403.';
+
+grant execute on function public.get_leaderboard(text, date, date, integer) to authenticated, api_key;
+
+create function public.get_expense_summary("from" date default null, "to" date default null) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_caller private.caller := private.require_admin('analytics:read');
+  v_range private.report_range := private.report_range(
+    v_caller.organization_id, get_expense_summary."from", get_expense_summary."to", 30);
+begin
+  return (
+    with lines as (
+      select x.currency, x.category,
+        pg_catalog.sum(x.expenses_pending) as pending,
+        pg_catalog.sum(x.expenses_approved) as approved,
+        pg_catalog.sum(x.expenses_rejected) as rejected,
+        pg_catalog.sum(x.pending_amount) as pending_amount,
+        pg_catalog.sum(x.approved_amount) as approved_amount,
+        pg_catalog.sum(x.rejected_amount) as rejected_amount
+      from public.org_daily_expenses as x
+      where x.organization_id = v_caller.organization_id and x.day between v_range."from" and v_range."to"
+      group by grouping sets ((), (x.currency), (x.currency, x.category))
+    )
+    select pg_catalog.jsonb_build_object(
+      'from', v_range."from",
+      'to', v_range."to",
+      'pending', coalesce(pg_catalog.sum(l.pending) filter (where l.currency is null), 0),
+      'approved', coalesce(pg_catalog.sum(l.approved) filter (where l.currency is null), 0),
+      'rejected', coalesce(pg_catalog.sum(l.rejected) filter (where l.currency is null), 0),
+      'currencies', coalesce(pg_catalog.jsonb_agg(
+        pg_catalog.to_jsonb(l) - 'category' order by l.currency)
+        filter (where l.currency is not null and l.category is null), '[]'),
+      'categories', coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(l) order by l.currency, l.category)
+        filter (where l.category is not null), '[]')
+    )
+    from lines as l
+  );
+end;
+$$;
+
+comment on function public.get_expense_summary(date, date) is
+  'Expenses that were spent in a range of days (both included, 366 at most; without one the last 30): {from, to, pending,
+approved, rejected, currencies: [{currency, pending, approved, rejected, pending_amount, approved_amount, rejected_amount}],
+categories: [the same with category]}. Counts by the state they are in now; amounts of different currencies are never added.
+Administrators, keys with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+
+grant execute on function public.get_expense_summary(date, date) to authenticated, api_key;
+
+create function public.get_my_summary("from" date default null, "to" date default null) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+  v_range private.report_range := private.report_range(
+    v_employee.organization_id, get_my_summary."from", get_my_summary."to", 30);
+begin
+  if get_my_summary."from" is null and get_my_summary."to" is null then
+    v_range."from" := pg_catalog.date_trunc('week', v_range.today::timestamp)::date;
+    v_range."to" := v_range."from" + 6;
+  end if;
+  return (
+    select pg_catalog.jsonb_build_object(
+      'from', v_range."from",
+      'to', v_range."to",
+      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
+      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
+      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
+      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0)
+    )
+    from public.employee_daily_metrics as m
+    where m.organization_id = v_employee.organization_id and m.employee_id = v_employee.id
+      and m.day between v_range."from" and v_range."to"
+  );
+end;
+$$;
+
+comment on function public.get_my_summary(date, date) is
+  'The caller''s week (Monday to Sunday of the organization''s calendar), or a range of days (both included, 366 at most):
+{from, to, sessions, distance_m, duration_s, expenses_pending, expenses_approved, expenses_rejected}. Closed sessions, each
+counted on the day it began; up to date within seconds. Errors: not_a_member 403, invalid_argument 400.';
+
+grant execute on function public.get_my_summary(date, date) to authenticated;
