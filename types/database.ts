@@ -254,6 +254,7 @@ export type Database = {
         };
       };
       create_receipt_path: { Args: { extension: string; mime_type: string }; Returns: Json };
+      csv_text: { Args: { value: string }; Returns: string };
       current_actor: {
         Args: Record<PropertyKey, never>;
         Returns: Database['private']['CompositeTypes']['actor'];
@@ -1390,7 +1391,67 @@ export type Database = {
       };
     };
     Views: {
-      [_ in never]: never;
+      export_daily_metrics: {
+        Row: {
+          approved_amount: number;
+          claimed_amount: number;
+          currency: string;
+          day: string;
+          distance_m: number;
+          duration_s: number;
+          employee_code: string | null;
+          employee_id: string;
+          employee_name: string | null;
+          expenses_approved: number;
+          expenses_pending: number;
+          expenses_rejected: number;
+          sessions: number;
+          time_zone: string;
+        };
+        ComputedFields: never;
+        Relationships: [];
+      };
+      export_expenses: {
+        Row: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          currency: string;
+          description: string | null;
+          employee_code: string | null;
+          employee_id: string;
+          employee_name: string | null;
+          expense_id: string;
+          receipt_path: string | null;
+          review_comment: string | null;
+          reviewed_at: string | null;
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+        };
+        ComputedFields: never;
+        Relationships: [];
+      };
+      export_sessions: {
+        Row: {
+          checked_in_at: string;
+          checked_out_at: string | null;
+          closed_by: string | null;
+          corrected_at: string | null;
+          distance_m: number | null;
+          distance_status: string;
+          duration_s: number | null;
+          employee_code: string | null;
+          employee_id: string;
+          employee_name: string | null;
+          original_checked_in_at: string | null;
+          original_checked_out_at: string | null;
+          session_id: string;
+          status: string;
+        };
+        ComputedFields: never;
+        Relationships: [];
+      };
     };
     Functions: {
       accept_invitation: {

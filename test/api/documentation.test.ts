@@ -26,9 +26,16 @@ Generated: \`test/api/documentation.test.ts\` plays each call against a running 
   the phone, up to 100 a call.
 - **Read** tables and views at \`GET /rest/v1/<table>\` with PostgREST's filters, order and paging (1,000 rows a page at the most;
   \`Range\` and \`Prefer: count=exact\`): attendance_sessions, session_days, gps_locations, expenses, employees, invitations,
-  audit_log, organizations. Relations embed by the role they play: \`attendance_sessions?select=*,employee(name)\`,
+  audit_log, organizations, employee_daily_metrics, employee_monthly_metrics, org_daily_metrics, org_daily_expenses. Relations embed by the role they play: \`attendance_sessions?select=*,employee(name)\`,
   \`expenses?select=*,employee(name),reviewer(name)\`. Row level security shows administrators their organization and
   employees their own rows.
+- **Export** with \`Accept: text/csv\`: export_sessions, export_daily_metrics, export_expenses (and any table). A page has 1,000
+  rows at the most; the next one begins after the last row of the one before, so nothing is missed or doubled while rows come in:
+  \`export_sessions?order=checked_in_at.desc,session_id\`, then also
+  \`&checked_in_at=lte.T&or=(checked_in_at.lt."T",session_id.gt.ID)\` with T and ID of that last row (URL-encoded), until a page is
+  shorter. export_expenses the same by submitted_at and expense_id; export_daily_metrics forward:
+  \`order=day,employee_id\`, \`&day=gte.D&or=(day.gt.D,employee_id.gt.ID)\`. Text that a spreadsheet would run as a formula has an
+  apostrophe in front. PostgREST writes no head when there is no row, and doubles backslashes.
 
 Ids and times below are stand-ins.
 `;

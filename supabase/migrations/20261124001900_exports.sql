@@ -1,0 +1,138 @@
+-- Exports: sessions, daily figures and expenses as flat rows that a spreadsheet opens, through PostgREST's own text/csv.
+--
+-- GET /rest/v1/export_sessions with Accept: text/csv. The views are security_invoker: row level security of the tables beneath
+-- decides, so an employee exports the own rows and an administrator the organization's. A page has 1,000 rows at the most;
+-- each view has an order that is unique and indexed, and the next page begins after the last row of the one before (docs/api.md).
+-- Text that people typed is neutralised: a spreadsheet runs a cell that begins with =, +, - or @ (and their full-width
+-- forms), with a tab or a line break. Such a cell gets an apostrophe in front. Where the list separator is a semicolon, a
+-- spreadsheet splits a cell there, so what follows one directly is treated alike. Numbers stay numbers.
+-- org_daily_metrics and org_daily_expenses hold no such text and are exported as they are.
+
+create function private.csv_text(value text) returns text
+language sql immutable
+set search_path = ''
+as $$
+  select case
+    when value ~ '[-=+@＝＋－＠\t\r\n]' then
+      case when value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
+      || pg_catalog.regexp_replace(value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
+    else value
+  end;
+$$;
+
+comment on function private.csv_text(text) is
+  'Text for a cell of a spreadsheet: what it would run as a formula gets an apostrophe in front.';
+
+grant execute on function private.csv_text(text) to authenticated, api_key, service_role;
+
+create view public.export_sessions with (security_invoker = true) as
+select
+  s.id as session_id,
+  s.employee_id,
+  private.csv_text(e.employee_code) as employee_code,
+  private.csv_text(e.name) as employee_name,
+  s.status,
+  s.checked_in_at,
+  s.checked_out_at,
+  s.closed_by,
+  s.duration_s,
+  s.distance_m,
+  s.distance_status,
+  s.original_checked_in_at,
+  s.original_checked_out_at,
+  s.corrected_at
+from public.attendance_sessions as s
+left join public.employees as e on e.organization_id = s.organization_id and e.id = s.employee_id;
+
+comment on view public.export_sessions is
+  'Sessions for spreadsheets: order=checked_in_at.desc,session_id; the next page asks for what comes after its last row.';
+comment on column public.export_sessions.employee_code is 'The person''s code.';
+comment on column public.export_sessions.employee_name is 'The person''s name.';
+comment on column public.export_sessions.status is 'ACTIVE (open) or CLOSED.';
+comment on column public.export_sessions.checked_in_at is 'When it began.';
+comment on column public.export_sessions.checked_out_at is 'When it ended; empty while open.';
+comment on column public.export_sessions.closed_by is 'EMPLOYEE, ADMIN or AUTO; empty while open.';
+comment on column public.export_sessions.duration_s is 'Whole seconds; empty while open.';
+comment on column public.export_sessions.distance_m is 'Metres; empty until computed.';
+comment on column public.export_sessions.distance_status is 'PENDING, DONE or FAILED.';
+comment on column public.export_sessions.original_checked_in_at is 'Before the first correction; empty if never corrected.';
+comment on column public.export_sessions.original_checked_out_at is 'Before the first correction; empty if never corrected.';
+comment on column public.export_sessions.corrected_at is 'When an administrator last corrected the times.';
+
+grant select on public.export_sessions to authenticated, api_key, service_role;
+
+create view public.export_daily_metrics with (security_invoker = true) as
+select
+  m.day,
+  m.time_zone,
+  m.employee_id,
+  private.csv_text(e.employee_code) as employee_code,
+  private.csv_text(e.name) as employee_name,
+  m.sessions,
+  m.duration_s,
+  m.distance_m,
+  m.expenses_pending,
+  m.expenses_approved,
+  m.expenses_rejected,
+  m.currency,
+  m.claimed_amount,
+  m.approved_amount
+from public.employee_daily_metrics as m
+left join public.employees as e on e.organization_id = m.organization_id and e.id = m.employee_id;
+
+comment on view public.export_daily_metrics is
+  'Daily figures of people for spreadsheets: order=day,employee_id; the next page asks for what comes after its last row.';
+comment on column public.export_daily_metrics.day is 'Local date.';
+comment on column public.export_daily_metrics.time_zone is 'IANA name of the zone that names the date.';
+comment on column public.export_daily_metrics.employee_code is 'The person''s code.';
+comment on column public.export_daily_metrics.employee_name is 'The person''s name.';
+comment on column public.export_daily_metrics.sessions is 'Closed sessions that began on this day.';
+comment on column public.export_daily_metrics.duration_s is 'Seconds of closed sessions that fell on this day.';
+comment on column public.export_daily_metrics.distance_m is 'Metres travelled on this day in closed sessions.';
+comment on column public.export_daily_metrics.expenses_pending is 'Expenses spent on this day that nobody reviewed yet.';
+comment on column public.export_daily_metrics.expenses_approved is 'Expenses spent on this day that were approved.';
+comment on column public.export_daily_metrics.expenses_rejected is 'Expenses spent on this day that were rejected.';
+comment on column public.export_daily_metrics.currency is 'The organization''s currency, in which the amounts are.';
+comment on column public.export_daily_metrics.claimed_amount is 'What was claimed in it, whatever became of it.';
+comment on column public.export_daily_metrics.approved_amount is 'What was approved of it.';
+
+grant select on public.export_daily_metrics to authenticated, api_key, service_role;
+
+create view public.export_expenses with (security_invoker = true) as
+select
+  x.id as expense_id,
+  x.employee_id,
+  private.csv_text(e.employee_code) as employee_code,
+  private.csv_text(e.name) as employee_name,
+  x.spent_on,
+  x.amount,
+  x.currency,
+  x.category,
+  private.csv_text(x.description) as description,
+  x.receipt_path,
+  x.status,
+  x.approved_amount,
+  x.reviewed_at,
+  private.csv_text(x.review_comment) as review_comment,
+  x.submitted_at
+from public.expenses as x
+left join public.employees as e on e.organization_id = x.organization_id and e.id = x.employee_id;
+
+comment on view public.export_expenses is
+  'Expenses for spreadsheets: order=submitted_at.desc,expense_id; the next page asks for what comes after its last row.';
+comment on column public.export_expenses.expense_id is 'Its id.';
+comment on column public.export_expenses.employee_code is 'The person''s code.';
+comment on column public.export_expenses.employee_name is 'The person''s name.';
+comment on column public.export_expenses.spent_on is 'Local date on which it was spent.';
+comment on column public.export_expenses.amount is 'Claimed amount.';
+comment on column public.export_expenses.currency is 'ISO 4217 code.';
+comment on column public.export_expenses.category is 'As in expenses.';
+comment on column public.export_expenses.description is 'What the person wrote.';
+comment on column public.export_expenses.receipt_path is 'Path in the bucket receipts.';
+comment on column public.export_expenses.status is 'PENDING, APPROVED or REJECTED.';
+comment on column public.export_expenses.approved_amount is 'What was approved; empty unless APPROVED.';
+comment on column public.export_expenses.reviewed_at is 'When it was reviewed; empty while PENDING.';
+comment on column public.export_expenses.review_comment is 'What the reviewer wrote.';
+comment on column public.export_expenses.submitted_at is 'When the claim reached the database.';
+
+grant select on public.export_expenses to authenticated, api_key, service_role;
