@@ -40,7 +40,7 @@ afterAll(() => stack?.stop());
 /** Rows of cells, as RFC 4180 has them. */
 function parse(csv: string): string[][] {
   // No row, no head: PostgREST takes the head from the first row.
-  if (csv === '') return [];
+  if (csv.trim() === '') return [];
   const rows: string[][] = [[]];
   for (const [, quoted, plain = '', end] of csv.matchAll(/(?:"((?:[^"]|"")*)"|([^,\n]*))(,|\n|$)/g)) {
     rows.at(-1)?.push(quoted?.replaceAll('""', '"') ?? plain);
