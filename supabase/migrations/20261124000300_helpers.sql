@@ -23,6 +23,7 @@ as $$
     when 'session_not_found' then 404
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
+    when 'api_key_not_found' then 404
     when 'already_in_organization' then 409
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409

@@ -4,7 +4,7 @@
 -- ask private.require_scope(). What the key is recognised by is kept apart, as a hash, so that reading every column of a key
 -- shows no secret. The edge function `api` verifies the key and speaks to PostgREST as role api_key with the key's id in the
 -- token; organization, scopes, expiry and revocation are read from this table at each statement, never from the token.
--- Not covered: making, rotating and revoking keys (a chapter of its own), policies and grants (the next chapter).
+-- Not covered: making, rotating and revoking keys (the chapter of their management), policies and grants (the next chapter).
 
 create table public.api_keys (
   organization_id uuid not null constraint organization references public.organizations (id) on delete cascade,
@@ -13,6 +13,7 @@ create table public.api_keys (
   key_id text not null unique,
   last_four text not null,
   scopes text[] not null,
+  requests_per_minute integer not null default 600,
   expires_at timestamptz,
   revoked_at timestamptz,
   last_used_at timestamptz,
@@ -25,6 +26,7 @@ create table public.api_keys (
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
   constraint key_id_is_valid check (key_id ~ '^[0-9A-Za-z]{12}$'),
   constraint last_four_is_valid check (last_four ~ '^[0-9A-Za-z]{4}$'),
+  constraint requests_per_minute_is_1_to_60000 check (requests_per_minute between 1 and 60000),
   constraint scopes_are_valid check (
     cardinality(scopes) > 0
     and scopes <@ array[
@@ -50,6 +52,8 @@ comment on column public.api_keys.name is 'What the key is for, in the administr
 comment on column public.api_keys.key_id is 'The public part of the key, by which it is found.';
 comment on column public.api_keys.last_four is 'The last four characters of the secret part, to recognise a key by.';
 comment on column public.api_keys.scopes is 'What the key may do, as resource:action; docs/security.md lists them.';
+comment on column public.api_keys.requests_per_minute is
+  'How many calls a minute the function api lets through; as many at once if they were saved up.';
 comment on column public.api_keys.expires_at is 'The key is refused from then on; null: never.';
 comment on column public.api_keys.revoked_at is 'The key is refused from then on; null: not revoked.';
 comment on column public.api_keys.last_used_at is 'Last use, coarse (at most one write a minute).';

@@ -100,7 +100,7 @@ end;
 $$;
 
 comment on function private.require_scope(text) is
-  'True if the calling API key has the scope. Errors: api_key_invalid 401, scope_missing 403.';
+  'True if the calling API key has the scope; with null, if it is valid at all. Errors: api_key_invalid 401, scope_missing 403.';
 
 grant execute on function private.current_api_key() to api_key;
 grant execute on function private.require_scope(text) to api_key;
@@ -165,6 +165,22 @@ comment on function private.require_admin(text) is
 
 grant execute on function private.require_admin(text) to authenticated, api_key;
 
+-- A key that could make an administrator could make itself one, and with that any key. So no key gives, takes or holds up
+-- that role: where an administrator is concerned, a person has to act.
+create function private.require_person(caller private.caller) returns void
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  if (caller).employee_id is null then
+    perform private.fail('admin_required', 'Only an administrator may do this to an administrator, no API key.');
+  end if;
+end;
+$$;
+
+comment on function private.require_person(private.caller) is
+  'Refuses an API key (admin_required). For definers, where the role ADMIN is concerned.';
+
 create function private.current_actor() returns private.actor
 language plpgsql stable security definer
 set search_path = ''
@@ -199,7 +215,11 @@ create policy select_worker on public.employees for select to fieldtrack_worker 
   organization_id = (select private.worker_organization_id())
 );
 
-grant select on public.employees to authenticated, service_role, fieldtrack_worker;
+create policy select_key on public.employees for select to api_key using (
+  organization_id = (select private.current_organization_id()) and (select private.require_scope('employees:read'))
+);
+
+grant select on public.employees to authenticated, api_key, service_role, fieldtrack_worker;
 
 -- NOTE: no insert, update or delete for anyone: RPCs do that. A colleague's row is withheld from an employee.
 
@@ -211,7 +231,11 @@ create policy select_worker on public.organizations for select to fieldtrack_wor
   id = (select private.worker_organization_id())
 );
 
-grant select on public.organizations to authenticated, service_role, fieldtrack_worker;
+create policy select_key on public.organizations for select to api_key using (
+  id = (select private.current_organization_id()) and (select private.require_scope(null))
+);
+
+grant select on public.organizations to authenticated, api_key, service_role, fieldtrack_worker;
 
 create policy select_member on public.organization_time_zones for select to authenticated using (
   organization_id = (select private.current_organization_id())
@@ -221,7 +245,11 @@ create policy select_worker on public.organization_time_zones for select to fiel
   organization_id = (select private.worker_organization_id())
 );
 
-grant select on public.organization_time_zones to authenticated, service_role, fieldtrack_worker;
+create policy select_key on public.organization_time_zones for select to api_key using (
+  organization_id = (select private.current_organization_id()) and (select private.require_scope(null))
+);
+
+grant select on public.organization_time_zones to authenticated, api_key, service_role, fieldtrack_worker;
 
 create policy select_admin on public.api_keys for select to authenticated using (
   organization_id = (select private.current_organization_id()) and (select private.is_admin())

@@ -122,6 +122,7 @@ begin
     when 'expenses' then per_second := 10 / 60.0; burst := 10;
     when 'recalculations' then per_second := 5 / 60.0; burst := 5;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
+    when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;
 end;
 $$;

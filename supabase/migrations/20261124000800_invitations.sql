@@ -53,7 +53,11 @@ create policy select_admin on public.invitations for select to authenticated usi
   organization_id = (select private.current_organization_id()) and (select private.is_admin())
 );
 
-grant select on public.invitations to authenticated, service_role;
+create policy select_key on public.invitations for select to api_key using (
+  organization_id = (select private.current_organization_id()) and (select private.require_scope('employees:read'))
+);
+
+grant select on public.invitations to authenticated, api_key, service_role;
 
 -- What an invitation is recognised by stands apart, so that reading every column of an invitation shows no secret.
 create table private.invitation_tokens (
@@ -78,13 +82,16 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_admin('employees:write');
   v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
   v_employee_id uuid;
   v_constraint text;
 begin
+  if invite_employee.app_role = 'ADMIN' then
+    perform private.require_person(v_admin);
+  end if;
   perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
   if exists (
     select from public.employees as e
@@ -99,7 +106,15 @@ begin
   where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
   returning i.* into v_invitation;
 
-  if not found then
+  if found then
+    -- A key may not renew what it could not have made.
+    if exists (
+      select from public.employees as e
+      where e.organization_id = v_admin.organization_id and e.id = v_invitation.employee_id and e.app_role = 'ADMIN'
+    ) then
+      perform private.require_person(v_admin);
+    end if;
+  else
     insert into public.employees (organization_id, name, app_role, phone, employee_code)
     values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
       invite_employee.phone, invite_employee.employee_code)
@@ -111,6 +126,8 @@ begin
   insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
   values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
   on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
+  perform private.audit(v_invitation.organization_id, 'employee.invited', 'employee', v_invitation.employee_id, null,
+    pg_catalog.jsonb_build_object('email', v_email, 'expires_at', v_invitation.expires_at));
 
   return pg_catalog.jsonb_build_object(
     'invitation_id', v_invitation.id,
@@ -134,7 +151,7 @@ $$;
 
 comment on function private.invite_employee(text, text, text, text, text) is 'Body of public.invite_employee.';
 
-grant execute on function private.invite_employee(text, text, text, text, text) to authenticated;
+grant execute on function private.invite_employee(text, text, text, text, text) to authenticated, api_key;
 
 create function public.invite_employee(
   email text, name text, app_role text default 'EMPLOYEE', phone text default null, employee_code text default null
@@ -148,10 +165,10 @@ $$;
 comment on function public.invite_employee(text, text, text, text, text) is
   'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
 invitation that still waits. Answers {invitation_id, employee_id, token, expires_at}; the token is shown only here.
-Administrators only; 30 an hour for the organization. Errors: admin_required 403, already_a_member 409,
-employee_code_taken 409, rate_limited 429, invalid_argument 400.';
+Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited. Errors:
+admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
 
-grant execute on function public.invite_employee(text, text, text, text, text) to authenticated;
+grant execute on function public.invite_employee(text, text, text, text, text) to authenticated, api_key;
 
 create function private.accept_invitation(token text) returns public.employees
 language plpgsql volatile security definer

@@ -136,7 +136,11 @@ create policy update_worker on public.attendance_sessions for update to fieldtra
   using (organization_id = (select private.worker_organization_id()))
   with check (organization_id = (select private.worker_organization_id()));
 
-grant select on public.attendance_sessions to authenticated, service_role, fieldtrack_worker;
+create policy select_key on public.attendance_sessions for select to api_key using (
+  organization_id = (select private.current_organization_id()) and (select private.require_scope('sessions:read'))
+);
+
+grant select on public.attendance_sessions to authenticated, api_key, service_role, fieldtrack_worker;
 
 grant update (
   distance_m, distance_status, distance_computed_at, points_used, points_rejected, algorithm_version,
@@ -201,7 +205,11 @@ create policy delete_worker on public.session_days for delete to fieldtrack_work
   organization_id = (select private.worker_organization_id())
 );
 
-grant select on public.session_days to authenticated, service_role, fieldtrack_worker;
+create policy select_key on public.session_days for select to api_key using (
+  organization_id = (select private.current_organization_id()) and (select private.require_scope('sessions:read'))
+);
+
+grant select on public.session_days to authenticated, api_key, service_role, fieldtrack_worker;
 grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m)
   on public.session_days to fieldtrack_worker;
 grant delete on public.session_days to fieldtrack_worker;

@@ -50,7 +50,11 @@ create policy select_worker on public.gps_locations for select to fieldtrack_wor
   organization_id = (select private.worker_organization_id())
 );
 
-grant select on public.gps_locations to authenticated, service_role, fieldtrack_worker;
+create policy select_key on public.gps_locations for select to api_key using (
+  organization_id = (select private.current_organization_id()) and (select private.require_scope('locations:read'))
+);
+
+grant select on public.gps_locations to authenticated, api_key, service_role, fieldtrack_worker;
 
 -- NOTE: nobody may insert directly; record_locations judges each point.
 
@@ -129,8 +133,8 @@ $$;
 
 comment on function private.json_number(jsonb, numeric, numeric) is 'The number if it lies from low to high, else null.';
 
--- The body that all ways in share: the app's RPC now, API keys and device protocols later. The caller has proved that
--- the employee may write to the session.
+-- The body that all ways in share: the app's RPC, API keys and device protocols. The caller has proved that the employee may
+-- write to the session.
 create function private.insert_locations(
   organization_id uuid, employee_id uuid, session_id uuid, points jsonb, strict boolean
 ) returns jsonb
@@ -294,43 +298,74 @@ $$;
 comment on function private.insert_locations(uuid, uuid, uuid, jsonb, boolean) is
   'Stores the good points of a batch in a session; the shared body of all ways in. See public.record_locations.';
 
-create function private.record_locations(session_id uuid, points jsonb, strict boolean) returns jsonb
+create function private.record_locations(session_id uuid, employee_id uuid, points jsonb, strict boolean) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_employee public.employees := private.require_employee();
+  v_organization_id uuid;
+  v_employee_id uuid;
   v_session_id uuid := record_locations.session_id;
 begin
-  perform private.take_token(v_employee.organization_id, 'locations', v_employee.id);
+  if private.jwt() ->> 'role' = 'api_key' then
+    select c.organization_id into v_organization_id from private.require_admin('locations:write') as c;
+    if v_session_id is not null then
+      select s.employee_id into v_employee_id
+      from public.attendance_sessions as s
+      where s.organization_id = v_organization_id and s.id = v_session_id
+        and s.employee_id = coalesce(record_locations.employee_id, s.employee_id);
+      if not found then
+        perform private.fail('session_not_found', 'There is no such session of this employee.', v_session_id::text);
+      end if;
+    elsif record_locations.employee_id is not null then
+      select e.id into v_employee_id
+      from public.employees as e
+      where e.organization_id = v_organization_id and e.id = record_locations.employee_id;
+      if not found then
+        perform private.fail('employee_not_found', 'There is no such employee.', record_locations.employee_id::text);
+      end if;
+    else
+      perform private.fail('invalid_argument', 'An API key names whose points these are.', 'employee_id',
+        'Send employee_id (the open session) or session_id.');
+    end if;
+  else
+    select e.organization_id, e.id into v_organization_id, v_employee_id from private.require_employee() as e;
+    if record_locations.employee_id <> v_employee_id then
+      perform private.fail('invalid_argument', 'A person sends the own points only.', 'employee_id',
+        'Leave employee_id out; API keys with locations:write send for others.');
+    end if;
+  end if;
+  perform private.take_token(v_organization_id, 'locations', v_employee_id);
   if v_session_id is null then
     select s.id into v_session_id
     from public.attendance_sessions as s
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
+    where s.organization_id = v_organization_id and s.employee_id = v_employee_id and s.status = 'ACTIVE';
     if not found then
-      perform private.fail('no_open_session', 'You are not checked in.', null,
+      perform private.fail('no_open_session', 'The employee is not checked in.', null,
         'Check in first, or name the session_id of the session that these points belong to.');
     end if;
   end if;
-  return private.insert_locations(v_employee.organization_id, v_employee.id, v_session_id, record_locations.points,
+  return private.insert_locations(v_organization_id, v_employee_id, v_session_id, record_locations.points,
     coalesce(record_locations.strict, false));
 end;
 $$;
 
-comment on function private.record_locations(uuid, jsonb, boolean) is 'Body of public.record_locations.';
+comment on function private.record_locations(uuid, uuid, jsonb, boolean) is 'Body of public.record_locations.';
 
-grant execute on function private.record_locations(uuid, jsonb, boolean) to authenticated;
+grant execute on function private.record_locations(uuid, uuid, jsonb, boolean) to authenticated, api_key;
 
-create function public.record_locations(points jsonb, session_id uuid default null, strict boolean default false)
-returns jsonb
+create function public.record_locations(
+  points jsonb, session_id uuid default null, strict boolean default false, employee_id uuid default null
+) returns jsonb
 language sql volatile
 set search_path = ''
 as $$
-  select private.record_locations(session_id, points, strict);
+  select private.record_locations(session_id, employee_id, points, strict);
 $$;
 
-comment on function public.record_locations(jsonb, uuid, boolean) is
-  'Stores 1 to 100 points in the caller''s session (default: the open one). A point: {recorded_at (ISO 8601 with offset),
+comment on function public.record_locations(jsonb, uuid, boolean, uuid) is
+  'Stores 1 to 100 points in the caller''s session (default: the open one); a key with locations:write names the
+employee_id (the open session) or the session_id. A point: {recorded_at (ISO 8601 with offset),
 latitude, longitude, accuracy_m?, speed_mps?, heading_deg?, battery_pct?, is_mock?, sequence_number?}. Points sent before
 are not errors. Good points of a batch with bad ones are kept, unless strict. Points for a closed session are taken within
 the organization''s grace and the distance is computed again.
@@ -339,7 +374,7 @@ Errors: no_open_session 409, session_not_found 404, batch_size 400, batch_reject
 session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60), invalid_argument 400,
 not_a_member 403.';
 
-grant execute on function public.record_locations(jsonb, uuid, boolean) to authenticated;
+grant execute on function public.record_locations(jsonb, uuid, boolean, uuid) to authenticated, api_key;
 
 create function public.record_location(
   recorded_at timestamptz,
@@ -351,7 +386,8 @@ create function public.record_location(
   battery_pct integer default null,
   is_mock boolean default false,
   sequence_number bigint default null,
-  session_id uuid default null
+  session_id uuid default null,
+  employee_id uuid default null
 ) returns jsonb
 language sql volatile
 set search_path = ''
@@ -359,6 +395,7 @@ as $$
   -- One point is a batch of one under the same rules; strict, because there is no other point to keep.
   select private.record_locations(
     session_id,
+    employee_id,
     pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
       'recorded_at', recorded_at, 'latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m,
       'speed_mps', speed_mps, 'heading_deg', heading_deg, 'battery_pct', battery_pct,
@@ -368,12 +405,12 @@ as $$
 $$;
 
 comment on function public.record_location(
-  timestamptz, double precision, double precision, real, real, real, integer, boolean, bigint, uuid
+  timestamptz, double precision, double precision, real, real, real, integer, boolean, bigint, uuid, uuid
 ) is
-  'Stores one point in the caller''s session (default: the open one), by the rules of record_locations; sent before is not an
+  'Stores one point in the caller''s session (default: the open one; a key names employee_id or session_id), by the rules of record_locations; sent before is not an
 error. Answers {session_id, received, inserted, duplicates, rejected: []}.
 Errors: those of record_locations; a point that is not valid is batch_rejected 422 with the reason in details.';
 
 grant execute on function public.record_location(
-  timestamptz, double precision, double precision, real, real, real, integer, boolean, bigint, uuid
-) to authenticated;
+  timestamptz, double precision, double precision, real, real, real, integer, boolean, bigint, uuid, uuid
+) to authenticated, api_key;

@@ -154,6 +154,6 @@ comment on function public.get_session_route(uuid) is
   'A session with its points in order: {session_id, employee_id, status, checked_in_at, checked_out_at, duration_s,
 distance_m, distance_status, points_used, points_rejected, algorithm_version, distance_parameters, points: [{recorded_at,
 latitude, longitude, accuracy_m, flag, leg_m, is_gap}]}. Metres and seconds. Administrators: any session of the
-organization; employees: their own. Errors: session_not_found 404.';
+organization; employees: their own; keys with sessions:read and locations:read. Errors: session_not_found 404.';
 
-grant execute on function public.get_session_route(uuid) to authenticated;
+grant execute on function public.get_session_route(uuid) to authenticated, api_key;

@@ -18,6 +18,7 @@ create table public.expenses (
   status text not null default 'PENDING',
   approved_amount numeric(12, 2),
   reviewer_id uuid,
+  reviewer_api_key_id uuid,
   reviewed_at timestamptz,
   review_comment text,
   client_request_id uuid not null,
@@ -30,6 +31,8 @@ create table public.expenses (
     references public.employees (organization_id, id) on delete cascade,
   constraint reviewer foreign key (organization_id, reviewer_id)
     references public.employees (organization_id, id) on delete set null (reviewer_id),
+  constraint reviewer_api_key foreign key (organization_id, reviewer_api_key_id)
+    references public.api_keys (organization_id, id) on delete set null (reviewer_api_key_id),
   -- NaN is larger than any number, so the upper bound refuses it too.
   constraint amount_is_positive check (amount > 0 and amount <= 9999999999.99),
   constraint currency_is_iso_4217_shaped check (currency ~ '^[A-Z]{3}$'),
@@ -41,6 +44,9 @@ create table public.expenses (
   constraint approved_amount_is_at_most_the_amount check (approved_amount > 0 and approved_amount <= amount),
   constraint approved_has_its_amount check ((status = 'APPROVED') = (approved_amount is not null)),
   constraint reviewed_has_its_time check ((status = 'PENDING') = (reviewed_at is null)),
+  constraint reviewed_by_a_person_or_a_key check (
+    num_nonnulls(reviewer_id, reviewer_api_key_id) <= (status <> 'PENDING')::integer
+  ),
   constraint rejected_has_a_comment check (status <> 'REJECTED' or char_length(review_comment) >= 1),
   constraint review_comment_has_at_most_1000_characters check (char_length(review_comment) <= 1000),
   constraint nobody_reviews_the_own_expense check (reviewer_id <> employee_id)
@@ -58,8 +64,9 @@ create index expenses_newest_of_employee on public.expenses (organization_id, em
 -- The figures of a day.
 create index expenses_day on public.expenses (organization_id, spent_on, employee_id);
 
--- The reviewer reference.
+-- The references to who reviewed.
 create index expenses_reviewer on public.expenses (organization_id, reviewer_id);
+create index expenses_reviewer_api_key on public.expenses (organization_id, reviewer_api_key_id);
 
 create trigger _100_set_updated_at before update on public.expenses
   for each row execute function private.tg_any__set_updated_at();
@@ -77,6 +84,8 @@ comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
 comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
 comment on column public.expenses.reviewer_id is 'The administrator (employees.id) who approved or rejected.';
+comment on column public.expenses.reviewer_api_key_id is
+  'The API key (api_keys.id) that approved or rejected; one of the two is null.';
 comment on column public.expenses.reviewed_at is 'When that was; null while PENDING.';
 comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
 comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
@@ -86,7 +95,11 @@ create policy select_member on public.expenses for select to authenticated using
   and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
 );
 
-grant select on public.expenses to authenticated, service_role;
+create policy select_key on public.expenses for select to api_key using (
+  organization_id = (select private.current_organization_id()) and (select private.require_scope('expenses:read'))
+);
+
+grant select on public.expenses to authenticated, api_key, service_role;
 
 -- NOTE: no insert, update or delete for clients: status, reviewer and amounts move by RPC only.
 
@@ -258,7 +271,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_admin('expenses:review');
   v_before public.expenses;
   v_after public.expenses;
   v_comment text := nullif(pg_catalog.btrim(review_expense.comment), '');
@@ -300,6 +313,7 @@ begin
       when 'APPROVED' then coalesce(review_expense.approved_amount, e.amount) end,
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
+    reviewer_api_key_id = v_admin.api_key_id,
     reviewed_at = pg_catalog.now()
   where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
   returning e.* into v_after;
@@ -320,7 +334,7 @@ $$;
 
 comment on function private.review_expense(uuid, text, numeric, text) is 'Body of public.review_expense.';
 
-grant execute on function private.review_expense(uuid, text, numeric, text) to authenticated;
+grant execute on function private.review_expense(uuid, text, numeric, text) to authenticated, api_key;
 
 create function public.review_expense(
   expense_id uuid, status text, approved_amount numeric default null, comment text default null
@@ -332,8 +346,8 @@ as $$
 $$;
 
 comment on function public.review_expense(uuid, text, numeric, text) is
-  'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators.
-Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409 (details: its state),
-period_locked 409, invalid_argument 400.';
+  'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators,
+and keys with expenses:review. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
+(details: its state), period_locked 409, invalid_argument 400.';
 
-grant execute on function public.review_expense(uuid, text, numeric, text) to authenticated;
+grant execute on function public.review_expense(uuid, text, numeric, text) to authenticated, api_key;

@@ -28,7 +28,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_admin('employees:write');
   v_before public.employees;
   v_after public.employees;
   v_constraint text;
@@ -47,6 +47,9 @@ begin
     perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);
   end if;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_employee.changes);
+  if 'ADMIN' in (v_before.app_role, v_after.app_role) then
+    perform private.require_person(v_admin);
+  end if;
   if v_before.app_role = 'ADMIN' and v_after.app_role is distinct from 'ADMIN' then
     perform private.require_another_admin(v_admin.organization_id, v_before.id);
   end if;
@@ -73,7 +76,7 @@ $$;
 
 comment on function private.update_employee(uuid, jsonb) is 'Body of public.update_employee.';
 
-grant execute on function private.update_employee(uuid, jsonb) to authenticated;
+grant execute on function private.update_employee(uuid, jsonb) to authenticated, api_key;
 
 create function public.update_employee(employee_id uuid, changes jsonb) returns public.employees
 language sql volatile
@@ -83,17 +86,18 @@ as $$
 $$;
 
 comment on function public.update_employee(uuid, jsonb) is
-  'Changes an employee: {name?, phone?, employee_code?, app_role?}; null clears the phone. Administrators; audited.
+  'Changes an employee: {name?, phone?, employee_code?, app_role?}; null clears the phone. Administrators, and keys with
+employees:write (nothing of an administrator); audited.
 Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, last_admin 409, invalid_argument 400.';
 
-grant execute on function public.update_employee(uuid, jsonb) to authenticated;
+grant execute on function public.update_employee(uuid, jsonb) to authenticated, api_key;
 
 create function private.set_employee_active(employee_id uuid, is_active boolean) returns public.employees
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_admin('employees:write');
   v_employee public.employees;
 begin
   if set_employee_active.is_active is null then
@@ -105,6 +109,9 @@ begin
   for update;
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', set_employee_active.employee_id::text);
+  end if;
+  if v_employee.app_role = 'ADMIN' then
+    perform private.require_person(v_admin);
   end if;
   if v_employee.is_active = set_employee_active.is_active then
     return v_employee;
@@ -137,7 +144,7 @@ $$;
 
 comment on function private.set_employee_active(uuid, boolean) is 'Body of public.set_employee_active.';
 
-grant execute on function private.set_employee_active(uuid, boolean) to authenticated;
+grant execute on function private.set_employee_active(uuid, boolean) to authenticated, api_key;
 
 create function public.set_employee_active(employee_id uuid, is_active boolean) returns public.employees
 language sql volatile
@@ -148,10 +155,11 @@ $$;
 
 comment on function public.set_employee_active(uuid, boolean) is
   'Deactivates a person (the open session is closed, a pending invitation revoked, the next statement of a valid token is
-refused, the history stays) or takes the person back. Administrators; audited. Twice is not an error.
+refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no administrator); audited.
+Twice is not an error.
 Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409.';
 
-grant execute on function public.set_employee_active(uuid, boolean) to authenticated;
+grant execute on function public.set_employee_active(uuid, boolean) to authenticated, api_key;
 
 create function private.update_organization(changes jsonb) returns public.organizations
 language plpgsql volatile security definer

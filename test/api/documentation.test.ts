@@ -125,6 +125,13 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   });
   await call('ada', 'force_check_out', { employee_id, reason: 'Battery died.' });
   await call('ada', 'update_employee', { employee_id, changes: { phone: '+386 1 234 56 78' } });
+  const key = await call('ada', 'create_api_key', {
+    name: 'Payroll',
+    scopes: ['sessions:read', 'expenses:read'],
+    expires_at: '2099-12-31T00:00:00Z',
+  });
+  await call('ada', 'rotate_api_key', { api_key_id: key.id, overlap_hours: 48 });
+  await call('ada', 'revoke_api_key', { api_key_id: key.id });
   await call('ada', 'set_employee_active', { employee_id, is_active: false });
 
   const functions = await stack.admin<{ name: string; comment: string }[]>`
@@ -164,6 +171,8 @@ function standIns(value: unknown, key = ''): unknown {
   if (typeof value === 'number' && key in clockwork) return clockwork[key];
   if (typeof value !== 'string') return value;
   if (value.startsWith('fti_')) return 'fti_…';
+  if (value.startsWith('ft_live_')) return 'ft_live_…';
+  if (key === 'key_id' || key === 'last_four') return '…';
   if (time.test(value)) return '2026-11-24T08:00:00+00:00';
   if (date.test(value) && key !== 'locked_until') return '2026-11-24';
   return value.replace(uuid, '6f1c0a52-0000-4000-8000-000000000000');
