@@ -50,6 +50,7 @@ create table public.api_keys (
   key_id text not null,
   last_four text not null,
   scopes text[] not null,
+  requests_per_minute integer not null default 600,
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
   last_used_at timestamp with time zone,
@@ -63,6 +64,7 @@ create table public.api_keys (
   constraint key_id_is_valid CHECK ((key_id ~ '^[0-9A-Za-z]{12}$'::text)),
   constraint last_four_is_valid CHECK ((last_four ~ '^[0-9A-Za-z]{4}$'::text)),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
+  constraint requests_per_minute_is_1_to_60000 CHECK (((requests_per_minute >= 1) AND (requests_per_minute <= 60000))),
   constraint scopes_are_valid CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['sessions:read'::text, 'locations:read'::text, 'locations:write'::text, 'expenses:read'::text, 'expenses:review'::text, 'employees:read'::text, 'employees:write'::text, 'analytics:read'::text, 'webhooks:manage'::text, 'events:read'::text])))
 );
 alter table public.api_keys enable row level security;
@@ -74,6 +76,7 @@ comment on column public.api_keys.name is 'What the key is for, in the administr
 comment on column public.api_keys.key_id is 'The public part of the key, by which it is found.';
 comment on column public.api_keys.last_four is 'The last four characters of the secret part, to recognise a key by.';
 comment on column public.api_keys.scopes is 'What the key may do, as resource:action; docs/security.md lists them.';
+comment on column public.api_keys.requests_per_minute is 'How many calls a minute the function api lets through; as many at once if they were saved up.';
 comment on column public.api_keys.expires_at is 'The key is refused from then on; null: never.';
 comment on column public.api_keys.revoked_at is 'The key is refused from then on; null: not revoked.';
 comment on column public.api_keys.last_used_at is 'Last use, coarse (at most one write a minute).';
@@ -168,6 +171,9 @@ comment on column public.attendance_sessions.points_rejected is 'Points flagged 
 comment on column public.attendance_sessions.algorithm_version is 'Version of the distance algorithm that gave distance_m.';
 comment on column public.attendance_sessions.distance_parameters is 'The parameters that it used, units in the key names.';
 comment on column public.attendance_sessions.points_purged_at is 'When retention deleted the points. From then on the session is sealed: its figures do not change any more.';
+create policy select_key on public.attendance_sessions
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('sessions:read'::text) AS require_scope));
 create policy select_member on public.attendance_sessions
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -178,6 +184,7 @@ create policy update_worker on public.attendance_sessions
   as permissive for update to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id))
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.attendance_sessions to api_key;
 grant select on public.attendance_sessions to authenticated;
 grant select on public.attendance_sessions to fieldtrack_worker;
 grant update (distance_m, distance_status, distance_computed_at, points_used, points_rejected, algorithm_version, distance_parameters, updated_at) on public.attendance_sessions to fieldtrack_worker;
@@ -354,12 +361,16 @@ comment on column public.employees.user_id is 'auth.users.id; null until the inv
 comment on column public.employees.employee_code is 'Unique in the organization; made as EMP0001, EMP0002, … when absent.';
 comment on column public.employees.app_role is 'ADMIN or EMPLOYEE.';
 comment on column public.employees.is_active is 'False: the person may do nothing more; the history stays.';
+create policy select_key on public.employees
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('employees:read'::text) AS require_scope));
 create policy select_member on public.employees
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (id = ( SELECT private.current_employee_id() AS current_employee_id))));
 create policy select_worker on public.employees
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.employees to api_key;
 grant select on public.employees to authenticated;
 grant select on public.employees to fieldtrack_worker;
 grant select on public.employees to service_role;
@@ -425,6 +436,7 @@ create table public.expenses (
   status text not null default 'PENDING'::text,
   approved_amount numeric(12,2),
   reviewer_id uuid,
+  reviewer_api_key_id uuid,
   reviewed_at timestamp with time zone,
   review_comment text,
   client_request_id uuid not null,
@@ -434,6 +446,7 @@ create table public.expenses (
   constraint expenses_organization_id_employee_id_client_request_id_key UNIQUE (organization_id, employee_id, client_request_id),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
   constraint reviewer FOREIGN KEY (organization_id, reviewer_id) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (reviewer_id),
+  constraint reviewer_api_key FOREIGN KEY (organization_id, reviewer_api_key_id) REFERENCES public.api_keys(organization_id, id) ON DELETE SET NULL (reviewer_api_key_id),
   constraint amount_is_positive CHECK (((amount > (0)::numeric) AND (amount <= 9999999999.99))),
   constraint approved_amount_is_at_most_the_amount CHECK (((approved_amount > (0)::numeric) AND (approved_amount <= amount))),
   constraint approved_has_its_amount CHECK (((status = 'APPROVED'::text) = (approved_amount IS NOT NULL))),
@@ -443,6 +456,7 @@ create table public.expenses (
   constraint nobody_reviews_the_own_expense CHECK ((reviewer_id <> employee_id)),
   constraint rejected_has_a_comment CHECK (((status <> 'REJECTED'::text) OR (char_length(review_comment) >= 1))),
   constraint review_comment_has_at_most_1000_characters CHECK ((char_length(review_comment) <= 1000)),
+  constraint reviewed_by_a_person_or_a_key CHECK ((num_nonnulls(reviewer_id, reviewer_api_key_id) <= ((status <> 'PENDING'::text))::integer)),
   constraint reviewed_has_its_time CHECK (((status = 'PENDING'::text) = (reviewed_at IS NULL))),
   constraint status_is_valid CHECK ((status = ANY (ARRAY['PENDING'::text, 'APPROVED'::text, 'REJECTED'::text])))
 );
@@ -452,6 +466,7 @@ CREATE INDEX expenses_newest ON public.expenses USING btree (organization_id, su
 CREATE INDEX expenses_newest_by_status ON public.expenses USING btree (organization_id, status, submitted_at DESC, id);
 CREATE INDEX expenses_newest_of_employee ON public.expenses USING btree (organization_id, employee_id, submitted_at DESC);
 CREATE INDEX expenses_reviewer ON public.expenses USING btree (organization_id, reviewer_id);
+CREATE INDEX expenses_reviewer_api_key ON public.expenses USING btree (organization_id, reviewer_api_key_id);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__emit();
 CREATE TRIGGER _300_emit_on_review AFTER UPDATE OF status ON public.expenses FOR EACH ROW WHEN (((old.status = 'PENDING'::text) AND (new.status <> 'PENDING'::text))) EXECUTE FUNCTION private.tg_expenses__emit();
@@ -466,16 +481,21 @@ comment on column public.expenses.receipt_path is 'Path in the bucket receipts; 
 comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
 comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
 comment on column public.expenses.reviewer_id is 'The administrator (employees.id) who approved or rejected.';
+comment on column public.expenses.reviewer_api_key_id is 'The API key (api_keys.id) that approved or rejected; one of the two is null.';
 comment on column public.expenses.reviewed_at is 'When that was; null while PENDING.';
 comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
 comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
+create policy select_key on public.expenses
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('expenses:read'::text) AS require_scope));
 create policy select_member on public.expenses
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
 create policy select_worker on public.expenses
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.expenses to api_key;
 grant select on public.expenses to authenticated;
 grant select on public.expenses to fieldtrack_worker;
 grant select on public.expenses to service_role;
@@ -509,12 +529,16 @@ comment on column public.gps_locations.battery_pct is 'Charge of the phone''s ba
 comment on column public.gps_locations.is_mock is 'The phone said that an app made the position up.';
 comment on column public.gps_locations.sequence_number is 'The phone''s own count, if it keeps one.';
 comment on column public.gps_locations.received_at is 'When the point reached the database.';
+create policy select_key on public.gps_locations
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('locations:read'::text) AS require_scope));
 create policy select_member on public.gps_locations
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
 create policy select_worker on public.gps_locations
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.gps_locations to api_key;
 grant select on public.gps_locations to authenticated;
 grant select on public.gps_locations to fieldtrack_worker;
 grant select on public.gps_locations to service_role;
@@ -554,6 +578,10 @@ comment on column public.invitations.accepted_at is 'When a user accepted; null 
 create policy select_admin on public.invitations
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.invitations
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('employees:read'::text) AS require_scope));
+grant select on public.invitations to api_key;
 grant select on public.invitations to authenticated;
 grant select on public.invitations to service_role;
 
@@ -670,12 +698,16 @@ alter table public.organization_time_zones enable row level security;
 comment on table public.organization_time_zones is 'Which time zone counted from when. The first row is valid from -infinity; later ones begin at a local midnight.';
 comment on column public.organization_time_zones.valid_from is 'From this instant on (a midnight of the zone before).';
 comment on column public.organization_time_zones.time_zone is 'IANA name.';
+create policy select_key on public.organization_time_zones
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope(NULL::text) AS require_scope));
 create policy select_member on public.organization_time_zones
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.current_organization_id() AS current_organization_id));
 create policy select_worker on public.organization_time_zones
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.organization_time_zones to api_key;
 grant select on public.organization_time_zones to authenticated;
 grant select on public.organization_time_zones to fieldtrack_worker;
 grant select on public.organization_time_zones to service_role;
@@ -720,12 +752,16 @@ comment on column public.organizations.max_speed_mps is 'Legs that imply a highe
 comment on column public.organizations.max_session_hours is 'A session still open after this many hours is closed at the time of its last point.';
 comment on column public.organizations.late_upload_grace_hours is 'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
 comment on column public.organizations.location_retention_days is 'Points older than this are deleted; sessions keep their figures.';
+create policy select_key on public.organizations
+  as permissive for select to api_key
+  using ((id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope(NULL::text) AS require_scope));
 create policy select_member on public.organizations
   as permissive for select to authenticated
   using (id = ( SELECT private.current_organization_id() AS current_organization_id));
 create policy select_worker on public.organizations
   as permissive for select to fieldtrack_worker
   using (id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.organizations to api_key;
 grant select on public.organizations to authenticated;
 grant select on public.organizations to fieldtrack_worker;
 grant select on public.organizations to service_role;
@@ -763,12 +799,16 @@ create policy delete_worker on public.session_days
 create policy insert_worker on public.session_days
   as permissive for insert to fieldtrack_worker
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy select_key on public.session_days
+  as permissive for select to api_key
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('sessions:read'::text) AS require_scope));
 create policy select_member on public.session_days
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
 create policy select_worker on public.session_days
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.session_days to api_key;
 grant select on public.session_days to authenticated;
 grant delete, select on public.session_days to fieldtrack_worker;
 grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m) on public.session_days to fieldtrack_worker;
@@ -1006,6 +1046,19 @@ Administrators; audited with the reason.
 Errors: admin_required 403, session_not_found 404, session_overlap 409, session_sealed 409, period_locked 409,
 time_in_future 422, check_out_before_check_in 422, invalid_argument 400.';
 grant execute on function public.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_api_key(name text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, requests_per_minute integer DEFAULT 600)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_api_key(name, scopes, expires_at, requests_per_minute);
+$function$;
+comment on function public.create_api_key(text,text[],timestamp with time zone,integer) is 'Makes an API key for another system: {id, key, name, scopes, expires_at, requests_per_minute}; key is shown only here. Send it
+as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locations:write, expenses:read, expenses:review,
+employees:read, employees:write, analytics:read, webhooks:manage, events:read. Administrators, no API key; audited; 60 new
+keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
+grant execute on function public.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_organization(name text, slug text, time_zone text, currency text DEFAULT 'EUR'::text)
  RETURNS public.organizations
@@ -1268,8 +1321,8 @@ $function$;
 comment on function public.get_session_route(uuid) is 'A session with its points in order: {session_id, employee_id, status, checked_in_at, checked_out_at, duration_s,
 distance_m, distance_status, points_used, points_rejected, algorithm_version, distance_parameters, points: [{recorded_at,
 latitude, longitude, accuracy_m, flag, leg_m, is_gap}]}. Metres and seconds. Administrators: any session of the
-organization; employees: their own. Errors: session_not_found 404.';
-grant execute on function public.get_session_route(uuid) to authenticated;
+organization; employees: their own; keys with sessions:read and locations:read. Errors: session_not_found 404.';
+grant execute on function public.get_session_route(uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.get_session_trend("from" date DEFAULT NULL::date, "to" date DEFAULT NULL::date, employee_id uuid DEFAULT NULL::uuid)
  RETURNS TABLE(day date, employees integer, sessions integer, duration_s bigint, distance_m numeric)
@@ -1332,9 +1385,9 @@ AS $function$
 $function$;
 comment on function public.invite_employee(text,text,text,text,text) is 'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
 invitation that still waits. Answers {invitation_id, employee_id, token, expires_at}; the token is shown only here.
-Administrators only; 30 an hour for the organization. Errors: admin_required 403, already_a_member 409,
-employee_code_taken 409, rate_limited 429, invalid_argument 400.';
-grant execute on function public.invite_employee(text,text,text,text,text) to authenticated;
+Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited. Errors:
+admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
+grant execute on function public.invite_employee(text,text,text,text,text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions
@@ -1347,7 +1400,7 @@ comment on function public.recalculate_session(uuid) is 'Asks for the distance o
 Errors: session_not_found 404, session_open 409, session_sealed 409, period_locked 409, rate_limited 429.';
 grant execute on function public.recalculate_session(uuid) to authenticated;
 
-CREATE OR REPLACE FUNCTION public.record_location(recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real DEFAULT NULL::real, speed_mps real DEFAULT NULL::real, heading_deg real DEFAULT NULL::real, battery_pct integer DEFAULT NULL::integer, is_mock boolean DEFAULT false, sequence_number bigint DEFAULT NULL::bigint, session_id uuid DEFAULT NULL::uuid)
+CREATE OR REPLACE FUNCTION public.record_location(recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real DEFAULT NULL::real, speed_mps real DEFAULT NULL::real, heading_deg real DEFAULT NULL::real, battery_pct integer DEFAULT NULL::integer, is_mock boolean DEFAULT false, sequence_number bigint DEFAULT NULL::bigint, session_id uuid DEFAULT NULL::uuid, employee_id uuid DEFAULT NULL::uuid)
  RETURNS jsonb
  LANGUAGE sql
  SET search_path TO ''
@@ -1355,6 +1408,7 @@ AS $function$
   -- One point is a batch of one under the same rules; strict, because there is no other point to keep.
   select private.record_locations(
     session_id,
+    employee_id,
     pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
       'recorded_at', recorded_at, 'latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m,
       'speed_mps', speed_mps, 'heading_deg', heading_deg, 'battery_pct', battery_pct,
@@ -1362,19 +1416,20 @@ AS $function$
     true
   );
 $function$;
-comment on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid) is 'Stores one point in the caller''s session (default: the open one), by the rules of record_locations; sent before is not an
+comment on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid,uuid) is 'Stores one point in the caller''s session (default: the open one; a key names employee_id or session_id), by the rules of record_locations; sent before is not an
 error. Answers {session_id, received, inserted, duplicates, rejected: []}.
 Errors: those of record_locations; a point that is not valid is batch_rejected 422 with the reason in details.';
-grant execute on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid) to authenticated;
+grant execute on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid,uuid) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION public.record_locations(points jsonb, session_id uuid DEFAULT NULL::uuid, strict boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION public.record_locations(points jsonb, session_id uuid DEFAULT NULL::uuid, strict boolean DEFAULT false, employee_id uuid DEFAULT NULL::uuid)
  RETURNS jsonb
  LANGUAGE sql
  SET search_path TO ''
 AS $function$
-  select private.record_locations(session_id, points, strict);
+  select private.record_locations(session_id, employee_id, points, strict);
 $function$;
-comment on function public.record_locations(jsonb,uuid,boolean) is 'Stores 1 to 100 points in the caller''s session (default: the open one). A point: {recorded_at (ISO 8601 with offset),
+comment on function public.record_locations(jsonb,uuid,boolean,uuid) is 'Stores 1 to 100 points in the caller''s session (default: the open one); a key with locations:write names the
+employee_id (the open session) or the session_id. A point: {recorded_at (ISO 8601 with offset),
 latitude, longitude, accuracy_m?, speed_mps?, heading_deg?, battery_pct?, is_mock?, sequence_number?}. Points sent before
 are not errors. Good points of a batch with bad ones are kept, unless strict. Points for a closed session are taken within
 the organization''s grace and the distance is computed again.
@@ -1382,7 +1437,7 @@ Answers {session_id, received, inserted, duplicates, rejected: [{index, code, me
 Errors: no_open_session 409, session_not_found 404, batch_size 400, batch_rejected 422 (strict), upload_too_late 422,
 session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60), invalid_argument 400,
 not_a_member 403.';
-grant execute on function public.record_locations(jsonb,uuid,boolean) to authenticated;
+grant execute on function public.record_locations(jsonb,uuid,boolean,uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.review_expense(expense_id uuid, status text, approved_amount numeric DEFAULT NULL::numeric, comment text DEFAULT NULL::text)
  RETURNS public.expenses
@@ -1391,10 +1446,33 @@ CREATE OR REPLACE FUNCTION public.review_expense(expense_id uuid, status text, a
 AS $function$
   select private.review_expense(expense_id, status, approved_amount, comment);
 $function$;
-comment on function public.review_expense(uuid,text,numeric,text) is 'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators.
-Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409 (details: its state),
-period_locked 409, invalid_argument 400.';
-grant execute on function public.review_expense(uuid,text,numeric,text) to authenticated;
+comment on function public.review_expense(uuid,text,numeric,text) is 'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators,
+and keys with expenses:review. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
+(details: its state), period_locked 409, invalid_argument 400.';
+grant execute on function public.review_expense(uuid,text,numeric,text) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.revoke_api_key(api_key_id uuid)
+ RETURNS public.api_keys
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.revoke_api_key(api_key_id);
+$function$;
+comment on function public.revoke_api_key(uuid) is 'Ends a key: its next call is refused. Twice is not an error. Administrators, no API key; audited.
+Errors: admin_required 403, api_key_not_found 404.';
+grant execute on function public.revoke_api_key(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.rotate_api_key(api_key_id uuid, overlap_hours integer DEFAULT 24)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.rotate_api_key(api_key_id, overlap_hours);
+$function$;
+comment on function public.rotate_api_key(uuid,integer) is 'Makes a key that can do what the named one can, and lets that one expire overlap_hours (0 to 168) from now: {id, key, name,
+scopes, expires_at, requests_per_minute, old_key_expires_at}; key is shown only here. Administrators, no API key; audited.
+Errors: admin_required 403, api_key_not_found 404, invalid_argument 400, rate_limited 429.';
+grant execute on function public.rotate_api_key(uuid,integer) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.set_employee_active(employee_id uuid, is_active boolean)
  RETURNS public.employees
@@ -1404,9 +1482,10 @@ AS $function$
   select private.set_employee_active(employee_id, is_active);
 $function$;
 comment on function public.set_employee_active(uuid,boolean) is 'Deactivates a person (the open session is closed, a pending invitation revoked, the next statement of a valid token is
-refused, the history stays) or takes the person back. Administrators; audited. Twice is not an error.
+refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no administrator); audited.
+Twice is not an error.
 Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409.';
-grant execute on function public.set_employee_active(uuid,boolean) to authenticated;
+grant execute on function public.set_employee_active(uuid,boolean) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.submit_expense(amount numeric, description text, client_request_id uuid, category text DEFAULT 'OTHER'::text, currency text DEFAULT NULL::text, spent_on date DEFAULT NULL::date, receipt_path text DEFAULT NULL::text)
  RETURNS public.expenses
@@ -1427,9 +1506,10 @@ CREATE OR REPLACE FUNCTION public.update_employee(employee_id uuid, changes json
 AS $function$
   select private.update_employee(employee_id, changes);
 $function$;
-comment on function public.update_employee(uuid,jsonb) is 'Changes an employee: {name?, phone?, employee_code?, app_role?}; null clears the phone. Administrators; audited.
+comment on function public.update_employee(uuid,jsonb) is 'Changes an employee: {name?, phone?, employee_code?, app_role?}; null clears the phone. Administrators, and keys with
+employees:write (nothing of an administrator); audited.
 Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, last_admin 409, invalid_argument 400.';
-grant execute on function public.update_employee(uuid,jsonb) to authenticated;
+grant execute on function public.update_employee(uuid,jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.update_organization(changes jsonb)
  RETURNS public.organizations
@@ -2059,6 +2139,65 @@ $function$;
 comment on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Body of public.correct_session.';
 grant execute on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.crc32_base62(body text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_alphabet constant text := '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+  v_bytes bytea := pg_catalog.convert_to(crc32_base62.body, 'UTF8');
+  v_crc bigint := 4294967295;
+  v_text text := '';
+begin
+  for i in 0..pg_catalog.length(v_bytes) - 1 loop
+    v_crc := v_crc # pg_catalog.get_byte(v_bytes, i);
+    for bit in 1..8 loop
+      v_crc := (v_crc >> 1) # (case v_crc & 1 when 1 then 3988292384 else 0 end);
+    end loop;
+  end loop;
+  v_crc := v_crc # 4294967295;
+  for digit in 1..6 loop
+    v_text := pg_catalog.substr(v_alphabet, (v_crc % 62)::integer + 1, 1) || v_text;
+    v_crc := v_crc / 62;
+  end loop;
+  return v_text;
+end;
+$function$;
+comment on function private.crc32_base62(text) is 'The checksum at the end of a key: six characters.';
+
+CREATE OR REPLACE FUNCTION private.create_api_key(name text, scopes text[], expires_at timestamp with time zone, requests_per_minute integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_key jsonb;
+  v_constraint text;
+begin
+  perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
+  if create_api_key.expires_at <= pg_catalog.now() then
+    perform private.fail('invalid_argument', 'A key cannot have expired before it is made.', 'expires_at');
+  end if;
+  v_key := private.issue_api_key(
+    v_admin.organization_id, pg_catalog.btrim(create_api_key.name),
+    array(select distinct s.scope from pg_catalog.unnest(create_api_key.scopes) as s (scope) order by s.scope),
+    create_api_key.expires_at, create_api_key.requests_per_minute, v_admin.employee_id);
+  perform private.audit(v_admin.organization_id, 'api_key.created', 'api_key', (v_key ->> 'id')::uuid, null, v_key - 'key');
+  return v_key;
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The key cannot be made with these values.', v_constraint,
+      'name has 1 to 200 characters, scopes are some of the list in docs/security.md, requests_per_minute is 1 to 60000.');
+end;
+$function$;
+comment on function private.create_api_key(text,text[],timestamp with time zone,integer) is 'Body of public.create_api_key.';
+grant execute on function private.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.create_location_partitions(first_month date, last_month date)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2489,6 +2628,7 @@ AS $function$
     when 'session_not_found' then 404
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
+    when 'api_key_not_found' then 404
     when 'already_in_organization' then 409
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
@@ -3020,13 +3160,16 @@ CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_ro
  SET search_path TO ''
 AS $function$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_admin('employees:write');
   v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
   v_employee_id uuid;
   v_constraint text;
 begin
+  if invite_employee.app_role = 'ADMIN' then
+    perform private.require_person(v_admin);
+  end if;
   perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
   if exists (
     select from public.employees as e
@@ -3041,7 +3184,15 @@ begin
   where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
   returning i.* into v_invitation;
 
-  if not found then
+  if found then
+    -- A key may not renew what it could not have made.
+    if exists (
+      select from public.employees as e
+      where e.organization_id = v_admin.organization_id and e.id = v_invitation.employee_id and e.app_role = 'ADMIN'
+    ) then
+      perform private.require_person(v_admin);
+    end if;
+  else
     insert into public.employees (organization_id, name, app_role, phone, employee_code)
     values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
       invite_employee.phone, invite_employee.employee_code)
@@ -3053,6 +3204,8 @@ begin
   insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
   values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
   on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
+  perform private.audit(v_invitation.organization_id, 'employee.invited', 'employee', v_invitation.employee_id, null,
+    pg_catalog.jsonb_build_object('email', v_email, 'expires_at', v_invitation.expires_at));
 
   return pg_catalog.jsonb_build_object(
     'invitation_id', v_invitation.id,
@@ -3074,7 +3227,7 @@ exception
 end;
 $function$;
 comment on function private.invite_employee(text,text,text,text,text) is 'Body of public.invite_employee.';
-grant execute on function private.invite_employee(text,text,text,text,text) to authenticated;
+grant execute on function private.invite_employee(text,text,text,text,text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.is_admin()
  RETURNS boolean
@@ -3134,6 +3287,39 @@ begin
 end;
 $function$;
 comment on function private.is_time_zone(text) is 'Whether the text names an IANA time zone, such as Europe/Ljubljana.';
+
+CREATE OR REPLACE FUNCTION private.issue_api_key(organization_id uuid, name text, scopes text[], expires_at timestamp with time zone, requests_per_minute integer, created_by uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_secret text := private.random_base62(43);
+  v_body text;
+  v_key public.api_keys;
+begin
+  insert into public.api_keys (
+    organization_id, name, key_id, last_four, scopes, expires_at, requests_per_minute, created_by
+  ) values (
+    issue_api_key.organization_id, issue_api_key.name, private.random_base62(12), pg_catalog.right(v_secret, 4),
+    issue_api_key.scopes, issue_api_key.expires_at, issue_api_key.requests_per_minute, issue_api_key.created_by
+  )
+  returning * into v_key;
+  insert into private.api_key_secrets (organization_id, api_key_id, secret_hash)
+  values (v_key.organization_id, v_key.id, private.hash_token(v_secret));
+  v_body := pg_catalog.format('ft_live_%s_%s', v_key.key_id, v_secret);
+  return pg_catalog.jsonb_build_object(
+    'id', v_key.id,
+    'key', pg_catalog.format('%s_%s', v_body, private.crc32_base62(v_body)),
+    'name', v_key.name,
+    'scopes', v_key.scopes,
+    'expires_at', v_key.expires_at,
+    'requests_per_minute', v_key.requests_per_minute
+  );
+end;
+$function$;
+comment on function private.issue_api_key(uuid,text,text[],timestamp with time zone,integer,uuid) is 'Makes a key with its secret. For definers behind require_admin.';
 
 CREATE OR REPLACE FUNCTION private.json_number(value jsonb, low numeric, high numeric)
  RETURNS numeric
@@ -3468,6 +3654,30 @@ end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
 
+CREATE OR REPLACE FUNCTION private.random_base62(length integer)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_alphabet constant text := '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+  v_bytes bytea;
+  v_text text := '';
+begin
+  while pg_catalog.length(v_text) < random_base62.length loop
+    v_bytes := extensions.gen_random_bytes(32);
+    for i in 0..31 loop
+      -- 248 is 4 x 62: what lies above would make the first characters likelier than the last.
+      if pg_catalog.get_byte(v_bytes, i) < 248 then
+        v_text := v_text || pg_catalog.substr(v_alphabet, pg_catalog.get_byte(v_bytes, i) % 62 + 1, 1);
+      end if;
+    end loop;
+  end loop;
+  return pg_catalog.left(v_text, random_base62.length);
+end;
+$function$;
+comment on function private.random_base62(integer) is 'Random digits and letters, 5.95 bits each.';
+
 CREATE OR REPLACE FUNCTION private.rate_limit(kind text, OUT per_second double precision, OUT burst double precision)
  RETURNS record
  LANGUAGE plpgsql
@@ -3480,6 +3690,7 @@ begin
     when 'expenses' then per_second := 10 / 60.0; burst := 10;
     when 'recalculations' then per_second := 5 / 60.0; burst := 5;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
+    when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;
 end;
 $function$;
@@ -3574,32 +3785,61 @@ $function$;
 comment on function private.recalculate_session(uuid) is 'Body of public.recalculate_session.';
 grant execute on function private.recalculate_session(uuid) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.record_locations(session_id uuid, points jsonb, strict boolean)
+CREATE OR REPLACE FUNCTION private.record_locations(session_id uuid, employee_id uuid, points jsonb, strict boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 declare
-  v_employee public.employees := private.require_employee();
+  v_organization_id uuid;
+  v_employee_id uuid;
   v_session_id uuid := record_locations.session_id;
 begin
-  perform private.take_token(v_employee.organization_id, 'locations', v_employee.id);
+  if private.jwt() ->> 'role' = 'api_key' then
+    select c.organization_id into v_organization_id from private.require_admin('locations:write') as c;
+    if v_session_id is not null then
+      select s.employee_id into v_employee_id
+      from public.attendance_sessions as s
+      where s.organization_id = v_organization_id and s.id = v_session_id
+        and s.employee_id = coalesce(record_locations.employee_id, s.employee_id);
+      if not found then
+        perform private.fail('session_not_found', 'There is no such session of this employee.', v_session_id::text);
+      end if;
+    elsif record_locations.employee_id is not null then
+      select e.id into v_employee_id
+      from public.employees as e
+      where e.organization_id = v_organization_id and e.id = record_locations.employee_id;
+      if not found then
+        perform private.fail('employee_not_found', 'There is no such employee.', record_locations.employee_id::text);
+      end if;
+    else
+      perform private.fail('invalid_argument', 'An API key names whose points these are.', 'employee_id',
+        'Send employee_id (the open session) or session_id.');
+    end if;
+  else
+    select e.organization_id, e.id into v_organization_id, v_employee_id from private.require_employee() as e;
+    if record_locations.employee_id <> v_employee_id then
+      perform private.fail('invalid_argument', 'A person sends the own points only.', 'employee_id',
+        'Leave employee_id out; API keys with locations:write send for others.');
+    end if;
+  end if;
+  perform private.take_token(v_organization_id, 'locations', v_employee_id);
   if v_session_id is null then
     select s.id into v_session_id
     from public.attendance_sessions as s
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
+    where s.organization_id = v_organization_id and s.employee_id = v_employee_id and s.status = 'ACTIVE';
     if not found then
-      perform private.fail('no_open_session', 'You are not checked in.', null,
+      perform private.fail('no_open_session', 'The employee is not checked in.', null,
         'Check in first, or name the session_id of the session that these points belong to.');
     end if;
   end if;
-  return private.insert_locations(v_employee.organization_id, v_employee.id, v_session_id, record_locations.points,
+  return private.insert_locations(v_organization_id, v_employee_id, v_session_id, record_locations.points,
     coalesce(record_locations.strict, false));
 end;
 $function$;
-comment on function private.record_locations(uuid,jsonb,boolean) is 'Body of public.record_locations.';
-grant execute on function private.record_locations(uuid,jsonb,boolean) to authenticated;
+comment on function private.record_locations(uuid,uuid,jsonb,boolean) is 'Body of public.record_locations.';
+grant execute on function private.record_locations(uuid,uuid,jsonb,boolean) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.refuse_settled_session(session public.attendance_sessions)
  RETURNS void
@@ -3798,6 +4038,20 @@ $function$;
 comment on function private.require_employee() is 'The caller''s active employee row. Errors: not_authenticated, not_a_member.';
 grant execute on function private.require_employee() to authenticated;
 
+CREATE OR REPLACE FUNCTION private.require_person(caller private.caller)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  if (caller).employee_id is null then
+    perform private.fail('admin_required', 'Only an administrator may do this to an administrator, no API key.');
+  end if;
+end;
+$function$;
+comment on function private.require_person(private.caller) is 'Refuses an API key (admin_required). For definers, where the role ADMIN is concerned.';
+
 CREATE OR REPLACE FUNCTION private.require_scope(scope text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -3818,7 +4072,7 @@ begin
   return true;
 end;
 $function$;
-comment on function private.require_scope(text) is 'True if the calling API key has the scope. Errors: api_key_invalid 401, scope_missing 403.';
+comment on function private.require_scope(text) is 'True if the calling API key has the scope; with null, if it is valid at all. Errors: api_key_invalid 401, scope_missing 403.';
 grant execute on function private.require_scope(text) to api_key;
 
 CREATE OR REPLACE FUNCTION private.review_expense(expense_id uuid, status text, approved_amount numeric, comment text)
@@ -3828,7 +4082,7 @@ CREATE OR REPLACE FUNCTION private.review_expense(expense_id uuid, status text, 
  SET search_path TO ''
 AS $function$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_admin('expenses:review');
   v_before public.expenses;
   v_after public.expenses;
   v_comment text := nullif(pg_catalog.btrim(review_expense.comment), '');
@@ -3870,6 +4124,7 @@ begin
       when 'APPROVED' then coalesce(review_expense.approved_amount, e.amount) end,
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
+    reviewer_api_key_id = v_admin.api_key_id,
     reviewed_at = pg_catalog.now()
   where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
   returning e.* into v_after;
@@ -3888,7 +4143,78 @@ begin
 end;
 $function$;
 comment on function private.review_expense(uuid,text,numeric,text) is 'Body of public.review_expense.';
-grant execute on function private.review_expense(uuid,text,numeric,text) to authenticated;
+grant execute on function private.review_expense(uuid,text,numeric,text) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.revoke_api_key(api_key_id uuid)
+ RETURNS public.api_keys
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_key public.api_keys;
+begin
+  update public.api_keys as k
+  set revoked_at = pg_catalog.now()
+  where k.organization_id = v_admin.organization_id and k.id = revoke_api_key.api_key_id and k.revoked_at is null
+  returning k.* into v_key;
+  if found then
+    perform private.audit(v_key.organization_id, 'api_key.revoked', 'api_key', v_key.id,
+      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_key.revoked_at));
+    return v_key;
+  end if;
+  select k.* into v_key
+  from public.api_keys as k
+  where k.organization_id = v_admin.organization_id and k.id = revoke_api_key.api_key_id;
+  if not found then
+    perform private.fail('api_key_not_found', 'There is no such key.', revoke_api_key.api_key_id::text);
+  end if;
+  return v_key;
+end;
+$function$;
+comment on function private.revoke_api_key(uuid) is 'Body of public.revoke_api_key.';
+grant execute on function private.revoke_api_key(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.rotate_api_key(api_key_id uuid, overlap_hours integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_old public.api_keys;
+  v_new jsonb;
+  v_old_expires_at timestamptz;
+begin
+  if rotate_api_key.overlap_hours is null or rotate_api_key.overlap_hours not between 0 and 168 then
+    perform private.fail('invalid_argument', 'overlap_hours is 0 to 168.', 'overlap_hours');
+  end if;
+  perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
+  select k.* into v_old
+  from public.api_keys as k
+  where k.organization_id = v_admin.organization_id and k.id = rotate_api_key.api_key_id and k.revoked_at is null
+    and (k.expires_at is null or k.expires_at > pg_catalog.now())
+  for no key update;
+  if not found then
+    perform private.fail('api_key_not_found', 'There is no such key, or it is not valid any more.',
+      rotate_api_key.api_key_id::text, 'Make a new one with create_api_key.');
+  end if;
+  v_new := private.issue_api_key(v_old.organization_id, v_old.name, v_old.scopes, v_old.expires_at, v_old.requests_per_minute,
+    v_admin.employee_id);
+  update public.api_keys as k
+  set expires_at = least(k.expires_at, pg_catalog.now() + pg_catalog.make_interval(hours => rotate_api_key.overlap_hours))
+  where k.organization_id = v_old.organization_id and k.id = v_old.id
+  returning k.expires_at into v_old_expires_at;
+  perform private.audit(v_old.organization_id, 'api_key.rotated', 'api_key', v_old.id,
+    pg_catalog.jsonb_build_object('expires_at', v_old.expires_at),
+    pg_catalog.jsonb_build_object('expires_at', v_old_expires_at, 'replaced_by', v_new -> 'id'));
+  return v_new || pg_catalog.jsonb_build_object('old_key_expires_at', v_old_expires_at);
+end;
+$function$;
+comment on function private.rotate_api_key(uuid,integer) is 'Body of public.rotate_api_key.';
+grant execute on function private.rotate_api_key(uuid,integer) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.run_schedule(name text)
  RETURNS text
@@ -3921,7 +4247,7 @@ CREATE OR REPLACE FUNCTION private.set_employee_active(employee_id uuid, is_acti
  SET search_path TO ''
 AS $function$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_admin('employees:write');
   v_employee public.employees;
 begin
   if set_employee_active.is_active is null then
@@ -3933,6 +4259,9 @@ begin
   for update;
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', set_employee_active.employee_id::text);
+  end if;
+  if v_employee.app_role = 'ADMIN' then
+    perform private.require_person(v_admin);
   end if;
   if v_employee.is_active = set_employee_active.is_active then
     return v_employee;
@@ -3963,7 +4292,7 @@ exception
 end;
 $function$;
 comment on function private.set_employee_active(uuid,boolean) is 'Body of public.set_employee_active.';
-grant execute on function private.set_employee_active(uuid,boolean) to authenticated;
+grant execute on function private.set_employee_active(uuid,boolean) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.submit_expense(amount numeric, description text, client_request_id uuid, category text, currency text, spent_on date, receipt_path text)
  RETURNS public.expenses
@@ -4381,7 +4710,7 @@ CREATE OR REPLACE FUNCTION private.update_employee(employee_id uuid, changes jso
  SET search_path TO ''
 AS $function$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_admin('employees:write');
   v_before public.employees;
   v_after public.employees;
   v_constraint text;
@@ -4400,6 +4729,9 @@ begin
     perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);
   end if;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_employee.changes);
+  if 'ADMIN' in (v_before.app_role, v_after.app_role) then
+    perform private.require_person(v_admin);
+  end if;
   if v_before.app_role = 'ADMIN' and v_after.app_role is distinct from 'ADMIN' then
     perform private.require_another_admin(v_admin.organization_id, v_before.id);
   end if;
@@ -4424,7 +4756,7 @@ exception
 end;
 $function$;
 comment on function private.update_employee(uuid,jsonb) is 'Body of public.update_employee.';
-grant execute on function private.update_employee(uuid,jsonb) to authenticated;
+grant execute on function private.update_employee(uuid,jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.update_organization(changes jsonb)
  RETURNS public.organizations
@@ -4472,6 +4804,74 @@ end;
 $function$;
 comment on function private.update_organization(jsonb) is 'Body of public.update_organization.';
 grant execute on function private.update_organization(jsonb) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.verify_api_key(key_id text, secret_hash bytea, calls integer, OUT refusal text, OUT organization_id uuid, OUT api_key_id uuid, OUT scopes text[], OUT expires_at timestamp with time zone, OUT requests_per_minute integer, OUT granted integer, OUT remaining integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_key public.api_keys;
+  v_stored bytea;
+  v_now timestamptz := pg_catalog.clock_timestamp();
+  v_tokens double precision;
+begin
+  select k.* into v_key from public.api_keys as k where k.key_id = verify_api_key.key_id and k.organization_id is not null;
+  select s.secret_hash into v_stored
+  from private.api_key_secrets as s
+  where s.organization_id = v_key.organization_id and s.api_key_id = v_key.id;
+  -- All 256 bits are compared, wherever the first difference lies.
+  if v_stored is null or pg_catalog.length(verify_api_key.secret_hash) is distinct from 32
+    or pg_catalog.bit_count(
+      ('x' || pg_catalog.encode(v_stored, 'hex'))::bit(256)
+      # ('x' || pg_catalog.encode(verify_api_key.secret_hash, 'hex'))::bit(256)
+    ) > 0
+  then
+    refusal := 'unknown';
+    return;
+  end if;
+  refusal := case
+    when v_key.revoked_at <= v_now then 'revoked'
+    when v_key.expires_at <= v_now then 'expired'
+  end;
+  if refusal is not null then
+    return;
+  end if;
+
+  organization_id := v_key.organization_id;
+  api_key_id := v_key.id;
+  scopes := v_key.scopes;
+  expires_at := v_key.expires_at;
+  requests_per_minute := v_key.requests_per_minute;
+
+  insert into private.rate_buckets as b (organization_id, kind, subject_id, tokens, refilled_at)
+  values (v_key.organization_id, 'api', v_key.id, v_key.requests_per_minute, v_now)
+  on conflict on constraint rate_buckets_pkey do update
+  set tokens = least(
+      v_key.requests_per_minute,
+      b.tokens + v_key.requests_per_minute / 60.0
+        * greatest(0, extract(epoch from excluded.refilled_at - b.refilled_at))
+    ),
+    refilled_at = greatest(b.refilled_at, excluded.refilled_at)
+  returning b.tokens into v_tokens;
+  granted := least(greatest(verify_api_key.calls, 1), pg_catalog.floor(v_tokens));
+  remaining := pg_catalog.floor(v_tokens) - granted;
+  if granted > 0 then
+    update private.rate_buckets as b
+    set tokens = b.tokens - granted
+    where b.organization_id = v_key.organization_id and b.kind = 'api' and b.subject_id = v_key.id;
+  end if;
+
+  -- Coarse, or a busy key's row would be written at every call.
+  update public.api_keys as k
+  set last_used_at = v_now
+  where k.organization_id = v_key.organization_id and k.id = v_key.id
+    and (k.last_used_at is null or k.last_used_at < v_now - interval '1 minute');
+end;
+$function$;
+comment on function private.verify_api_key(text,bytea,integer) is 'Whose key this is and how many of the calls asked for its limit grants (0: wait); or refusal: unknown, revoked, expired.';
+grant execute on function private.verify_api_key(text,bytea,integer) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.worker_organization_id()
  RETURNS uuid

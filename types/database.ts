@@ -242,6 +242,11 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      crc32_base62: { Args: { body: string }; Returns: string };
+      create_api_key: {
+        Args: { expires_at: string; name: string; requests_per_minute: number; scopes: string[] };
+        Returns: Json;
+      };
       create_location_partitions: { Args: { first_month: string; last_month: string }; Returns: number };
       create_organization: {
         Args: { currency: string; name: string; slug: string; time_zone: string };
@@ -332,6 +337,17 @@ export type Database = {
       is_cron_usable: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_json_number_or_absent: { Args: { high: number; low: number; value: Json }; Returns: boolean };
       is_time_zone: { Args: { name: string }; Returns: boolean };
+      issue_api_key: {
+        Args: {
+          created_by: string;
+          expires_at: string;
+          name: string;
+          organization_id: string;
+          requests_per_minute: number;
+          scopes: string[];
+        };
+        Returns: Json;
+      };
       json_number: { Args: { high: number; low: number; value: Json }; Returns: number };
       jwt: { Args: Record<PropertyKey, never>; Returns: Json };
       local_day: { Args: { at: string; organization_id: string }; Returns: string };
@@ -361,6 +377,7 @@ export type Database = {
         }[];
       };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
+      random_base62: { Args: { length: number }; Returns: string };
       rate_limit: { Args: { kind: string }; Returns: Record<string, unknown> };
       read_events: {
         Args: { consumer: string; max_rows?: number };
@@ -392,7 +409,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      record_locations: { Args: { points: Json; session_id: string; strict: boolean }; Returns: Json };
+      record_locations: {
+        Args: { employee_id: string; points: Json; session_id: string; strict: boolean };
+        Returns: Json;
+      };
       refuse_settled_session: {
         Args: {
           session: Omit<
@@ -445,6 +465,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      require_person: { Args: { caller: Database['private']['CompositeTypes']['caller'] }; Returns: undefined };
       require_scope: { Args: { scope: string }; Returns: boolean };
       review_expense: {
         Args: { approved_amount: number; comment: string; expense_id: string; status: string };
@@ -456,6 +477,17 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      revoke_api_key: {
+        Args: { api_key_id: string };
+        Returns: Database['public']['Tables']['api_keys']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'api_keys';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      rotate_api_key: { Args: { api_key_id: string; overlap_hours: number }; Returns: Json };
       run_schedule: { Args: { name: string }; Returns: string };
       set_employee_active: {
         Args: { employee_id: string; is_active: boolean };
@@ -507,6 +539,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      verify_api_key: {
+        Args: { calls: number; key_id: string; secret_hash: string };
+        Returns: Record<string, unknown>;
+      };
       worker_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
     };
     Enums: {
@@ -543,6 +579,7 @@ export type Database = {
           last_used_at: string | null;
           name: string;
           organization_id: string;
+          requests_per_minute: number;
           revoked_at: string | null;
           scopes: string[];
           updated_at: string;
@@ -558,6 +595,7 @@ export type Database = {
           last_used_at?: string | null;
           name: string;
           organization_id: string;
+          requests_per_minute?: number;
           revoked_at?: string | null;
           scopes: string[];
           updated_at?: string;
@@ -572,6 +610,7 @@ export type Database = {
           last_used_at?: string | null;
           name?: string;
           organization_id?: string;
+          requests_per_minute?: number;
           revoked_at?: string | null;
           scopes?: string[];
           updated_at?: string;
@@ -979,6 +1018,7 @@ export type Database = {
           receipt_path: string | null;
           review_comment: string | null;
           reviewed_at: string | null;
+          reviewer_api_key_id: string | null;
           reviewer_id: string | null;
           spent_on: string;
           status: string;
@@ -999,6 +1039,7 @@ export type Database = {
           receipt_path?: string | null;
           review_comment?: string | null;
           reviewed_at?: string | null;
+          reviewer_api_key_id?: string | null;
           reviewer_id?: string | null;
           spent_on: string;
           status?: string;
@@ -1018,6 +1059,7 @@ export type Database = {
           receipt_path?: string | null;
           review_comment?: string | null;
           reviewed_at?: string | null;
+          reviewer_api_key_id?: string | null;
           reviewer_id?: string | null;
           spent_on?: string;
           status?: string;
@@ -1037,6 +1079,13 @@ export type Database = {
             columns: ['organization_id', 'reviewer_id'];
             isOneToOne: false;
             referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'reviewer_api_key';
+            columns: ['organization_id', 'reviewer_api_key_id'];
+            isOneToOne: false;
+            referencedRelation: 'api_keys';
             referencedColumns: ['organization_id', 'id'];
           },
         ];
@@ -1613,6 +1662,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      create_api_key: {
+        Args: { expires_at?: string; name: string; requests_per_minute?: number; scopes: string[] };
+        Returns: Json;
+      };
       create_organization: {
         Args: { currency?: string; name: string; slug: string; time_zone: string };
         Returns: {
@@ -1747,6 +1800,7 @@ export type Database = {
         Args: {
           accuracy_m?: number;
           battery_pct?: number;
+          employee_id?: string;
           heading_deg?: number;
           is_mock?: boolean;
           latitude: number;
@@ -1758,7 +1812,10 @@ export type Database = {
         };
         Returns: Json;
       };
-      record_locations: { Args: { points: Json; session_id?: string; strict?: boolean }; Returns: Json };
+      record_locations: {
+        Args: { employee_id?: string; points: Json; session_id?: string; strict?: boolean };
+        Returns: Json;
+      };
       review_expense: {
         Args: { approved_amount?: number; comment?: string; expense_id: string; status: string };
         Returns: {
@@ -1774,6 +1831,7 @@ export type Database = {
           receipt_path: string | null;
           review_comment: string | null;
           reviewed_at: string | null;
+          reviewer_api_key_id: string | null;
           reviewer_id: string | null;
           spent_on: string;
           status: string;
@@ -1787,6 +1845,31 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      revoke_api_key: {
+        Args: { api_key_id: string };
+        Returns: {
+          created_at: string;
+          created_by: string | null;
+          expires_at: string | null;
+          id: string;
+          key_id: string;
+          last_four: string;
+          last_used_at: string | null;
+          name: string;
+          organization_id: string;
+          requests_per_minute: number;
+          revoked_at: string | null;
+          scopes: string[];
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'api_keys';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      rotate_api_key: { Args: { api_key_id: string; overlap_hours?: number }; Returns: Json };
       set_employee_active: {
         Args: { employee_id: string; is_active: boolean };
         Returns: {
@@ -1831,6 +1914,7 @@ export type Database = {
           receipt_path: string | null;
           review_comment: string | null;
           reviewed_at: string | null;
+          reviewer_api_key_id: string | null;
           reviewer_id: string | null;
           spent_on: string;
           status: string;
