@@ -16,7 +16,10 @@ export const errors = {
   session_not_found: { status: 404, meaning: 'No such session that the caller may see or write to.' },
   invitation_not_found: { status: 404, meaning: 'No such invitation, or it was replaced or used.' },
   expense_not_found: { status: 404, meaning: 'No such expense in the caller’s organization.' },
-  api_key_not_found: { status: 404, meaning: 'No such API key in the caller’s organization, or it is not valid any more.' },
+  api_key_not_found: {
+    status: 404,
+    meaning: 'No such API key in the caller’s organization, or it is not valid any more.',
+  },
   already_in_organization: { status: 409, meaning: 'The user already belongs to an organization.' },
   slug_taken: { status: 409, meaning: 'Another organization has this slug.' },
   employee_code_taken: { status: 409, meaning: 'Another employee of the organization has this code.' },

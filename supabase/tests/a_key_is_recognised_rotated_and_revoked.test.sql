@@ -33,7 +33,8 @@ select is(pg_temp.verify('old') -> 'granted', '0', 'then it has to wait');
 select throws_ok($$select * from private.api_key_secrets$$, '42501', null, 'the edge role reads no hash');
 
 select tests.become_postgres();
-select isnt((select last_used_at from public.api_keys where key_id = (select key_id from made where name = 'old')), null, 'last use');
+select isnt(
+  (select last_used_at from public.api_keys where key_id = (select key_id from made where name = 'old')), null, 'last use');
 update public.api_keys set expires_at = now() - interval '1 s' where key_id = (select key_id from made where name = 'short');
 select tests.become_role('fieldtrack_edge');
 select is(pg_temp.verify('short') ->> 'refusal', 'expired', 'after its time');

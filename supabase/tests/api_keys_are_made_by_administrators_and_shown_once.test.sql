@@ -11,13 +11,15 @@ select is(private.crc32_base62(''), '000000', 'of nothing too');
 select tests.become('bob');
 select tests.throws_code($$select public.create_api_key('x', '{sessions:read}')$$, 'admin_required', 'an employee makes none');
 select tests.become('alice');
-insert into made select public.create_api_key(' Payroll ', '{sessions:read,sessions:read,employees:write}', now() + interval '1 day');
+insert into made
+select public.create_api_key(' Payroll ', '{sessions:read,sessions:read,employees:write}', now() + interval '1 day');
 select matches((select answer ->> 'key' from made), '^ft_live_[0-9A-Za-z]{12}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}$', 'the form');
 select is((select answer ->> 'name' from made), 'Payroll', 'the name is trimmed');
 select is((select answer -> 'scopes' from made), '["employees:write", "sessions:read"]', 'a scope counts once');
 select tests.throws_code($$select public.create_api_key('x', '{sessions:delete}')$$, 'invalid_argument', 'no such scope');
 select tests.throws_code($$select public.create_api_key('x', '{}')$$, 'invalid_argument', 'no scope at all');
-select tests.throws_code($$select public.create_api_key('x', '{sessions:read}', now() - interval '1 s')$$, 'invalid_argument', 'expired');
+select tests.throws_code(
+  $$select public.create_api_key('x', '{sessions:read}', now() - interval '1 s')$$, 'invalid_argument', 'expired');
 select is(
   (select count(*) from public.audit_log where action = 'api_key.created' and after::text not like '%ft_live%'), 1::bigint,
   'the audit log names the act and not the key'
@@ -36,7 +38,8 @@ select is_empty(
 );
 
 -- The key itself, with every scope there is, at the RPCs of keys.
-update public.api_keys set scopes = '{sessions:read,locations:read,locations:write,expenses:read,expenses:review,employees:read,employees:write,analytics:read,webhooks:manage,events:read}';
+update public.api_keys set scopes = '{sessions:read,locations:read,locations:write,expenses:read,expenses:review,
+  employees:read,employees:write,analytics:read,webhooks:manage,events:read}';
 select tests.become_role('api_key', jsonb_build_object(
   'role', 'api_key', 'organization_id', tests.acme(), 'api_key_id', (select answer ->> 'id' from made)));
 select throws_ok($$select public.create_api_key('x', '{sessions:read}')$$, '42501', null, 'a key makes no key');

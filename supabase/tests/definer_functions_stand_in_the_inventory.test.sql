@@ -43,7 +43,8 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.check_out(timestamptz, uuid, double precision, double precision, real)', 'authenticated', 'organization',
     'Nobody may update sessions. Behind require_employee, for that row''s organization and employee.'),
   ('private.record_locations(uuid, uuid, jsonb, boolean)', 'api_key,authenticated', 'organization',
-    'Nobody may insert points. Behind require_employee: the caller''s own session; behind require_admin: a key''s organization''s.'),
+    'Nobody may insert points. Behind require_employee: the caller''s own session; behind require_admin:
+     one of the key''s organization.'),
   ('private.insert_locations(uuid, uuid, uuid, jsonb, boolean)', null, 'organization',
     'Called by definers that have established whose session it is.'),
   ('private.tg_organizations__keep_time_zones()', null, 'organization',
