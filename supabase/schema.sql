@@ -1416,8 +1416,8 @@ AS $function$
     true
   );
 $function$;
-comment on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid,uuid) is 'Stores one point in the caller''s session (default: the open one; a key names employee_id or session_id), by the rules of record_locations; sent before is not an
-error. Answers {session_id, received, inserted, duplicates, rejected: []}.
+comment on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid,uuid) is 'Stores one point in the caller''s session (default: the open one; a key names employee_id or session_id), by
+the rules of record_locations; sent before is not an error. Answers {session_id, received, inserted, duplicates, rejected: []}.
 Errors: those of record_locations; a point that is not valid is batch_rejected 422 with the reason in details.';
 grant execute on function public.record_location(timestamp with time zone,double precision,double precision,real,real,real,integer,boolean,bigint,uuid,uuid) to api_key, authenticated;
 
