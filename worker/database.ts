@@ -26,9 +26,12 @@ export interface Database {
    * tables: without the setting the worker's policies show nothing.
    */
   withOrganization<T>(organizationId: string, callback: (trx: OrganizationTransaction) => Promise<T>): Promise<T>;
-  /** The schedules, and whether this worker has to run them (where pg_cron does not). */
-  schedules(): Promise<{ name: string; cron: string }[]>;
+  /** The schedules that this worker has to run: those of the table where pg_cron does not, else none. */
+  schedules(): Promise<{ name: string; cron: string; time_zone: string; is_overdue: boolean }[]>;
+  /** One run, cancelled by the database when it takes longer than the schedule allows. */
   runSchedule(name: string): Promise<string>;
+  /** Connections of the pool that jobs use. */
+  poolUse(): { idle: number; busy: number; waiting: number };
   close(): Promise<void>;
 }
 
@@ -54,15 +57,26 @@ export function openDatabase(options: {
         return callback(trx);
       }),
     async schedules() {
-      const { rows } = await sql<{ name: string; cron: string }>`
-        select name, cron from private.schedules where not private.is_cron_usable() order by name
+      const { rows } = await sql<{ name: string; cron: string; time_zone: string; is_overdue: boolean }>`
+        select name, cron, time_zone, is_overdue from private.schedule_report() where not private.is_cron_usable()
       `.execute(kysely);
       return rows;
     },
-    async runSchedule(name) {
-      const { rows } = await sql<{ outcome: string }>`select private.run_schedule(${name}) as outcome`.execute(kysely);
-      return rows[0]?.outcome ?? 'done';
-    },
+    runSchedule: (name) =>
+      kysely.transaction().execute(async (trx) => {
+        // A statement of its own: a timeout set within a statement does not count for it.
+        await sql`
+          select set_config('statement_timeout', (extract(epoch from max_duration) * 1000)::integer::text, true)
+          from private.schedules where name = ${name}
+        `.execute(trx);
+        const { rows } = await sql<{ outcome: string }>`select private.run_schedule(${name}) as outcome`.execute(trx);
+        return rows[0]?.outcome ?? 'done';
+      }),
+    poolUse: () => ({
+      idle: pool.idleCount,
+      busy: pool.totalCount - pool.idleCount,
+      waiting: pool.waitingCount,
+    }),
     close: () => kysely.destroy(),
   };
 }

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 
-const schema = z.object({
+const bearerToken = z.string().regex(/^[\x21-\x7e]{16,200}$/, 'must have 16 to 200 visible ASCII characters');
+
+/** Every setting of the worker; docs/operations.md has the same list, and a test compares. */
+export const schema = z.object({
   /** Login of the role fieldtrack_worker: a direct connection or a session pooler (pg-boss keeps session state). */
   DATABASE_URL: z.url({
     protocol: /^postgres(ql)?$/,
@@ -9,6 +12,16 @@ const schema = z.object({
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   /** Connections for the jobs in hand (at most 12, see the options in jobs/); pg-boss opens a pool of its own besides. */
   DATABASE_POOL_SIZE: z.coerce.number().int().min(2).max(100).default(12),
+  /** Where the operators' pages are served: this machine only, unless something else protects them (a container's network). */
+  HTTP_HOST: z.string().min(1).default('127.0.0.1'),
+  /** Port of /health, /ready, /metrics and /internal; 0 takes any free one and logs which. */
+  HTTP_PORT: z.coerce.number().int().min(0).max(65_535).default(9464),
+  /** Bearer token for /metrics; without it whoever reaches the port may read. */
+  METRICS_TOKEN: bearerToken.optional(),
+  /** Bearer token for /internal; without it these pages do not exist. */
+  OPERATOR_TOKEN: bearerToken.optional(),
+  /** What is running, for build_info: a commit or a tag. */
+  REVISION: z.string().max(100).default('unknown'),
 });
 
 export type WorkerEnv = z.infer<typeof schema>;

@@ -3,8 +3,13 @@
 import { setTimeout } from 'node:timers/promises';
 import { openDatabase } from './database.ts';
 import { readEnv, type WorkerEnv } from './env.ts';
+import { startHttp } from './http.ts';
+import { jobs } from './jobs/index.ts';
 import { createLogger, describeError } from './log.ts';
+import { createMetrics } from './metrics.ts';
+import { openOperators } from './operators.ts';
 import { createQueue } from './queue.ts';
+import { createReadiness } from './readiness.ts';
 
 const env = environment();
 const log = createLogger(env.LOG_LEVEL);
@@ -13,16 +18,30 @@ const database = openDatabase({
   poolSize: env.DATABASE_POOL_SIZE,
   onError: (error) => log.warn({ err: describeError(error) }, 'database connection lost'),
 });
-const queue = createQueue({ connectionString: env.DATABASE_URL, database, log });
+const operators = openOperators({
+  connectionString: env.DATABASE_URL,
+  onError: (error) => log.warn({ err: describeError(error) }, 'database connection lost'),
+});
+const queues = Object.keys(jobs);
+const metrics = createMetrics({
+  samples: operators.samples,
+  poolUse: database.poolUse,
+  revision: env.REVISION,
+  queues,
+  onError: (error) => log.warn({ err: describeError(error) }, 'the database gave no figures'),
+});
+const queue = createQueue({ connectionString: env.DATABASE_URL, database, log, metrics });
 
 const closeTimeoutMs = 2000;
 
+let isWorking = false;
 let stopping = false;
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     // Asked twice: somebody is in a hurry; jobs in hand are found by their missing heartbeat.
     if (stopping) process.exit(1);
     stopping = true;
+    isWorking = false;
     log.info({ signal }, 'worker stops');
     stop().then(
       () => process.exit(0),
@@ -34,8 +53,27 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
+// Before the queue: a worker that cannot start says on /ready what it waits for.
+const http = await startHttp({
+  host: env.HTTP_HOST,
+  port: env.HTTP_PORT,
+  metricsToken: env.METRICS_TOKEN,
+  operatorToken: env.OPERATOR_TOKEN,
+  pages: {
+    ready: createReadiness({ operators, queues, isWorking: () => isWorking }),
+    metrics: metrics.render,
+    internal: { queues: operators.queues, schedules: operators.schedules },
+  },
+  log,
+}).catch((error: unknown) => {
+  log.fatal({ err: describeError(error) }, 'worker cannot listen: is HTTP_PORT free?');
+  process.exit(1);
+});
+log.info({ url: http.url }, 'worker listens');
+
 try {
   await queue.start();
+  isWorking = !stopping;
   log.info('worker ready');
 } catch (error) {
   log.fatal({ err: describeError(error) }, 'worker cannot start: is the database up and migrated?');
@@ -46,7 +84,11 @@ async function stop(): Promise<void> {
   await queue.stop();
   // A statement that still waits for a lock would hold the pool open for up to its timeout of 60 s; its job was handed back
   // to the queue above, so nothing is lost by not waiting.
-  await Promise.race([database.close(), setTimeout(closeTimeoutMs, undefined, { ref: false })]);
+  await http.close();
+  await Promise.race([
+    Promise.all([database.close(), operators.close()]),
+    setTimeout(closeTimeoutMs, undefined, { ref: false }),
+  ]);
   log.info('worker stopped');
 }
 

@@ -5,6 +5,7 @@ import type { Database } from './database.ts';
 import { jobs } from './jobs/index.ts';
 import type { JobDefinition } from './jobs/job.ts';
 import { describeError } from './log.ts';
+import type { Metrics } from './metrics.ts';
 
 /** Long enough for the longest job in hand; what is not finished by then goes back to the queue. */
 const stopTimeoutMs = 10_000;
@@ -14,8 +15,13 @@ export interface Queue {
   stop(): Promise<void>;
 }
 
-export function createQueue(options: { connectionString: string; database: Database; log: Logger }): Queue {
-  const { database, log } = options;
+export function createQueue(options: {
+  connectionString: string;
+  database: Database;
+  log: Logger;
+  metrics: Pick<Metrics, 'jobDone'>;
+}): Queue {
+  const { database, log, metrics } = options;
   const boss = new PgBoss({
     connectionString: options.connectionString,
     application_name: 'fieldtrack-worker-queue',
@@ -41,24 +47,25 @@ export function createQueue(options: { connectionString: string; database: Datab
         Promise.all(
           batch.map(async ({ id, data, signal }) => {
             const began = performance.now();
+            const seconds = () => (performance.now() - began) / 1000;
             const jobLog = log.child({ queue: job.queue, job_id: id });
             const payload = jobPayloads[job.queue].safeParse(data);
             if (!payload.success) {
               // No retry mends it. Its content is not logged.
               jobLog.error('payload is not valid');
+              metrics.jobDone(job.queue, 'invalid', seconds());
               return { id, status: 'deadletter' as const, output: { error: 'payload is not valid' } };
             }
             try {
               // The registry pairs each queue with its own payload; the compiler cannot follow the pair through an index.
               const input = payload.data as Parameters<typeof job.handle>[0];
               const outcome = await job.handle(input, { database, log: jobLog, signal });
-              jobLog.info({ outcome, duration_ms: Math.round(performance.now() - began) }, 'job done');
+              metrics.jobDone(job.queue, outcome, seconds());
+              jobLog.info({ outcome, duration_ms: Math.round(seconds() * 1000) }, 'job done');
               return { id, status: 'completed' as const, output: { outcome } };
             } catch (error) {
-              jobLog.warn(
-                { err: describeError(error), duration_ms: Math.round(performance.now() - began) },
-                'job failed',
-              );
+              metrics.jobDone(job.queue, 'failed', seconds());
+              jobLog.warn({ err: describeError(error), duration_ms: Math.round(seconds() * 1000) }, 'job failed');
               return { id, status: 'failed' as const, output: { error: describeError(error) } };
             }
           }),
@@ -69,13 +76,13 @@ export function createQueue(options: { connectionString: string; database: Datab
   /** Schedules are the worker's where pg_cron does not serve the database; where it does, none may be left here. */
   async function keepSchedules(): Promise<void> {
     const wanted = await database.schedules();
-    for (const { name } of await boss
-      .getSchedules(jobs.schedule.queue)
-      .then((all) => all.map(({ key }) => ({ name: key })))) {
-      if (!wanted.some((schedule) => schedule.name === name)) await boss.unschedule(jobs.schedule.queue, name);
+    for (const { key } of await boss.getSchedules(jobs.schedule.queue)) {
+      if (!wanted.some(({ name }) => name === key)) await boss.unschedule(jobs.schedule.queue, key);
     }
-    for (const { name, cron } of wanted) {
-      await boss.schedule(jobs.schedule.queue, cron, { name }, { key: name, tz: 'UTC', singletonKey: name });
+    for (const { name, cron, time_zone, is_overdue } of wanted) {
+      await boss.schedule(jobs.schedule.queue, cron, { name }, { key: name, tz: time_zone, singletonKey: name });
+      // While no worker ran, its times went by: it does not wait for the next one.
+      if (is_overdue) await boss.send(jobs.schedule.queue, { name }, { singletonKey: name });
     }
     log.info({ schedules: wanted.length }, 'schedules run by this worker');
   }

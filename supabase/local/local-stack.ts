@@ -119,13 +119,13 @@ async function migrate(cluster: Cluster, secrets: Secrets): Promise<void> {
 }
 
 async function refuseBusyPorts(port: number): Promise<void> {
-  const uses = { [port]: 'the gateway', [port + 1]: 'PostgreSQL' };
+  const uses = { [port]: 'the gateway', [port + 1]: 'PostgreSQL', [port + 2]: 'the worker' };
   for (const [number, use] of Object.entries(uses)) {
     if (await portIsFree(Number(number))) continue;
     const who = existsSync('/usr/bin/ss') ? ` (\`ss -ltnp 'sport = :${number}'\` shows which)` : '';
     throw new Refusal(
       `Port ${number}, which ${use} needs, is used by another program${who}.\n` +
-        'Stop that program, or choose another pair of ports: `npm start -- --port 55321`.',
+        'Stop that program, or choose other ports: `npm start -- --port 55321`.',
     );
   }
 }

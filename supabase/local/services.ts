@@ -107,6 +107,7 @@ export async function startServices(options: ServicesOptions): Promise<Services>
     if (options.worker) {
       const worker = startWorker({
         databaseUrl: options.urlOf('fieldtrack_worker'),
+        httpPort: options.port === 0 ? 0 : options.port + 2,
         onLine: (line) => options.onLine('worker', line),
         ...(options.workerEnv ? { env: options.workerEnv } : {}),
       });

@@ -63,7 +63,7 @@ function readArguments(): { port: number; reset: boolean; help: boolean } {
       },
     });
     const port = Number(values.port);
-    if (!Number.isInteger(port) || port < 1 || port > 65_534) throw new Error(`--port ${values.port} is no port`);
+    if (!Number.isInteger(port) || port < 1 || port > 65_533) throw new Error(`--port ${values.port} is no port`);
     return { ...values, port };
   } catch (error) {
     throw new Refusal(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`);

@@ -9,6 +9,8 @@ const entry = join(repositoryDir, 'worker', 'main.ts');
 /** The worker exactly as it runs elsewhere: a Node process with its environment, connected as fieldtrack_worker. */
 export function startWorker(options: {
   databaseUrl: string;
+  /** Where its pages are served; 0: anywhere, its log says where. */
+  httpPort: number;
   env?: Record<string, string | undefined>;
   onLine: (line: string) => void;
 }): Part | undefined {
@@ -18,7 +20,13 @@ export function startWorker(options: {
     command: npmBinary('node'),
     args: [entry],
     // The worker is configured by its environment, here as anywhere.
-    env: { LOG_LEVEL: 'info', ...process.env, ...options.env, DATABASE_URL: options.databaseUrl },
+    env: {
+      LOG_LEVEL: 'info',
+      HTTP_PORT: String(options.httpPort),
+      ...process.env,
+      ...options.env,
+      DATABASE_URL: options.databaseUrl,
+    },
     cwd: repositoryDir,
     onLine: options.onLine,
   });

@@ -2,19 +2,51 @@
 --
 -- Schedules are rows of private.schedules. Where pg_cron serves this database it runs them; elsewhere the worker does,
 -- never both: private.is_cron_usable() decides for either side.
+-- Each run leaves a row of history and moves its schedule's totals, in the run's own transaction.
 -- Receipts are files in Supabase Storage: where its schema is present, their bucket and its policies are set up here.
 -- Not covered yet: realtime.
+
+-- How often an expression fires, for the shapes that we use. What is overdue follows from it.
+create function private.cron_interval(cron text) returns interval
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return case
+    when cron = '* * * * *' then interval '1 minute'
+    when cron ~ '^\*/([1-9]|[1-5]\d) \* \* \* \*$'
+      then pg_catalog.make_interval(mins => pg_catalog.substring(cron, '^\*/(\d+)')::integer)
+    when cron ~ '^[1-5]?\d \* \* \* \*$' then interval '1 hour'
+    when cron ~ '^[1-5]?\d \*/([1-9]|1\d|2[0-3]) \* \* \*$'
+      then pg_catalog.make_interval(hours => pg_catalog.substring(cron, ' \*/(\d+)')::integer)
+    when cron ~ '^[1-5]?\d ([01]?\d|2[0-3]) \* \* \*$' then interval '1 day'
+  end;
+end;
+$$;
+
+comment on function private.cron_interval(text) is
+  'Time between two runs: every minute, every n minutes, hourly, every n hours or daily; null for any other expression.';
 
 create table private.schedules (
   name text primary key,
   cron text not null,
+  time_zone text not null default 'UTC',
   command text not null,
-  description text not null
+  description text not null,
+  max_duration interval not null default '1 minute',
+  constraint name_is_dashed check (name ~ '^[a-z]+(-[a-z]+)*$'),
+  constraint cron_has_an_interval check (private.cron_interval(cron) is not null),
+  constraint time_zone_is_that_of_pg_cron check (time_zone = 'UTC'),
+  constraint max_duration_is_at_most_five_minutes check (max_duration between '1 second' and '5 minutes')
 );
 
 alter table private.schedules enable row level security;
 
-comment on table private.schedules is 'What runs by the clock (UTC): cron expression, SQL command, and why.';
+comment on table private.schedules is
+  'What runs by the clock: cron expression, SQL command, why, and how long it may take. A command does a bounded piece of work '
+  'and answers how many things it did.';
+comment on column private.schedules.max_duration is
+  'A run that takes longer is cancelled where the worker runs it, and raises an alert where pg_cron does.';
 
 insert into private.schedules (name, cron, command, description) values
   ('location-partitions', '17 * * * *', 'select private.maintain_location_partitions()',
@@ -25,6 +57,52 @@ insert into private.schedules (name, cron, command, description) values
 grant select on private.schedules to fieldtrack_worker, service_role;
 
 create policy select_worker on private.schedules for select to fieldtrack_worker using (true);
+
+create table private.schedule_states (
+  schedule_name text primary key constraint schedule references private.schedules (name) on delete cascade,
+  registered_at timestamptz not null default now(),
+  runs_succeeded bigint not null default 0,
+  runs_failed bigint not null default 0,
+  items bigint not null default 0,
+  last_started_at timestamptz,
+  last_succeeded_at timestamptz,
+  last_duration_s double precision,
+  last_error text
+);
+
+alter table private.schedule_states enable row level security;
+
+comment on table private.schedule_states is
+  'What became of each schedule so far; a row is written by the one run that holds its lock, so it is never contended.';
+comment on column private.schedule_states.items is 'The sum of what its commands answered.';
+
+create policy select_worker on private.schedule_states for select to fieldtrack_worker using (true);
+
+grant select on private.schedule_states to fieldtrack_worker, service_role;
+
+create table private.schedule_runs (
+  id bigint generated always as identity primary key,
+  schedule_name text not null constraint schedule references private.schedules (name) on delete cascade,
+  started_at timestamptz not null,
+  duration_s double precision not null,
+  outcome text not null,
+  items bigint,
+  error text,
+  constraint outcome_is_valid check (outcome in ('succeeded', 'failed')),
+  constraint failed_has_an_error check ((outcome = 'failed') = (error is not null))
+);
+
+alter table private.schedule_runs enable row level security;
+
+-- A schedule's history, newest first; also the reference, and what is to be forgotten.
+create index schedule_runs_newest on private.schedule_runs (schedule_name, started_at desc);
+
+comment on table private.schedule_runs is 'Runs of the last seven days, for operators.';
+comment on column private.schedule_runs.error is 'SQLSTATE and message of a run that failed; what it did was undone.';
+
+create policy select_worker on private.schedule_runs for select to fieldtrack_worker using (true);
+
+grant select on private.schedule_runs to fieldtrack_worker, service_role;
 
 create function private.is_cron_usable() returns boolean
 language plpgsql stable
@@ -48,25 +126,99 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_command text;
+  v_schedule private.schedules;
+  v_started_at timestamptz := pg_catalog.clock_timestamp();
+  v_duration_s double precision;
+  v_items bigint;
+  v_error text;
 begin
-  select s.command into v_command from private.schedules as s where s.name = run_schedule.name;
+  select s.* into v_schedule from private.schedules as s where s.name = run_schedule.name;
   if not found then
     raise exception 'schedule % does not exist', run_schedule.name;
   end if;
   -- One run at a time, whoever starts it.
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.schedule.' || run_schedule.name, 0)) then
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.schedule.' || v_schedule.name, 0)) then
     return 'running';
   end if;
-  execute v_command;
-  return 'done';
+  begin
+    execute v_schedule.command into v_items;
+  exception
+    -- Whatever went wrong is undone and belongs into the history; only a lost connection leaves no row, and that is overdue.
+    when others or query_canceled then
+      v_error := pg_catalog.left(sqlstate || ': ' || sqlerrm, 500);
+      raise warning 'schedule % failed: %', v_schedule.name, sqlstate;
+  end;
+  v_duration_s := extract(epoch from pg_catalog.clock_timestamp() - v_started_at);
+
+  insert into private.schedule_runs (schedule_name, started_at, duration_s, outcome, items, error)
+  values (v_schedule.name, v_started_at, v_duration_s, case when v_error is null then 'succeeded' else 'failed' end,
+    v_items, v_error);
+  delete from private.schedule_runs as r
+  where r.schedule_name = v_schedule.name and r.started_at < v_started_at - interval '7 days';
+  insert into private.schedule_states as t (
+    schedule_name, runs_succeeded, runs_failed, items, last_started_at, last_succeeded_at, last_duration_s, last_error
+  ) values (
+    v_schedule.name, (v_error is null)::integer, (v_error is not null)::integer, coalesce(v_items, 0), v_started_at,
+    case when v_error is null then v_started_at end, v_duration_s, v_error
+  )
+  on conflict (schedule_name) do update
+  set runs_succeeded = t.runs_succeeded + excluded.runs_succeeded,
+    runs_failed = t.runs_failed + excluded.runs_failed,
+    items = t.items + excluded.items,
+    last_started_at = excluded.last_started_at,
+    last_succeeded_at = coalesce(excluded.last_succeeded_at, t.last_succeeded_at),
+    last_duration_s = excluded.last_duration_s,
+    last_error = excluded.last_error;
+  return case when v_error is null then 'done' else 'failed' end;
 end;
 $$;
 
 comment on function private.run_schedule(text) is
-  'Runs a schedule by its name, one at a time: done, or running when another run holds it.';
+  'Runs a schedule by its name and writes its history: done, failed, or running when another run holds it.';
 
 grant execute on function private.run_schedule(text) to fieldtrack_worker;
+
+-- Two missed runs and the time one may take: one that is late once alarms nobody.
+create function private.schedule_report()
+returns table (
+  name text,
+  cron text,
+  time_zone text,
+  description text,
+  interval_s double precision,
+  max_duration_s double precision,
+  runs_succeeded bigint,
+  runs_failed bigint,
+  items bigint,
+  last_started_at timestamptz,
+  last_succeeded_at timestamptz,
+  last_duration_s double precision,
+  last_error text,
+  is_overdue boolean
+)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select
+    s.name, s.cron, s.time_zone, s.description,
+    extract(epoch from private.cron_interval(s.cron))::double precision,
+    extract(epoch from s.max_duration)::double precision,
+    coalesce(t.runs_succeeded, 0), coalesce(t.runs_failed, 0), coalesce(t.items, 0),
+    t.last_started_at, t.last_succeeded_at, t.last_duration_s, t.last_error,
+    pg_catalog.now() > coalesce(t.last_succeeded_at, t.registered_at) + 2 * private.cron_interval(s.cron) + s.max_duration
+  from private.schedules as s
+  join private.schedule_states as t on t.schedule_name = s.name
+  order by s.name;
+end;
+$$;
+
+comment on function private.schedule_report() is
+  'Every schedule with its totals, its last run, and whether it is overdue: no success for two intervals and its max_duration.';
+
+grant execute on function private.cron_interval(text) to fieldtrack_worker, service_role;
+grant execute on function private.schedule_report() to fieldtrack_worker, service_role;
 
 create function private.install_platform() returns text[]
 language plpgsql volatile
@@ -77,6 +229,9 @@ declare
   v_schedule private.schedules;
   v_buckets regclass := pg_catalog.to_regclass('storage.buckets');
 begin
+  -- Overdue counts from here for a schedule that never ran.
+  insert into private.schedule_states (schedule_name) select s.name from private.schedules as s on conflict do nothing;
+
   if pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
     and exists (select from pg_catalog.pg_available_extensions as a where a.name = 'pg_cron')
   then
@@ -95,6 +250,12 @@ begin
       execute pg_catalog.format('select cron.schedule(%L, %L, %L)', 'fieldtrack-' || v_schedule.name, v_schedule.cron,
         pg_catalog.format('select private.run_schedule(%L)', v_schedule.name));
     end loop;
+    -- A schedule that is gone from the table must not run on.
+    execute $sql$
+      select pg_catalog.count(cron.unschedule(j.jobname)) from cron.job as j
+      where j.jobname like 'fieldtrack-%'
+        and not exists (select from private.schedules as s where 'fieldtrack-' || s.name = j.jobname)
+    $sql$;
   end if;
 
   if v_buckets is not null then

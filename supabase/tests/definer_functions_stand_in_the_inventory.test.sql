@@ -106,7 +106,15 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'The live stream reads the log of all tenants once a process and hands each event on to its own organization only.'),
   ('private.read_events(text, integer)', null, 'all organizations',
     'Internal consumers (definers of their own) read the log of all tenants.'),
-  ('private.register_event_consumer(text)', null, 'operator', 'Migrations and operators name a consumer; no tenant''s data.')
+  ('private.register_event_consumer(text)', null, 'operator', 'Migrations and operators name a consumer; no tenant''s data.'),
+  ('private.horizon_report()', 'fieldtrack_worker,service_role', 'operator',
+    'The statistics views show other roles'' sessions to monitors only. No tenant''s data.'),
+  ('private.queue_report()', 'fieldtrack_worker,service_role', 'operator', 'Counts jobs; reads no payload.'),
+  ('private.consumer_report()', 'fieldtrack_worker,service_role', 'all organizations',
+    'Counts events and takes the time of one; reads no payload.'),
+  ('private.metric_samples()', 'fieldtrack_worker,service_role', 'all organizations',
+    'Counts over all tenants without naming any.'),
+  ('private.migration_version()', 'fieldtrack_worker,service_role', 'operator', 'Reads the CLI''s list of migrations.')
 ) as v (name, callers, bound, why_and_boundary);
 
 create temporary view definer as

@@ -12,7 +12,7 @@ const running = new Set<ChildProcess>();
 
 function startWorker(env: Record<string, string>): Worker {
   const child = spawn(npmBinary('node'), [join(repositoryDir, 'worker', 'main.ts')], {
-    env: { PATH: process.env.PATH ?? '', ...env },
+    env: { PATH: process.env.PATH ?? '', HTTP_PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.add(child);

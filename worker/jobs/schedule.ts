@@ -9,5 +9,10 @@ export const schedule: JobDefinition<'schedule'> = {
     // Cron has the precision of a minute.
     pollingIntervalSeconds: 5,
   },
-  handle: ({ name }, { database }) => database.runSchedule(name),
+  async handle({ name }, { database }) {
+    const outcome = await database.runSchedule(name);
+    // Its history says why; the job fails too, so that the log and the metrics of jobs tell.
+    if (outcome === 'failed') throw new Error('the schedule failed');
+    return outcome;
+  },
 };

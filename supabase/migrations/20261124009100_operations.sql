@@ -1,0 +1,269 @@
+-- What operators see: figures for the worker's /metrics, its /ready and /internal pages, and `npm run status`.
+--
+-- Each function answers in bounded time whatever the size of the tables: counts stop at a limit, ages come from the first row
+-- of an index. None has a label or key per organization: the number of tenants must not decide the number of time series.
+
+-- Counting a backlog is a walk over it; beyond this many rows the exact figure changes nobody's mind.
+create function private.metric_limit() returns integer
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return 100000;
+end;
+$$;
+
+comment on function private.metric_limit() is 'Where the counts of metrics stop.';
+
+-- Who holds back the log of events, and who holds back vacuum: the oldest of each kind.
+create function private.horizon_report()
+returns table (kind text, role text, holder text, age_s double precision, age_transactions bigint)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  -- A transaction that has written holds back the log's readers, in whatever database of the cluster it is.
+  (
+    select 'transaction', a.usename::text,
+      pg_catalog.format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
+      extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::double precision,
+      pg_catalog.age(a.backend_xid)::bigint
+    from pg_catalog.pg_stat_activity as a
+    where a.backend_xid is not null and a.pid <> pg_catalog.pg_backend_pid()
+    order by pg_catalog.age(a.backend_xid) desc
+    limit 1
+  )
+  union all
+  (
+    select 'prepared', p.owner::text, pg_catalog.format('prepared transaction %s in %s', p.gid, p.database),
+      extract(epoch from pg_catalog.clock_timestamp() - p.prepared)::double precision,
+      pg_catalog.age(p.transaction)::bigint
+    from pg_catalog.pg_prepared_xacts as p
+    order by pg_catalog.age(p.transaction) desc
+    limit 1
+  )
+  union all
+  -- A snapshot, written or not, holds back vacuum only.
+  (
+    select 'snapshot', a.usename::text,
+      pg_catalog.format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
+      extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::double precision,
+      pg_catalog.age(a.backend_xmin)::bigint
+    from pg_catalog.pg_stat_activity as a
+    where a.backend_xmin is not null and a.pid <> pg_catalog.pg_backend_pid() and a.usename is not null
+    order by pg_catalog.age(a.backend_xmin) desc
+    limit 1
+  )
+  union all
+  (
+    select 'replication_slot', null, pg_catalog.format('slot %s', r.slot_name), null::double precision,
+      greatest(pg_catalog.age(r.xmin), pg_catalog.age(r.catalog_xmin))::bigint
+    from pg_catalog.pg_replication_slots as r
+    where r.xmin is not null or r.catalog_xmin is not null
+    order by 5 desc
+    limit 1
+  );
+end;
+$$;
+
+comment on function private.horizon_report() is
+  'The oldest transaction, prepared transaction, snapshot and replication slot of the cluster, each with who holds it. Event '
+  'readers wait for the first two, vacuum for all.';
+
+create function private.queue_report()
+returns table (queue text, state text, jobs bigint, oldest_s double precision)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select
+    q.name,
+    s.state::text,
+    (
+      select pg_catalog.count(*)
+      from (
+        select from pgboss.job as j
+        -- The list of states is the condition of pg-boss's partial index.
+        where j.name = q.name and j.state = s.state and j.state in ('created', 'retry', 'active', 'failed')
+        limit private.metric_limit()
+      ) as counted
+    ),
+    -- How long the first one that is due has waited.
+    case when s.state in ('created', 'retry') then coalesce((
+      select greatest(0, extract(epoch from pg_catalog.now() - j.start_after))
+      from pgboss.job as j
+      where j.name = q.name and j.state = s.state and j.state in ('created', 'retry', 'active', 'failed')
+        and not j.blocked
+      order by j.start_after
+      limit 1
+    ), 0)::double precision end
+  from pgboss.queue as q
+  -- failed: its retries are used up; kept for a week. What is completed is history, and no figure of now.
+  cross join (values ('created'::pgboss.job_state), ('retry'), ('active'), ('failed')) as s (state)
+  where q.name not like '\_\_%'
+  order by q.name, s.state;
+end;
+$$;
+
+comment on function private.queue_report() is
+  'Jobs per queue and state (created and retry wait, active runs, failed used up its retries), and how long the first that is '
+  'due has waited.';
+
+create function private.consumer_report()
+returns table (consumer text, lag_rows bigint, lag_s double precision, advanced_at timestamptz)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select
+    c.name,
+    (
+      select pg_catalog.count(*)
+      from (
+        select from public.events as e
+        where (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
+        limit private.metric_limit()
+      ) as counted
+    ),
+    coalesce((
+      select greatest(0, extract(epoch from pg_catalog.now() - e.occurred_at))
+      from public.events as e
+      where (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
+      order by e.epoch, e.xact, e.id
+      limit 1
+    ), 0)::double precision,
+    c.advanced_at
+  from private.event_consumers as c
+  order by c.name;
+end;
+$$;
+
+comment on function private.consumer_report() is
+  'How far each reader of the event log is behind: rows not read, and the age of the oldest of them.';
+
+-- From two months back to the next month, without which points are refused; the schedule keeps one more in reserve.
+create function private.missing_location_partitions() returns integer
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_month timestamp := pg_catalog.date_trunc('month', pg_catalog.now() at time zone 'UTC');
+begin
+  return (
+    select pg_catalog.count(*)
+    from pg_catalog.generate_series(v_month - interval '2 months', v_month + interval '2 months', interval '1 month') as m (month)
+    where pg_catalog.to_regclass(pg_catalog.format('gps.gps_locations_%s', pg_catalog.to_char(m.month, 'YYYY_MM'))) is null
+  );
+end;
+$$;
+
+comment on function private.missing_location_partitions() is
+  'How many partitions of gps_locations are missing from two months back to two ahead.';
+
+-- One row a sample; worker/metrics.ts has the list of names with their types, labels and help, and a test compares.
+create function private.metric_samples() returns table (name text, labels jsonb, value double precision)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select 'queue_jobs', pg_catalog.jsonb_build_object('queue', q.queue, 'state', q.state), q.jobs::double precision
+  from private.queue_report() as q;
+
+  return query
+  select 'queue_oldest_job_seconds', pg_catalog.jsonb_build_object('queue', q.queue), pg_catalog.max(q.oldest_s)
+  from private.queue_report() as q
+  where q.oldest_s is not null
+  group by q.queue;
+
+  return query
+  select l.name, pg_catalog.jsonb_build_object('consumer', c.consumer), l.value
+  from private.consumer_report() as c
+  cross join lateral (
+    values ('event_consumer_lag_rows', c.lag_rows::double precision), ('event_consumer_lag_seconds', c.lag_s)
+  ) as l (name, value);
+
+  return query
+  select l.name, pg_catalog.jsonb_build_object('kind', h.kind, 'role', coalesce(h.role, 'none')), l.value
+  from private.horizon_report() as h
+  cross join lateral (
+    values ('horizon_age_seconds', h.age_s), ('horizon_age_transactions', h.age_transactions::double precision)
+  ) as l (name, value)
+  where l.value is not null;
+
+  return query
+  select l.name, pg_catalog.jsonb_build_object('schedule', s.name) || l.labels, l.value
+  from private.schedule_report() as s
+  cross join lateral (
+    values
+      ('schedule_runs_total', '{"outcome": "succeeded"}'::jsonb, s.runs_succeeded::double precision),
+      ('schedule_runs_total', '{"outcome": "failed"}', s.runs_failed::double precision),
+      ('schedule_items_total', '{}', s.items::double precision),
+      ('schedule_overdue', '{}', s.is_overdue::integer::double precision),
+      ('schedule_last_success_timestamp_seconds', '{}', extract(epoch from s.last_succeeded_at)::double precision),
+      ('schedule_last_duration_seconds', '{}', s.last_duration_s),
+      ('schedule_max_duration_seconds', '{}', s.max_duration_s)
+  ) as l (name, labels, value)
+  where l.value is not null;
+
+  return query
+  select 'location_partitions_missing', '{}'::jsonb, private.missing_location_partitions()::double precision;
+
+  return query
+  select 'locations_ingested_total', pg_catalog.jsonb_build_object('partition', t.relname), t.n_tup_ins::double precision
+  from pg_catalog.pg_stat_all_tables as t
+  where t.schemaname = 'gps';
+
+  return query
+  select 'locations_rejected_total',
+    pg_catalog.jsonb_build_object('reason', pg_catalog.substr(s.sequencename, pg_catalog.length('rejected_') + 1)),
+    coalesce(s.last_value, 0)::double precision
+  from pg_catalog.pg_sequences as s
+  where s.schemaname = 'private' and s.sequencename like 'rejected\_%';
+
+  return query
+  select 'sessions_open', '{}'::jsonb, pg_catalog.count(*)::double precision
+  from (
+    select from public.attendance_sessions as s where s.status = 'ACTIVE' limit private.metric_limit()
+  ) as counted;
+
+  return query
+  select 'database_connections', pg_catalog.jsonb_build_object('state', coalesce(a.state, 'other')),
+    pg_catalog.count(*)::double precision
+  from pg_catalog.pg_stat_activity as a
+  where a.backend_type = 'client backend'
+  group by coalesce(a.state, 'other');
+
+  return query
+  select 'database_max_connections', '{}'::jsonb, pg_catalog.current_setting('max_connections')::double precision;
+end;
+$$;
+
+comment on function private.metric_samples() is
+  'Every figure that /metrics takes from the database. Names are without the prefix fieldtrack_; no label per organization.';
+
+-- The newest migration that is applied, or null where the CLI's list is not there.
+create function private.migration_version() returns text
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_version text;
+begin
+  if pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null then
+    execute 'select pg_catalog.max(m.version) from supabase_migrations.schema_migrations as m' into v_version;
+  end if;
+  return v_version;
+end;
+$$;
+
+comment on function private.migration_version() is 'The newest applied migration, as the Supabase CLI records it.';
+
+grant execute on function private.horizon_report() to fieldtrack_worker, service_role;
+grant execute on function private.queue_report() to fieldtrack_worker, service_role;
+grant execute on function private.consumer_report() to fieldtrack_worker, service_role;
+grant execute on function private.metric_samples() to fieldtrack_worker, service_role;
+grant execute on function private.migration_version() to fieldtrack_worker, service_role;
