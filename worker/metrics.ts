@@ -52,7 +52,7 @@ export const databaseFamilies = {
 } as const satisfies Record<string, Family>;
 
 /** Scrapers of one worker share an answer this old. */
-const cacheMs = 5000;
+const cacheMs = 2000;
 
 export interface Metrics {
   jobDone(queue: string, outcome: string, durationSeconds: number): void;
