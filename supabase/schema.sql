@@ -876,15 +876,67 @@ create table private.rate_buckets (
 alter table private.rate_buckets enable row level security;
 comment on table private.rate_buckets is 'Token buckets: tokens left at refilled_at. A row per employee (or organization) and kind, updated in place.';
 
+create table private.schedule_runs (
+  id bigint not null generated always as identity,
+  schedule_name text not null,
+  started_at timestamp with time zone not null,
+  duration_s double precision not null,
+  outcome text not null,
+  items bigint,
+  error text,
+  constraint schedule_runs_pkey PRIMARY KEY (id),
+  constraint schedule FOREIGN KEY (schedule_name) REFERENCES private.schedules(name) ON DELETE CASCADE,
+  constraint failed_has_an_error CHECK (((outcome = 'failed'::text) = (error IS NOT NULL))),
+  constraint outcome_is_valid CHECK ((outcome = ANY (ARRAY['succeeded'::text, 'failed'::text])))
+);
+alter table private.schedule_runs enable row level security;
+CREATE INDEX schedule_runs_newest ON private.schedule_runs USING btree (schedule_name, started_at DESC);
+comment on table private.schedule_runs is 'Runs of the last seven days, for operators.';
+comment on column private.schedule_runs.error is 'SQLSTATE and message of a run that failed; what it did was undone.';
+create policy select_worker on private.schedule_runs
+  as permissive for select to fieldtrack_worker
+  using true;
+grant select on private.schedule_runs to fieldtrack_worker;
+grant select on private.schedule_runs to service_role;
+
+create table private.schedule_states (
+  schedule_name text not null,
+  registered_at timestamp with time zone not null default now(),
+  runs_succeeded bigint not null default 0,
+  runs_failed bigint not null default 0,
+  items bigint not null default 0,
+  last_started_at timestamp with time zone,
+  last_succeeded_at timestamp with time zone,
+  last_duration_s double precision,
+  last_error text,
+  constraint schedule_states_pkey PRIMARY KEY (schedule_name),
+  constraint schedule FOREIGN KEY (schedule_name) REFERENCES private.schedules(name) ON DELETE CASCADE
+);
+alter table private.schedule_states enable row level security;
+comment on table private.schedule_states is 'What became of each schedule so far; a row is written by the one run that holds its lock, so it is never contended.';
+comment on column private.schedule_states.items is 'The sum of what its commands answered.';
+create policy select_worker on private.schedule_states
+  as permissive for select to fieldtrack_worker
+  using true;
+grant select on private.schedule_states to fieldtrack_worker;
+grant select on private.schedule_states to service_role;
+
 create table private.schedules (
   name text not null,
   cron text not null,
+  time_zone text not null default 'UTC'::text,
   command text not null,
   description text not null,
-  constraint schedules_pkey PRIMARY KEY (name)
+  max_duration interval not null default '00:01:00'::interval,
+  constraint schedules_pkey PRIMARY KEY (name),
+  constraint cron_has_an_interval CHECK ((private.cron_interval(cron) IS NOT NULL)),
+  constraint max_duration_is_at_most_five_minutes CHECK (((max_duration >= '00:00:01'::interval) AND (max_duration <= '00:05:00'::interval))),
+  constraint name_is_dashed CHECK ((name ~ '^[a-z]+(-[a-z]+)*$'::text)),
+  constraint time_zone_is_that_of_pg_cron CHECK ((time_zone = 'UTC'::text))
 );
 alter table private.schedules enable row level security;
-comment on table private.schedules is 'What runs by the clock (UTC): cron expression, SQL command, and why.';
+comment on table private.schedules is 'What runs by the clock: cron expression, SQL command, why, and how long it may take. A command does a bounded piece of work and answers how many things it did.';
+comment on column private.schedules.max_duration is 'A run that takes longer is cancelled where the worker runs it, and raises an alert where pg_cron does.';
 create policy select_worker on private.schedules
   as permissive for select to fieldtrack_worker
   using true;
@@ -2071,6 +2123,39 @@ $function$;
 comment on function private.compute_session_distance(uuid,uuid) is 'Computes a closed session''s distance and session_days from its points. Returns done; or open, sealed, gone: nothing to do. Run by the worker under row level security (queue distance).';
 grant execute on function private.compute_session_distance(uuid,uuid) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.consumer_report()
+ RETURNS TABLE(consumer text, lag_rows bigint, lag_s double precision, advanced_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select
+    c.name,
+    (
+      select pg_catalog.count(*)
+      from (
+        select from public.events as e
+        where (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
+        limit private.metric_limit()
+      ) as counted
+    ),
+    coalesce((
+      select greatest(0, extract(epoch from pg_catalog.now() - e.occurred_at))
+      from public.events as e
+      where (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
+      order by e.epoch, e.xact, e.id
+      limit 1
+    ), 0)::double precision,
+    c.advanced_at
+  from private.event_consumers as c
+  order by c.name;
+end;
+$function$;
+comment on function private.consumer_report() is 'How far each reader of the event log is behind: rows not read, and the age of the oldest of them.';
+grant execute on function private.consumer_report() to fieldtrack_worker, service_role;
+
 CREATE OR REPLACE FUNCTION private.correct_session(session_id uuid, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, reason text)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
@@ -2138,6 +2223,18 @@ end;
 $function$;
 comment on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Body of public.correct_session.';
 grant execute on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.count_rejected_points(rejected jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  perform pg_catalog.nextval(('private.rejected_' || (r.value ->> 'code'))::regclass)
+  from pg_catalog.jsonb_array_elements(rejected) as r;
+end;
+$function$;
+comment on function private.count_rejected_points(jsonb) is 'Counts [{code}] for the metric of rejected points. For definers.';
 
 CREATE OR REPLACE FUNCTION private.crc32_base62(body text)
  RETURNS text
@@ -2306,6 +2403,27 @@ end;
 $function$;
 comment on function private.create_receipt_path(text,text) is 'Body of public.create_receipt_path.';
 grant execute on function private.create_receipt_path(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.cron_interval(cron text)
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return case
+    when cron = '* * * * *' then interval '1 minute'
+    when cron ~ '^\*/([1-9]|[1-5]\d) \* \* \* \*$'
+      then pg_catalog.make_interval(mins => pg_catalog.substring(cron, '^\*/(\d+)')::integer)
+    when cron ~ '^[1-5]?\d \* \* \* \*$' then interval '1 hour'
+    when cron ~ '^[1-5]?\d \*/([1-9]|1\d|2[0-3]) \* \* \*$'
+      then pg_catalog.make_interval(hours => pg_catalog.substring(cron, ' \*/(\d+)')::integer)
+    when cron ~ '^[1-5]?\d ([01]?\d|2[0-3]) \* \* \*$' then interval '1 day'
+  end;
+end;
+$function$;
+comment on function private.cron_interval(text) is 'Time between two runs: every minute, every n minutes, hourly, every n hours or daily; null for any other expression.';
+grant execute on function private.cron_interval(text) to fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.csv_text(value text)
  RETURNS text
@@ -2930,6 +3048,60 @@ end;
 $function$;
 comment on function private.hash_token(text) is 'What is stored of a token: SHA-256 of its UTF-8 bytes.';
 
+CREATE OR REPLACE FUNCTION private.horizon_report()
+ RETURNS TABLE(kind text, role text, holder text, age_s double precision, age_transactions bigint)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  -- A transaction that has written holds back the log's readers, in whatever database of the cluster it is.
+  (
+    select 'transaction', a.usename::text,
+      pg_catalog.format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
+      extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::double precision,
+      pg_catalog.age(a.backend_xid)::bigint
+    from pg_catalog.pg_stat_activity as a
+    where a.backend_xid is not null and a.pid <> pg_catalog.pg_backend_pid()
+    order by pg_catalog.age(a.backend_xid) desc
+    limit 1
+  )
+  union all
+  (
+    select 'prepared', p.owner::text, pg_catalog.format('prepared transaction %s in %s', p.gid, p.database),
+      extract(epoch from pg_catalog.clock_timestamp() - p.prepared)::double precision,
+      pg_catalog.age(p.transaction)::bigint
+    from pg_catalog.pg_prepared_xacts as p
+    order by pg_catalog.age(p.transaction) desc
+    limit 1
+  )
+  union all
+  -- A snapshot, written or not, holds back vacuum only.
+  (
+    select 'snapshot', a.usename::text,
+      pg_catalog.format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
+      extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::double precision,
+      pg_catalog.age(a.backend_xmin)::bigint
+    from pg_catalog.pg_stat_activity as a
+    where a.backend_xmin is not null and a.pid <> pg_catalog.pg_backend_pid() and a.usename is not null
+    order by pg_catalog.age(a.backend_xmin) desc
+    limit 1
+  )
+  union all
+  (
+    select 'replication_slot', null, pg_catalog.format('slot %s', r.slot_name), null::double precision,
+      greatest(pg_catalog.age(r.xmin), pg_catalog.age(r.catalog_xmin))::bigint
+    from pg_catalog.pg_replication_slots as r
+    where r.xmin is not null or r.catalog_xmin is not null
+    order by 5 desc
+    limit 1
+  );
+end;
+$function$;
+comment on function private.horizon_report() is 'The oldest transaction, prepared transaction, snapshot and replication slot of the cluster, each with who holds it. Event readers wait for the first two, vacuum for all.';
+grant execute on function private.horizon_report() to fieldtrack_worker, service_role;
+
 CREATE OR REPLACE FUNCTION private.insert_locations(organization_id uuid, employee_id uuid, session_id uuid, points jsonb, strict boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3068,6 +3240,9 @@ begin
   into v_inserted, v_rejected
   from judged as j;
 
+  if v_rejected <> '[]' then
+    perform private.count_rejected_points(v_rejected);
+  end if;
   if insert_locations.strict and v_rejected <> '[]' then
     perform private.fail('batch_rejected', pg_catalog.format('%s of %s points are not valid; none was stored.',
       pg_catalog.jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
@@ -3101,6 +3276,9 @@ declare
   v_schedule private.schedules;
   v_buckets regclass := pg_catalog.to_regclass('storage.buckets');
 begin
+  -- Overdue counts from here for a schedule that never ran.
+  insert into private.schedule_states (schedule_name) select s.name from private.schedules as s on conflict do nothing;
+
   if pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
     and exists (select from pg_catalog.pg_available_extensions as a where a.name = 'pg_cron')
   then
@@ -3119,6 +3297,12 @@ begin
       execute pg_catalog.format('select cron.schedule(%L, %L, %L)', 'fieldtrack-' || v_schedule.name, v_schedule.cron,
         pg_catalog.format('select private.run_schedule(%L)', v_schedule.name));
     end loop;
+    -- A schedule that is gone from the table must not run on.
+    execute $sql$
+      select pg_catalog.count(cron.unschedule(j.jobname)) from cron.job as j
+      where j.jobname like 'fieldtrack-%'
+        and not exists (select from private.schedules as s where 'fieldtrack-' || s.name = j.jobname)
+    $sql$;
   end if;
 
   if v_buckets is not null then
@@ -3639,6 +3823,136 @@ $function$;
 comment on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) is 'Each point of a session: flag (ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session), leg_m (metres counted on the way to it) and is_gap (that leg bridges a pause). Under the caller''s row level security. Not in order: sort by recorded_at.';
 grant execute on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.metric_limit()
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return 100000;
+end;
+$function$;
+comment on function private.metric_limit() is 'Where the counts of metrics stop.';
+
+CREATE OR REPLACE FUNCTION private.metric_samples()
+ RETURNS TABLE(name text, labels jsonb, value double precision)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select 'queue_jobs', pg_catalog.jsonb_build_object('queue', q.queue, 'state', q.state), q.jobs::double precision
+  from private.queue_report() as q;
+
+  return query
+  select 'queue_oldest_job_seconds', pg_catalog.jsonb_build_object('queue', q.queue), pg_catalog.max(q.oldest_s)
+  from private.queue_report() as q
+  where q.oldest_s is not null
+  group by q.queue;
+
+  return query
+  select l.name, pg_catalog.jsonb_build_object('consumer', c.consumer), l.value
+  from private.consumer_report() as c
+  cross join lateral (
+    values ('event_consumer_lag_rows', c.lag_rows::double precision), ('event_consumer_lag_seconds', c.lag_s)
+  ) as l (name, value);
+
+  return query
+  select l.name, pg_catalog.jsonb_build_object('kind', h.kind, 'role', coalesce(h.role, 'none')), l.value
+  from private.horizon_report() as h
+  cross join lateral (
+    values ('horizon_age_seconds', h.age_s), ('horizon_age_transactions', h.age_transactions::double precision)
+  ) as l (name, value)
+  where l.value is not null;
+
+  return query
+  select l.name, pg_catalog.jsonb_build_object('schedule', s.name) || l.labels, l.value
+  from private.schedule_report() as s
+  cross join lateral (
+    values
+      ('schedule_runs_total', '{"outcome": "succeeded"}'::jsonb, s.runs_succeeded::double precision),
+      ('schedule_runs_total', '{"outcome": "failed"}', s.runs_failed::double precision),
+      ('schedule_items_total', '{}', s.items::double precision),
+      ('schedule_overdue', '{}', s.is_overdue::integer::double precision),
+      ('schedule_last_success_timestamp_seconds', '{}', extract(epoch from s.last_succeeded_at)::double precision),
+      ('schedule_last_duration_seconds', '{}', s.last_duration_s),
+      ('schedule_max_duration_seconds', '{}', s.max_duration_s)
+  ) as l (name, labels, value)
+  where l.value is not null;
+
+  return query
+  select 'location_partitions_missing', '{}'::jsonb, private.missing_location_partitions()::double precision;
+
+  return query
+  select 'locations_ingested_total', pg_catalog.jsonb_build_object('partition', t.relname), t.n_tup_ins::double precision
+  from pg_catalog.pg_stat_all_tables as t
+  where t.schemaname = 'gps';
+
+  return query
+  select 'locations_rejected_total',
+    pg_catalog.jsonb_build_object('reason', pg_catalog.substr(s.sequencename, pg_catalog.length('rejected_') + 1)),
+    coalesce(s.last_value, 0)::double precision
+  from pg_catalog.pg_sequences as s
+  where s.schemaname = 'private' and s.sequencename like 'rejected\_%';
+
+  return query
+  select 'sessions_open', '{}'::jsonb, pg_catalog.count(*)::double precision
+  from (
+    select from public.attendance_sessions as s where s.status = 'ACTIVE' limit private.metric_limit()
+  ) as counted;
+
+  return query
+  select 'database_connections', pg_catalog.jsonb_build_object('state', coalesce(a.state, 'other')),
+    pg_catalog.count(*)::double precision
+  from pg_catalog.pg_stat_activity as a
+  where a.backend_type = 'client backend'
+  group by coalesce(a.state, 'other');
+
+  return query
+  select 'database_max_connections', '{}'::jsonb, pg_catalog.current_setting('max_connections')::double precision;
+end;
+$function$;
+comment on function private.metric_samples() is 'Every figure that /metrics takes from the database. Names are without the prefix fieldtrack_; no label per organization.';
+grant execute on function private.metric_samples() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.migration_version()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_version text;
+begin
+  if pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null then
+    execute 'select pg_catalog.max(m.version) from supabase_migrations.schema_migrations as m' into v_version;
+  end if;
+  return v_version;
+end;
+$function$;
+comment on function private.migration_version() is 'The newest applied migration, as the Supabase CLI records it.';
+grant execute on function private.migration_version() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.missing_location_partitions()
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_month timestamp := pg_catalog.date_trunc('month', pg_catalog.now() at time zone 'UTC');
+begin
+  return (
+    select pg_catalog.count(*)
+    from pg_catalog.generate_series(v_month - interval '2 months', v_month + interval '2 months', interval '1 month') as m (month)
+    where pg_catalog.to_regclass(pg_catalog.format('gps.gps_locations_%s', pg_catalog.to_char(m.month, 'YYYY_MM'))) is null
+  );
+end;
+$function$;
+comment on function private.missing_location_partitions() is 'How many partitions of gps_locations are missing from two months back to two ahead.';
+
 CREATE OR REPLACE FUNCTION private.position_json(latitude double precision, longitude double precision, accuracy_m real)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3653,6 +3967,45 @@ begin
 end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
+
+CREATE OR REPLACE FUNCTION private.queue_report()
+ RETURNS TABLE(queue text, state text, jobs bigint, oldest_s double precision)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select
+    q.name,
+    s.state::text,
+    (
+      select pg_catalog.count(*)
+      from (
+        select from pgboss.job as j
+        -- The list of states is the condition of pg-boss's partial index.
+        where j.name = q.name and j.state = s.state and j.state in ('created', 'retry', 'active', 'failed')
+        limit private.metric_limit()
+      ) as counted
+    ),
+    -- How long the first one that is due has waited.
+    case when s.state in ('created', 'retry') then coalesce((
+      select greatest(0, extract(epoch from pg_catalog.now() - j.start_after))
+      from pgboss.job as j
+      where j.name = q.name and j.state = s.state and j.state in ('created', 'retry', 'active', 'failed')
+        and not j.blocked
+      order by j.start_after
+      limit 1
+    ), 0)::double precision end
+  from pgboss.queue as q
+  -- failed: its retries are used up; kept for a week. What is completed is history, and no figure of now.
+  cross join (values ('created'::pgboss.job_state), ('retry'), ('active'), ('failed')) as s (state)
+  where q.name not like '\_\_%'
+  order by q.name, s.state;
+end;
+$function$;
+comment on function private.queue_report() is 'Jobs per queue and state (created and retry wait, active runs, failed used up its retries), and how long the first that is due has waited.';
+grant execute on function private.queue_report() to fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.random_base62(length integer)
  RETURNS text
@@ -4223,22 +4576,77 @@ CREATE OR REPLACE FUNCTION private.run_schedule(name text)
  SET search_path TO ''
 AS $function$
 declare
-  v_command text;
+  v_schedule private.schedules;
+  v_started_at timestamptz := pg_catalog.clock_timestamp();
+  v_duration_s double precision;
+  v_items bigint;
+  v_error text;
 begin
-  select s.command into v_command from private.schedules as s where s.name = run_schedule.name;
+  select s.* into v_schedule from private.schedules as s where s.name = run_schedule.name;
   if not found then
     raise exception 'schedule % does not exist', run_schedule.name;
   end if;
   -- One run at a time, whoever starts it.
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.schedule.' || run_schedule.name, 0)) then
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.schedule.' || v_schedule.name, 0)) then
     return 'running';
   end if;
-  execute v_command;
-  return 'done';
+  begin
+    execute v_schedule.command into v_items;
+  exception
+    -- Whatever went wrong is undone and belongs into the history; only a lost connection leaves no row, and that is overdue.
+    when others or query_canceled then
+      v_error := pg_catalog.left(sqlstate || ': ' || sqlerrm, 500);
+      raise warning 'schedule % failed: %', v_schedule.name, sqlstate;
+  end;
+  v_duration_s := extract(epoch from pg_catalog.clock_timestamp() - v_started_at);
+
+  insert into private.schedule_runs (schedule_name, started_at, duration_s, outcome, items, error)
+  values (v_schedule.name, v_started_at, v_duration_s, case when v_error is null then 'succeeded' else 'failed' end,
+    v_items, v_error);
+  delete from private.schedule_runs as r
+  where r.schedule_name = v_schedule.name and r.started_at < v_started_at - interval '7 days';
+  insert into private.schedule_states as t (
+    schedule_name, runs_succeeded, runs_failed, items, last_started_at, last_succeeded_at, last_duration_s, last_error
+  ) values (
+    v_schedule.name, (v_error is null)::integer, (v_error is not null)::integer, coalesce(v_items, 0), v_started_at,
+    case when v_error is null then v_started_at end, v_duration_s, v_error
+  )
+  on conflict (schedule_name) do update
+  set runs_succeeded = t.runs_succeeded + excluded.runs_succeeded,
+    runs_failed = t.runs_failed + excluded.runs_failed,
+    items = t.items + excluded.items,
+    last_started_at = excluded.last_started_at,
+    last_succeeded_at = coalesce(excluded.last_succeeded_at, t.last_succeeded_at),
+    last_duration_s = excluded.last_duration_s,
+    last_error = excluded.last_error;
+  return case when v_error is null then 'done' else 'failed' end;
 end;
 $function$;
-comment on function private.run_schedule(text) is 'Runs a schedule by its name, one at a time: done, or running when another run holds it.';
+comment on function private.run_schedule(text) is 'Runs a schedule by its name and writes its history: done, failed, or running when another run holds it.';
 grant execute on function private.run_schedule(text) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.schedule_report()
+ RETURNS TABLE(name text, cron text, time_zone text, description text, interval_s double precision, max_duration_s double precision, runs_succeeded bigint, runs_failed bigint, items bigint, last_started_at timestamp with time zone, last_succeeded_at timestamp with time zone, last_duration_s double precision, last_error text, is_overdue boolean)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select
+    s.name, s.cron, s.time_zone, s.description,
+    extract(epoch from private.cron_interval(s.cron))::double precision,
+    extract(epoch from s.max_duration)::double precision,
+    coalesce(t.runs_succeeded, 0), coalesce(t.runs_failed, 0), coalesce(t.items, 0),
+    t.last_started_at, t.last_succeeded_at, t.last_duration_s, t.last_error,
+    pg_catalog.now() > coalesce(t.last_succeeded_at, t.registered_at) + 2 * private.cron_interval(s.cron) + s.max_duration
+  from private.schedules as s
+  join private.schedule_states as t on t.schedule_name = s.name
+  order by s.name;
+end;
+$function$;
+comment on function private.schedule_report() is 'Every schedule with its totals, its last run, and whether it is overdue: no success for two intervals and its max_duration.';
+grant execute on function private.schedule_report() to fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.set_employee_active(employee_id uuid, is_active boolean)
  RETURNS public.employees

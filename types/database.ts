@@ -128,25 +128,115 @@ export type Database = {
         };
         Relationships: [];
       };
+      schedule_runs: {
+        Row: {
+          duration_s: number;
+          error: string | null;
+          id: number;
+          items: number | null;
+          outcome: string;
+          schedule_name: string;
+          started_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          duration_s: number;
+          error?: string | null;
+          id?: never;
+          items?: number | null;
+          outcome: string;
+          schedule_name: string;
+          started_at: string;
+        };
+        Update: {
+          duration_s?: number;
+          error?: string | null;
+          id?: never;
+          items?: number | null;
+          outcome?: string;
+          schedule_name?: string;
+          started_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'schedule';
+            columns: ['schedule_name'];
+            isOneToOne: false;
+            referencedRelation: 'schedules';
+            referencedColumns: ['name'];
+          },
+        ];
+      };
+      schedule_states: {
+        Row: {
+          items: number;
+          last_duration_s: number | null;
+          last_error: string | null;
+          last_started_at: string | null;
+          last_succeeded_at: string | null;
+          registered_at: string;
+          runs_failed: number;
+          runs_succeeded: number;
+          schedule_name: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          items?: number;
+          last_duration_s?: number | null;
+          last_error?: string | null;
+          last_started_at?: string | null;
+          last_succeeded_at?: string | null;
+          registered_at?: string;
+          runs_failed?: number;
+          runs_succeeded?: number;
+          schedule_name: string;
+        };
+        Update: {
+          items?: number;
+          last_duration_s?: number | null;
+          last_error?: string | null;
+          last_started_at?: string | null;
+          last_succeeded_at?: string | null;
+          registered_at?: string;
+          runs_failed?: number;
+          runs_succeeded?: number;
+          schedule_name?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'schedule';
+            columns: ['schedule_name'];
+            isOneToOne: true;
+            referencedRelation: 'schedules';
+            referencedColumns: ['name'];
+          },
+        ];
+      };
       schedules: {
         Row: {
           command: string;
           cron: string;
           description: string;
+          max_duration: string;
           name: string;
+          time_zone: string;
         };
         ComputedFields: never;
         Insert: {
           command: string;
           cron: string;
           description: string;
+          max_duration?: string;
           name: string;
+          time_zone?: string;
         };
         Update: {
           command?: string;
           cron?: string;
           description?: string;
+          max_duration?: string;
           name?: string;
+          time_zone?: string;
         };
         Relationships: [];
       };
@@ -232,6 +322,15 @@ export type Database = {
       compute_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: string };
       compute_organization_day: { Args: { day: string; organization_id: string }; Returns: string };
       compute_session_distance: { Args: { organization_id: string; session_id: string }; Returns: string };
+      consumer_report: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          advanced_at: string;
+          consumer: string;
+          lag_rows: number;
+          lag_s: number;
+        }[];
+      };
       correct_session: {
         Args: { checked_in_at: string; checked_out_at: string; reason: string; session_id: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
@@ -242,6 +341,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      count_rejected_points: { Args: { rejected: Json }; Returns: undefined };
       crc32_base62: { Args: { body: string }; Returns: string };
       create_api_key: {
         Args: { expires_at: string; name: string; requests_per_minute: number; scopes: string[] };
@@ -259,6 +359,7 @@ export type Database = {
         };
       };
       create_receipt_path: { Args: { extension: string; mime_type: string }; Returns: Json };
+      cron_interval: { Args: { cron: string }; Returns: string };
       csv_text: { Args: { value: string }; Returns: string };
       current_actor: {
         Args: Record<PropertyKey, never>;
@@ -324,6 +425,16 @@ export type Database = {
       get_leaderboard: { Args: { from: string; metric: string; to: string; top: number }; Returns: Json };
       get_user_summary: { Args: { employee_id: string; from: string; to: string }; Returns: Json };
       hash_token: { Args: { token: string }; Returns: string };
+      horizon_report: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          age_s: number;
+          age_transactions: number;
+          holder: string;
+          kind: string;
+          role: string;
+        }[];
+      };
       insert_locations: {
         Args: { employee_id: string; organization_id: string; points: Json; session_id: string; strict: boolean };
         Returns: Json;
@@ -376,7 +487,27 @@ export type Database = {
           recorded_at: string;
         }[];
       };
+      metric_limit: { Args: Record<PropertyKey, never>; Returns: number };
+      metric_samples: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          labels: Json;
+          name: string;
+          value: number;
+        }[];
+      };
+      migration_version: { Args: Record<PropertyKey, never>; Returns: string };
+      missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
+      queue_report: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          jobs: number;
+          oldest_s: number;
+          queue: string;
+          state: string;
+        }[];
+      };
       random_base62: { Args: { length: number }; Returns: string };
       rate_limit: { Args: { kind: string }; Returns: Record<string, unknown> };
       read_events: {
@@ -489,6 +620,25 @@ export type Database = {
       };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours: number }; Returns: Json };
       run_schedule: { Args: { name: string }; Returns: string };
+      schedule_report: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          cron: string;
+          description: string;
+          interval_s: number;
+          is_overdue: boolean;
+          items: number;
+          last_duration_s: number;
+          last_error: string;
+          last_started_at: string;
+          last_succeeded_at: string;
+          max_duration_s: number;
+          name: string;
+          runs_failed: number;
+          runs_succeeded: number;
+          time_zone: string;
+        }[];
+      };
       set_employee_active: {
         Args: { employee_id: string; is_active: boolean };
         Returns: Database['public']['Tables']['employees']['Row'];
