@@ -8,6 +8,8 @@ create temporary table global_table on commit drop as
 select name::regclass, reason from (values
   ('public.organizations', 'the tenants themselves'),
   ('private.schedules', 'what runs by the clock for the whole installation'),
+  ('private.schedule_states', 'what became of it'),
+  ('private.schedule_runs', 'its history'),
   ('private.event_epochs', 'the clusters that the log has lived in'),
   ('private.event_consumers', 'positions of internal readers, each of which reads all organizations')
 ) as v (name, reason);
