@@ -2951,7 +2951,11 @@ begin
     coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
       'rank', r.rank,
       'employee_id', r.employee_id,
-      'name', e.name,
+      -- One look by key for each row that is shown: joined, the plan would read everybody.
+      'name', (
+        select e.name from public.employees as e
+        where e.organization_id = v_caller.organization_id and e.id = r.employee_id
+      ),
       'value', case when v_sees_money or r.employee_id = v_self.id then r.value end
     ) order by r.place) filter (where r.place <= get_leaderboard.top), '[]'),
     (
@@ -2961,8 +2965,7 @@ begin
   into v_entries, v_me
   from (
     select k.* from ranked as k where k.place <= get_leaderboard.top or k.employee_id = v_self.id
-  ) as r
-  join public.employees as e on e.organization_id = v_caller.organization_id and e.id = r.employee_id;
+  ) as r;
 
   return pg_catalog.jsonb_build_object(
     'metric', v_metric,
