@@ -75,6 +75,12 @@ export const eventPayloads = {
   'employee.activated': z.strictObject(employee),
   'employee.deactivated': z.strictObject(employee),
   'organization.updated': z.strictObject({ organization_id: id, changed: z.array(z.string()).min(1) }),
+  'webhook.test': z.strictObject({ webhook_id: id }),
+  'webhook.disabled': z.strictObject({
+    webhook_id: id,
+    reason: z.enum(['GONE', 'FAILING']),
+    failing_since: time.nullable(),
+  }),
 } as const satisfies Record<string, z.ZodType>;
 
 export type EventType = keyof typeof eventPayloads;

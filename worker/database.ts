@@ -1,6 +1,8 @@
 import { type ColumnType, Kysely, PostgresDialect, sql, type Transaction } from 'kysely';
 import { Pool } from 'pg';
 import type { Database as Generated } from '../types/database.ts';
+import type { RecordedOutcome } from './webhooks/dispatcher.ts';
+import type { ClaimedDelivery } from './webhooks/send.ts';
 
 type Table = { Row: object; Insert: object; Update: object };
 
@@ -32,6 +34,10 @@ export interface Database {
   runSchedule(name: string): Promise<string>;
   /** Connections of the pool that jobs use. */
   poolUse(): { idle: number; busy: number; waiting: number };
+  /** Webhook deliveries that are due, of all organizations in fair turns, under a lease. */
+  claimWebhookDeliveries(atMost: number, leaseSeconds: number): Promise<ClaimedDelivery[]>;
+  /** Records what came of claimed deliveries; answers how many still held their lease. */
+  recordWebhookAttempts(outcomes: readonly RecordedOutcome[]): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -77,6 +83,18 @@ export function openDatabase(options: {
       busy: pool.totalCount - pool.idleCount,
       waiting: pool.waitingCount,
     }),
+    async claimWebhookDeliveries(atMost, leaseSeconds) {
+      const { rows } = await sql<ClaimedDelivery>`
+        select * from private.claim_webhook_deliveries(${atMost}, ${leaseSeconds})
+      `.execute(kysely);
+      return rows;
+    },
+    async recordWebhookAttempts(outcomes) {
+      const { rows } = await sql<{ recorded: number }>`
+        select private.record_webhook_attempts(${JSON.stringify(outcomes)}) as recorded
+      `.execute(kysely);
+      return rows[0]?.recorded ?? 0;
+    },
     close: () => kysely.destroy(),
   };
 }

@@ -10,6 +10,7 @@ import { createMetrics } from './metrics.ts';
 import { openOperators } from './operators.ts';
 import { createQueue } from './queue.ts';
 import { createReadiness } from './readiness.ts';
+import { createWebhookDispatcher } from './webhooks/dispatcher.ts';
 
 const env = environment();
 const log = createLogger(env.LOG_LEVEL);
@@ -31,6 +32,7 @@ const metrics = createMetrics({
   onError: (error) => log.warn({ err: describeError(error) }, 'the database gave no figures'),
 });
 const queue = createQueue({ connectionString: env.DATABASE_URL, database, log, metrics });
+const webhooks = createWebhookDispatcher({ database, log });
 
 const closeTimeoutMs = 2000;
 
@@ -74,6 +76,7 @@ log.info({ url: http.url }, 'worker listens');
 try {
   await queue.start();
   isWorking = !stopping;
+  webhooks.start();
   log.info('worker ready');
 } catch (error) {
   log.fatal({ err: describeError(error) }, 'worker cannot start: is the database up and migrated?');
@@ -81,7 +84,7 @@ try {
 }
 
 async function stop(): Promise<void> {
-  await queue.stop();
+  await Promise.all([queue.stop(), webhooks.stop()]);
   // A statement that still waits for a lock would hold the pool open for up to its timeout of 60 s; its job was handed back
   // to the queue above, so nothing is lost by not waiting.
   await http.close();

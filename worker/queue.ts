@@ -59,7 +59,7 @@ export function createQueue(options: {
             try {
               // The registry pairs each queue with its own payload; the compiler cannot follow the pair through an index.
               const input = payload.data as Parameters<typeof job.handle>[0];
-              const outcome = await job.handle(input, { database, log: jobLog, signal });
+              const outcome = await job.handle(input, { id, database, log: jobLog, signal });
               metrics.jobDone(job.queue, outcome, seconds());
               jobLog.info({ outcome, duration_ms: Math.round(seconds() * 1000) }, 'job done');
               return { id, status: 'completed' as const, output: { outcome } };

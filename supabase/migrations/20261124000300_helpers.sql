@@ -24,6 +24,9 @@ as $$
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
     when 'api_key_not_found' then 404
+    when 'webhook_not_found' then 404
+    when 'delivery_not_found' then 404
+    when 'retry_intent_not_found' then 404
     when 'already_in_organization' then 409
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
@@ -35,6 +38,9 @@ as $$
     when 'session_open' then 409
     when 'expense_already_reviewed' then 409
     when 'last_admin' then 409
+    when 'too_many_webhooks' then 409
+    when 'webhook_inactive' then 409
+    when 'retry_intent_settled' then 409
     when 'period_locked' then 409
     when 'conflict_retry' then 409
     when 'invitation_expired' then 410

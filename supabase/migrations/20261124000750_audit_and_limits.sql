@@ -121,6 +121,9 @@ begin
     when 'locations' then per_second := 1; burst := 60;
     when 'expenses' then per_second := 10 / 60.0; burst := 10;
     when 'recalculations' then per_second := 5 / 60.0; burst := 5;
+    when 'webhook_tests' then per_second := 10 / 60.0; burst := 10;
+    when 'webhook_replays' then per_second := 4 / 60.0; burst := 4;
+    when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;

@@ -52,7 +52,11 @@ insert into private.schedules (name, cron, command, description) values
   ('location-partitions', '17 * * * *', 'select private.maintain_location_partitions()',
     'Keeps the monthly partitions of gps_locations three months ahead.'),
   ('forgotten-sessions', '*/5 * * * *', 'select private.close_forgotten_sessions()',
-    'Closes sessions open for longer than their organization allows, at their last point.');
+    'Closes sessions open for longer than their organization allows, at their last point.'),
+  ('retry-intents', '* * * * *', 'select private.replay_due_retry_intents()',
+    'Runs dead jobs again that are due.'),
+  ('retry-intents-clean', '41 * * * *', 'select private.clean_retry_intents()',
+    'Deletes dead jobs that were settled 72 hours ago.');
 
 grant select on private.schedules to fieldtrack_worker, service_role;
 

@@ -7,6 +7,7 @@ select plan(5);
 create temporary table global_table on commit drop as
 select name::regclass, reason from (values
   ('public.organizations', 'the tenants themselves'),
+  ('private.webhook_settings', 'one row: what the installation allows'),
   ('private.schedules', 'what runs by the clock for the whole installation'),
   ('private.schedule_states', 'what became of it'),
   ('private.schedule_runs', 'its history'),

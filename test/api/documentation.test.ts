@@ -6,13 +6,19 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { eventually, minutesAgo, straightNorth } from '../fixtures/organization.ts';
+import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { type Client, startTestStack, type TestStack } from '../fixtures/stack.ts';
 
 let stack: TestStack;
+let receiver: Receiver;
 beforeAll(async () => {
+  receiver = await startReceiver();
   stack = await startTestStack({ worker: true });
 });
-afterAll(() => stack?.stop());
+afterAll(async () => {
+  await stack?.stop();
+  await receiver?.stop();
+});
 
 const introduction = `# API
 
@@ -26,7 +32,9 @@ Generated: \`test/api/documentation.test.ts\` plays each call against a running 
   the phone, up to 100 a call.
 - **Read** tables and views at \`GET /rest/v1/<table>\` with PostgREST's filters, order and paging (1,000 rows a page at the most;
   \`Range\` and \`Prefer: count=exact\`): attendance_sessions, session_days, gps_locations, expenses, employees, invitations,
-  audit_log, organizations, employee_daily_metrics, employee_monthly_metrics, org_daily_metrics, org_daily_expenses. Relations embed by the role they play: \`attendance_sessions?select=*,employee(name)\`,
+  audit_log, organizations, employee_daily_metrics, employee_monthly_metrics, org_daily_metrics, org_daily_expenses, webhooks,
+  webhook_circuits, webhook_deliveries, webhook_attempts, retry_intents. Relations embed by the role they play:
+  \`attendance_sessions?select=*,employee(name)\`,
   \`expenses?select=*,employee(name),reviewer(name)\`. Row level security shows administrators their organization and
   employees their own rows.
 - **Export** with \`Accept: text/csv\`: export_sessions, export_daily_metrics, export_expenses (and any table). A page has 1,000
@@ -124,6 +132,34 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     client_request_id: randomUUID(),
   });
   await call('ada', 'force_check_out', { employee_id, reason: 'Battery died.' });
+  await stack.admin`update private.webhook_settings set allow_localhost = true`;
+  const webhook = await call('ada', 'create_webhook', {
+    url: `${receiver.url}/fieldtrack`,
+    events: ['expense.approved', 'session.checked_out'],
+    description: 'Payroll',
+  });
+  await call('ada', 'update_webhook', { webhook_id: webhook.id, changes: { events: ['*'] } });
+  const delivery = await call('ada', 'test_webhook', { webhook_id: webhook.id });
+  await eventually('DELIVERED', async () => {
+    const { data } = await (people.get('ada') as Client).from('webhook_deliveries').select('state').single();
+    return data?.state === 'DELIVERED';
+  });
+  await call('ada', 'rotate_webhook_secret', { webhook_id: webhook.id });
+  await call('ada', 'retry_webhook_delivery', { delivery_id: delivery.id });
+  await call('ada', 'replay_webhook_events', {
+    webhook_id: webhook.id,
+    occurred_from: minutesAgo(60),
+    occurred_to: minutesAgo(0),
+  });
+  // What a broken deployment leaves behind; the sessions are gone, so the jobs run and find nothing to do.
+  const dead = await stack.admin<{ id: string }[]>`
+    insert into public.retry_intents (organization_id, queue, payload, reason)
+    select o.id, 'distance', jsonb_build_object('organization_id', o.id, 'session_id', gen_random_uuid()), 'error 42501'
+    from public.organizations as o, generate_series(1, 3)
+    returning id`;
+  await call('ada', 'replay_retry_intent', { retry_intent_id: dead[0]?.id });
+  await call('ada', 'discard_retry_intent', { retry_intent_id: dead[1]?.id });
+  await call('ada', 'replay_retry_intents', { queue: 'distance', max_intents: 100 });
   await call('ada', 'update_employee', { employee_id, changes: { phone: '+386 1 234 56 78' } });
   const key = await call('ada', 'create_api_key', {
     name: 'Payroll',
@@ -156,6 +192,7 @@ const clockwork: Record<string, number> = {
   average_session_s: 3000,
   average_session_m: 599.89,
   value: 599.89,
+  queued: 12,
 };
 const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/;
@@ -167,12 +204,15 @@ function standIns(value: unknown, key = ''): unknown {
   if (value !== null && typeof value === 'object') {
     return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, standIns(item, name)]));
   }
+  if (typeof value === 'number' && key === 'event_id') return 1234;
   // Seconds between two calls of this test, and where a week begins, are the clock's business.
   if (typeof value === 'number' && key in clockwork) return clockwork[key];
   if (typeof value !== 'string') return value;
   if (value.startsWith('fti_')) return 'fti_…';
   if (value.startsWith('ft_live_')) return 'ft_live_…';
   if (key === 'key_id' || key === 'last_four') return '…';
+  if (value.startsWith('whsec_')) return 'whsec_…';
+  if (value.startsWith(receiver.url)) return value.replace(receiver.url, 'https://hooks.acme.example');
   if (time.test(value)) return '2026-11-24T08:00:00+00:00';
   if (date.test(value) && key !== 'locked_until') return '2026-11-24';
   return value.replace(uuid, '6f1c0a52-0000-4000-8000-000000000000');

@@ -3,6 +3,8 @@ import type { JobPayload, QueueName } from '../../types/jobs.ts';
 import type { Database } from '../database.ts';
 
 export interface JobContext {
+  /** The job's id in pg-boss. */
+  id: string;
   database: Database;
   log: Logger;
   /** Aborted when the job's time is over or the worker stops: nothing new should begin. */

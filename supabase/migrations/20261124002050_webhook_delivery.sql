@@ -1,0 +1,347 @@
+-- Delivering: a sender claims what is due, sends it outside any transaction, and records what came of it.
+--
+-- Claiming gives a delivery a lease and moves next_attempt_at to the lease's end. A sender that dies leaves a row that comes due
+-- by itself; one that comes late finds another lease and can overwrite nothing. Fairness is decided where all rows are seen:
+-- each endpoint has a limit of deliveries under way, each organization too, and organizations take turns.
+-- The circuit: five failures in a row open it, it waits (30 s, doubling to an hour), lets one through, and closes on success.
+-- Not covered: the sending itself, with the check of addresses (worker/webhooks/).
+
+-- The schedule of Standard Webhooks: ten attempts over 75 hours. Give or take a tenth, so that what failed together does not
+-- come back together.
+create function private.webhook_retry_delay(failed_attempts integer) returns interval
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_delays_s constant integer[] := array[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400];
+begin
+  return pg_catalog.make_interval(secs => v_delays_s[failed_attempts] * (0.9 + 0.2 * pg_catalog.random()));
+end;
+$$;
+
+comment on function private.webhook_retry_delay(integer) is
+  'How long to wait after the n-th failed attempt (1 to 9); null when there is no further one.';
+
+create function private.webhook_body(type text, occurred_at timestamptz, payload jsonb) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return '{"type":"' || type || '","timestamp":"'
+    || pg_catalog.to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","data":' || payload::text || '}';
+end;
+$$;
+
+comment on function private.webhook_body(text, timestamptz, jsonb) is
+  'The bytes that are signed and sent: {type, timestamp, data}. Made here, so that numbers stay as they were stored.';
+
+-- One claim at a time in the installation, so that limits and turns hold with any number of senders: it takes milliseconds.
+-- Who does not get the lock is told so by null rows and asks again. Sequential scans are off because a plan made while the
+-- table was small would be kept when it has grown.
+create function private.claim_webhook_deliveries(max_deliveries integer, lease_seconds integer)
+returns table (
+  organization_id uuid, delivery_id uuid, webhook_id uuid, lease uuid, attempt integer, url text, body text, secrets text[],
+  traceparent text, allow_localhost boolean
+)
+language plpgsql volatile security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  -- An organization with twenty dead endpoints must not hold every connection.
+  v_organization_limit constant integer := 100;
+  v_lease uuid := pg_catalog.gen_random_uuid();
+begin
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.webhooks.claim', 0)) then
+    return;
+  end if;
+  return query
+  -- Endpoints that have something waiting, found by jumping from one to the next in the index: a backlog of a million at one of
+  -- them costs nothing here.
+  with recursive endpoint as (
+    (
+      select d.organization_id, d.webhook_id
+      from public.webhook_deliveries as d
+      where d.state = 'PENDING'
+      order by d.organization_id, d.webhook_id
+      limit 1
+    )
+    union all
+    select n.organization_id, n.webhook_id
+    from endpoint as e
+    cross join lateral (
+      select d.organization_id, d.webhook_id
+      from public.webhook_deliveries as d
+      where d.state = 'PENDING' and (d.organization_id, d.webhook_id) > (e.organization_id, e.webhook_id)
+      order by d.organization_id, d.webhook_id
+      limit 1
+    ) as n
+  ),
+  open_endpoint as (
+    select w.organization_id, w.id, w.url, f.in_flight,
+      -- One that fails, or has never answered, gets one at a time.
+      case when c.consecutive_failures = 0 and c.last_success_at is not null then w.max_in_flight else 1 end - f.in_flight
+        as room
+    from endpoint as e
+    join public.webhooks as w on w.organization_id = e.organization_id and w.id = e.webhook_id
+    join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
+    cross join lateral (
+      select pg_catalog.count(*)::integer as in_flight
+      from public.webhook_deliveries as d
+      where d.organization_id = w.organization_id and d.webhook_id = w.id and d.lease is not null
+        and d.next_attempt_at > pg_catalog.now()
+    ) as f
+    where w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
+  ),
+  due as (
+    select o.organization_id, d.id, d.place, d.next_attempt_at,
+      (
+        select coalesce(pg_catalog.sum(x.in_flight), 0) from open_endpoint as x where x.organization_id = o.organization_id
+      ) as in_flight
+    from open_endpoint as o
+    cross join lateral (
+      select q.id, q.next_attempt_at, pg_catalog.row_number() over (order by q.next_attempt_at) as place
+      from (
+        select d.id, d.next_attempt_at
+        from public.webhook_deliveries as d
+        where d.organization_id = o.organization_id and d.webhook_id = o.id and d.state = 'PENDING'
+          and d.next_attempt_at <= pg_catalog.now()
+        order by d.next_attempt_at
+        limit greatest(o.room, 0)
+      ) as q
+    ) as d
+  ),
+  turn as (
+    select u.organization_id, u.id, u.next_attempt_at,
+      u.in_flight + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
+    from due as u
+  ),
+  chosen as (
+    select t.organization_id, t.id
+    from turn as t
+    where t.turn <= v_organization_limit
+    order by t.turn, t.next_attempt_at
+    limit claim_webhook_deliveries.max_deliveries
+  ),
+  claimed as (
+    update public.webhook_deliveries as d
+    set lease = v_lease,
+      next_attempt_at = pg_catalog.now() + pg_catalog.make_interval(secs => claim_webhook_deliveries.lease_seconds)
+    from chosen as c
+    where d.organization_id = c.organization_id and d.id = c.id
+      and d.state = 'PENDING' and d.next_attempt_at <= pg_catalog.now()
+    returning d.*
+  ),
+  half_open as (
+    update public.webhook_circuits as c
+    set state = 'HALF_OPEN'
+    from claimed as d
+    where c.organization_id = d.organization_id and c.webhook_id = d.webhook_id and c.state = 'OPEN'
+  )
+  select d.organization_id, d.id, d.webhook_id, d.lease, d.attempts + 1, w.url,
+    private.webhook_body(e.type, e.occurred_at, e.payload),
+    array(
+      select s.secret
+      from private.webhook_secrets as s
+      where s.organization_id = d.organization_id and s.webhook_id = d.webhook_id
+        and (s.expires_at is null or s.expires_at > pg_catalog.now())
+      order by s.id desc
+    ),
+    e.traceparent,
+    (select x.allow_localhost from private.webhook_settings as x)
+  from claimed as d
+  join public.webhooks as w on w.organization_id = d.organization_id and w.id = d.webhook_id
+  join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id;
+end;
+$$;
+
+comment on function private.claim_webhook_deliveries(integer, integer) is
+  'Claims due deliveries of all organizations in fair turns and returns what is needed to send each, secrets included. None: '
+  'nothing is due, or another sender is claiming.';
+
+grant execute on function private.claim_webhook_deliveries(integer, integer) to fieldtrack_worker;
+
+create function private.disable_webhook(organization_id uuid, webhook_id uuid, reason text, failing_since timestamptz)
+returns void
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  update public.webhooks as w
+  set disabled_at = pg_catalog.now(), disabled_reason = disable_webhook.reason
+  where w.organization_id = disable_webhook.organization_id and w.id = disable_webhook.webhook_id
+    and w.is_active and w.disabled_at is null;
+  if not found then
+    return;
+  end if;
+  perform private.audit(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
+    pg_catalog.jsonb_build_object('disabled_reason', disable_webhook.reason, 'failing_since', disable_webhook.failing_since));
+  perform private.emit_event(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
+    pg_catalog.jsonb_build_object(
+      'webhook_id', disable_webhook.webhook_id,
+      'reason', disable_webhook.reason,
+      'failing_since', disable_webhook.failing_since));
+end;
+$$;
+
+comment on function private.disable_webhook(uuid, uuid, text, timestamptz) is
+  'Gives up on an endpoint, once: disabled_at and reason, audit row, event webhook.disabled. is_active stays as it is.';
+
+-- `failures` are those after the last success of this batch; `pause_s` is what the endpoint asked for, if anything.
+create function private.judge_webhook(
+  organization_id uuid, webhook_id uuid, succeeded boolean, failures integer, pause_s double precision, gone boolean
+) returns void
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_circuit public.webhook_circuits;
+  v_now timestamptz := pg_catalog.clock_timestamp();
+begin
+  -- The usual case writes nothing and locks nothing.
+  if judge_webhook.failures = 0 and exists (
+    select from public.webhook_circuits as c
+    where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
+      and c.state = 'CLOSED' and c.consecutive_failures = 0 and c.last_success_at > v_now - interval '1 minute'
+  ) then
+    return;
+  end if;
+  select c.* into v_circuit
+  from public.webhook_circuits as c
+  where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
+  for update;
+  if not found then
+    return;
+  end if;
+  if judge_webhook.succeeded then
+    v_circuit.state := 'CLOSED';
+    v_circuit.consecutive_failures := 0;
+    v_circuit.openings := 0;
+    v_circuit.failing_since := null;
+    v_circuit.paused_until := null;
+    v_circuit.last_success_at := v_now;
+  end if;
+  if judge_webhook.failures > 0 then
+    v_circuit.consecutive_failures := v_circuit.consecutive_failures + judge_webhook.failures;
+    v_circuit.failing_since := coalesce(v_circuit.failing_since, v_now);
+    v_circuit.last_failure_at := v_now;
+    -- What was under way when it opened changes nothing more.
+    if v_circuit.state = 'HALF_OPEN' or (v_circuit.state = 'CLOSED' and v_circuit.consecutive_failures >= 5) then
+      v_circuit.state := 'OPEN';
+      v_circuit.openings := v_circuit.openings + 1;
+      v_circuit.paused_until := v_now + least(
+        pg_catalog.make_interval(secs => 30 * 2 ^ least(v_circuit.openings - 1, 10)), interval '1 hour');
+    end if;
+    if judge_webhook.pause_s is not null then
+      v_circuit.paused_until := greatest(
+        v_circuit.paused_until, v_now + pg_catalog.make_interval(secs => judge_webhook.pause_s));
+    end if;
+  end if;
+  update public.webhook_circuits as c
+  set state = v_circuit.state,
+    consecutive_failures = v_circuit.consecutive_failures,
+    openings = v_circuit.openings,
+    failing_since = v_circuit.failing_since,
+    paused_until = v_circuit.paused_until,
+    last_success_at = v_circuit.last_success_at,
+    last_failure_at = v_circuit.last_failure_at
+  where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id;
+  if judge_webhook.gone then
+    perform private.disable_webhook(judge_webhook.organization_id, judge_webhook.webhook_id, 'GONE',
+      v_circuit.failing_since);
+  elsif v_circuit.failing_since <= v_now - interval '5 days' then
+    perform private.disable_webhook(judge_webhook.organization_id, judge_webhook.webhook_id, 'FAILING',
+      v_circuit.failing_since);
+  end if;
+end;
+$$;
+
+comment on function private.judge_webhook(uuid, uuid, boolean, integer, double precision, boolean) is
+  'Moves an endpoint''s circuit by what a batch of attempts showed; disables one that is gone or failed for five days.';
+
+-- A batch of outcomes in one transaction, each guarded by its lease. Outcomes come in the order in which they ended.
+create function private.record_webhook_attempts(outcomes jsonb) returns integer
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  -- What an endpoint may ask us to wait.
+  v_longest_pause_s constant double precision := 3600;
+  v_recorded integer := 0;
+  v_endpoint record;
+begin
+  for v_endpoint in
+    with outcome as materialized (
+      select o.organization_id, o.delivery_id, o.lease, o.duration_ms, o.status, o.error, o.response, o.ordinality,
+        case
+          when o.error is null then null
+          when o.retry_after_s is not null then least(greatest(o.retry_after_s, 1), v_longest_pause_s)
+          when o.status in (429, 502, 504) then 30
+        end as pause_s
+      from rows from (
+        pg_catalog.jsonb_to_recordset(record_webhook_attempts.outcomes) as (
+          organization_id uuid, delivery_id uuid, lease uuid, duration_ms integer, status smallint, error text,
+          response text, retry_after_s double precision)
+      ) with ordinality as o (
+        organization_id, delivery_id, lease, duration_ms, status, error, response, retry_after_s, ordinality)
+    ),
+    recorded as (
+      update public.webhook_deliveries as d
+      set lease = null,
+        attempts = d.attempts + 1,
+        state = case
+          when o.error is null then 'DELIVERED'
+          when d.attempts - d.attempts_before < 9 then 'PENDING'
+          else 'DEAD'
+        end,
+        next_attempt_at = case when o.error is not null then pg_catalog.now() + greatest(
+          private.webhook_retry_delay(d.attempts - d.attempts_before + 1),
+          case when d.attempts - d.attempts_before < 9 then pg_catalog.make_interval(secs => o.pause_s) end
+        ) end,
+        delivered_at = case when o.error is null then pg_catalog.now() else d.delivered_at end,
+        last_status = o.status,
+        last_error = o.error,
+        last_attempt_at = pg_catalog.now() - pg_catalog.make_interval(secs => o.duration_ms / 1000.0)
+      from outcome as o
+      where d.organization_id = o.organization_id and d.id = o.delivery_id and d.lease = o.lease
+      returning d.organization_id, d.webhook_id, d.id, d.attempts, d.last_attempt_at, o.duration_ms, o.status, o.error,
+        o.response, o.pause_s, o.ordinality
+    ),
+    logged as (
+      insert into public.webhook_attempts (
+        organization_id, delivery_id, number, attempted_at, duration_ms, status, error, response
+      )
+      select r.organization_id, r.id, r.attempts, r.last_attempt_at, r.duration_ms, r.status, r.error,
+        pg_catalog.left(r.response, 4096)
+      from recorded as r
+    ),
+    success as (
+      select r.organization_id, r.webhook_id, pg_catalog.max(r.ordinality) filter (where r.error is null) as last_success
+      from recorded as r
+      group by r.organization_id, r.webhook_id
+    )
+    select r.organization_id, r.webhook_id,
+      pg_catalog.count(*) as attempts,
+      s.last_success is not null as succeeded,
+      pg_catalog.count(*) filter (where r.error is not null and r.ordinality > coalesce(s.last_success, 0)) as failures,
+      pg_catalog.max(r.pause_s) filter (where r.ordinality > coalesce(s.last_success, 0)) as pause_s,
+      coalesce(pg_catalog.bool_or(r.status = 410), false) as gone
+    from recorded as r
+    join success as s on s.organization_id = r.organization_id and s.webhook_id = r.webhook_id
+    group by r.organization_id, r.webhook_id, s.last_success
+    order by r.organization_id, r.webhook_id
+  loop
+    v_recorded := v_recorded + v_endpoint.attempts;
+    perform private.judge_webhook(v_endpoint.organization_id, v_endpoint.webhook_id, v_endpoint.succeeded,
+      v_endpoint.failures::integer, v_endpoint.pause_s, v_endpoint.gone);
+  end loop;
+  return v_recorded;
+end;
+$$;
+
+comment on function private.record_webhook_attempts(jsonb) is
+  'Records what came of claimed deliveries: [{organization_id, delivery_id, lease, duration_ms, status, error, response, '
+  'retry_after_s}]. One whose lease was taken over, or whose webhook is gone, is passed over. Returns how many were recorded.';
+
+grant execute on function private.record_webhook_attempts(jsonb) to fieldtrack_worker;

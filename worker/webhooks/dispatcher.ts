@@ -1,0 +1,149 @@
+import type { Logger } from 'pino';
+import type { Database } from '../database.ts';
+import { describeError } from '../log.ts';
+import { realNetwork } from './connect.ts';
+import { type ClaimedDelivery, createSender, type Sender, type SendOutcome } from './send.ts';
+
+/** Longer than the longest attempt and its recording; a delivery whose sender died is tried again after it. */
+const leaseSeconds = 30;
+/** Sockets of one worker. Who may have how many of them is decided in private.claim_webhook_deliveries. */
+const maxInFlight = 256;
+/** How long a new event waits at most for an idle worker. */
+const pollMs = 250;
+const retryDatabaseMs = 1000;
+/** Attempts in hand get so long to end when the worker stops; the others' leases run out. */
+const stopGraceMs = 8000;
+
+export interface WebhookCounters {
+  delivered: number;
+  failed: number;
+  /** Outcomes that came after their lease was taken over, or whose webhook was deleted meanwhile. */
+  late: number;
+  inFlight: number;
+}
+
+export interface WebhookDispatcher {
+  start(): void;
+  stop(): Promise<void>;
+  counters(): WebhookCounters;
+}
+
+export type RecordedOutcome = SendOutcome & { organization_id: string; delivery_id: string; lease: string };
+
+/**
+ * Claims due deliveries, sends them, records what came of them. The rows are the queue: there is no job for a delivery, so none
+ * can be lost or left over. Claiming and recording are short transactions, sending is in neither.
+ */
+export function createWebhookDispatcher(options: {
+  database: Database;
+  log: Logger;
+  sender?: Sender;
+}): WebhookDispatcher {
+  const { database, log } = options;
+  const sender = options.sender ?? createSender(realNetwork);
+  const inFlight = new Set<Promise<void>>();
+  const abandon = new AbortController();
+  const counters = { delivered: 0, failed: 0, late: 0 };
+  let outcomes: RecordedOutcome[] = [];
+  let stopping = false;
+  let claiming: Promise<void> = Promise.resolve();
+  let recording: Promise<void> | undefined;
+  let wake = () => {};
+
+  const pause = (ms: number) =>
+    new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+
+  async function claimLoop(): Promise<void> {
+    while (!stopping) {
+      const free = maxInFlight - inFlight.size;
+      try {
+        const claimed = free > 0 ? await database.claimWebhookDeliveries(free, leaseSeconds) : [];
+        for (const delivery of claimed) begin(delivery);
+        // Woken by the next recorded outcome: its endpoint has room again.
+        if (!stopping) await pause(pollMs);
+      } catch (error) {
+        log.warn({ err: describeError(error) }, 'webhook deliveries cannot be claimed');
+        if (!stopping) await pause(retryDatabaseMs);
+      }
+    }
+  }
+
+  function begin(delivery: ClaimedDelivery): void {
+    const attempt = attemptDelivery(delivery).finally(() => inFlight.delete(attempt));
+    inFlight.add(attempt);
+  }
+
+  async function attemptDelivery(delivery: ClaimedDelivery): Promise<void> {
+    const { organization_id, delivery_id, webhook_id, lease } = delivery;
+    const outcome = await sender.send(delivery, abandon.signal);
+    // Nobody knows whether it arrived; it is tried again when the lease has run out.
+    if (abandon.signal.aborted) return;
+    counters[outcome.error === null ? 'delivered' : 'failed'] += 1;
+    const { response: _, ...facts } = outcome;
+    log[outcome.error === null ? 'debug' : 'info'](
+      { organization_id, webhook_id, delivery_id, attempt: delivery.attempt, ...facts },
+      'webhook attempt',
+    );
+    outcomes.push({ organization_id, delivery_id, lease, ...outcome });
+    recording ??= recordAll();
+    await recording;
+  }
+
+  /** What ends while a batch is recorded makes up the next one, so batches grow with the load. */
+  async function recordAll(): Promise<void> {
+    while (outcomes.length > 0) {
+      const batch = outcomes;
+      outcomes = [];
+      try {
+        counters.late += batch.length - (await database.recordWebhookAttempts(batch));
+      } catch (error) {
+        log.warn({ err: describeError(error), outcomes: batch.length }, 'webhook attempts cannot be recorded');
+        await recordOneByOne(batch);
+      }
+      wake();
+    }
+    // In the same tick as the last look: an outcome that comes now starts a recording of its own.
+    recording = undefined;
+  }
+
+  /** A database that is away comes back within a lease, mostly; and one bad outcome must not take its batch with it. */
+  async function recordOneByOne(batch: readonly RecordedOutcome[]): Promise<void> {
+    const deadline = performance.now() + leaseSeconds * 1000;
+    for (const outcome of batch) {
+      for (let recorded = false; !recorded && performance.now() < deadline; ) {
+        try {
+          counters.late += 1 - (await database.recordWebhookAttempts([outcome]));
+          recorded = true;
+        } catch (error) {
+          const { delivery_id } = outcome;
+          log.warn({ err: describeError(error), delivery_id }, 'webhook attempt cannot be recorded');
+          // Class 22: the value itself is at fault, and another try would find it so again.
+          if (describeError(error).code?.startsWith('22')) break;
+          await new Promise((resolve) => setTimeout(resolve, retryDatabaseMs));
+        }
+      }
+    }
+  }
+
+  return {
+    start() {
+      claiming = claimLoop();
+    },
+    async stop() {
+      stopping = true;
+      wake();
+      const grace = setTimeout(() => abandon.abort(), stopGraceMs);
+      await claiming;
+      await Promise.allSettled([...inFlight]);
+      clearTimeout(grace);
+      await sender.close();
+    },
+    counters: () => ({ ...counters, inFlight: inFlight.size }),
+  };
+}
