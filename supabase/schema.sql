@@ -1783,8 +1783,8 @@ CREATE OR REPLACE FUNCTION public.replay_retry_intents(queue text DEFAULT NULL::
 AS $function$
   select private.replay_retry_intents(queue, max_intents);
 $function$;
-comment on function public.replay_retry_intents(text,integer) is 'Runs the organization''s dead jobs again, oldest first, of one queue or of all (null), at most 500: {replayed, left}. Once in 15
-seconds for the organization. Administrators; each is audited.
+comment on function public.replay_retry_intents(text,integer) is 'Runs the organization''s dead jobs again, oldest first, of one queue or of all (null), at most 500: {replayed, left}. Once in
+15 seconds for the organization. Administrators; each is audited.
 Errors: admin_required 403, rate_limited 429, invalid_argument 400.';
 grant execute on function public.replay_retry_intents(text,integer) to authenticated;
 
@@ -1795,8 +1795,8 @@ CREATE OR REPLACE FUNCTION public.replay_webhook_events(webhook_id uuid, occurre
 AS $function$
   select private.replay_webhook_events(webhook_id, occurred_from, occurred_to, include_delivered);
 $function$;
-comment on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and those
-of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and 1,000 events a
+comment on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and
+those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and 1,000 events a
 call: {queued, continue_from}; while continue_from is not null, call again from there. 4 calls a minute for the organization.
 Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
 webhook_not_found 404, webhook_inactive 409, rate_limited 429, invalid_argument 400.';
@@ -1856,8 +1856,8 @@ CREATE OR REPLACE FUNCTION public.rotate_webhook_secret(webhook_id uuid, overlap
 AS $function$
   select private.rotate_webhook_secret(webhook_id, overlap_hours);
 $function$;
-comment on function public.rotate_webhook_secret(uuid,integer) is 'Gives a webhook a new secret and answers it, only here: {webhook_id, secret, previous_expires_at}. Until then deliveries carry a
-signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One rotated before
+comment on function public.rotate_webhook_secret(uuid,integer) is 'Gives a webhook a new secret and answers it, only here: {webhook_id, secret, previous_expires_at}. Until then deliveries
+carry a signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One rotated before
 ends now. Administrators, and API keys with webhooks:manage; audited.
 Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 grant execute on function public.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
@@ -1930,7 +1930,7 @@ CREATE OR REPLACE FUNCTION public.update_webhook(webhook_id uuid, changes jsonb)
 AS $function$
   select private.update_webhook(webhook_id, changes);
 $function$;
-comment on function public.update_webhook(uuid,jsonb) is 'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (waiting deliveries wait);
+comment on function public.update_webhook(uuid,jsonb) is 'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (deliveries wait);
 true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage;
 audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 grant execute on function public.update_webhook(uuid,jsonb) to api_key, authenticated;

@@ -322,7 +322,8 @@ comment on column public.webhook_deliveries.attempts is 'Attempts made, ever; we
 comment on column public.webhook_deliveries.attempts_before is 'Of those, how many before somebody asked for it again.';
 comment on column public.webhook_deliveries.next_attempt_at is
   'When it is tried next, if endpoint and circuit let it; while it is being sent: when it would be tried again if the sender died.';
-comment on column public.webhook_deliveries.lease is 'Set while it is being sent; only the sender that holds it may record the outcome.';
+comment on column public.webhook_deliveries.lease is
+  'Set while it is being sent; only the sender that holds it may record the outcome.';
 comment on column public.webhook_deliveries.last_status is 'HTTP status of the last attempt; null: there was no answer.';
 comment on column public.webhook_deliveries.last_error is 'Why the last attempt failed, as in webhook_attempts.error.';
 comment on column public.webhook_deliveries.last_attempt_at is 'When the last attempt began.';
@@ -575,7 +576,7 @@ as $$
 $$;
 
 comment on function public.update_webhook(uuid, jsonb) is
-  'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (waiting deliveries wait);
+  'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (deliveries wait);
 true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage;
 audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 
@@ -628,8 +629,8 @@ as $$
 $$;
 
 comment on function public.rotate_webhook_secret(uuid, integer) is
-  'Gives a webhook a new secret and answers it, only here: {webhook_id, secret, previous_expires_at}. Until then deliveries carry a
-signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One rotated before
+  'Gives a webhook a new secret and answers it, only here: {webhook_id, secret, previous_expires_at}. Until then deliveries
+carry a signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One rotated before
 ends now. Administrators, and API keys with webhooks:manage; audited.
 Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 
@@ -817,8 +818,8 @@ as $$
 $$;
 
 comment on function public.replay_webhook_events(uuid, timestamptz, timestamptz, boolean) is
-  'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and those
-of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and 1,000 events a
+  'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and
+those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and 1,000 events a
 call: {queued, continue_from}; while continue_from is not null, call again from there. 4 calls a minute for the organization.
 Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
 webhook_not_found 404, webhook_inactive 409, rate_limited 429, invalid_argument 400.';

@@ -277,8 +277,8 @@ as $$
 $$;
 
 comment on function public.replay_retry_intents(text, integer) is
-  'Runs the organization''s dead jobs again, oldest first, of one queue or of all (null), at most 500: {replayed, left}. Once in 15
-seconds for the organization. Administrators; each is audited.
+  'Runs the organization''s dead jobs again, oldest first, of one queue or of all (null), at most 500: {replayed, left}. Once in
+15 seconds for the organization. Administrators; each is audited.
 Errors: admin_required 403, rate_limited 429, invalid_argument 400.';
 
 grant execute on function public.replay_retry_intents(text, integer) to authenticated;
