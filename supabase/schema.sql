@@ -972,10 +972,12 @@ comment on table public.webhook_deliveries is 'An event on its way to an endpoin
 comment on column public.webhook_deliveries.webhook_id is 'The webhook (webhooks.id).';
 comment on column public.webhook_deliveries.event_id is 'The event (events.id).';
 comment on column public.webhook_deliveries.event_type is 'Its type.';
-comment on column public.webhook_deliveries.state is 'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries anew.';
+comment on column public.webhook_deliveries.state is 'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries
+anew.';
 comment on column public.webhook_deliveries.attempts is 'Attempts made, ever; webhook_attempts has each.';
 comment on column public.webhook_deliveries.attempts_before is 'Of those, how many before somebody asked for it again.';
-comment on column public.webhook_deliveries.next_attempt_at is 'When it is tried next, if endpoint and circuit let it; while it is being sent: when it would be tried again if the sender died.';
+comment on column public.webhook_deliveries.next_attempt_at is 'When it is tried next, if endpoint and circuit let it; while it is being sent: when it would be tried again if the sender
+died.';
 comment on column public.webhook_deliveries.lease is 'Set while it is being sent; only the sender that holds it may record the outcome.';
 comment on column public.webhook_deliveries.last_status is 'HTTP status of the last attempt; null: there was no answer.';
 comment on column public.webhook_deliveries.last_error is 'Why the last attempt failed, as in webhook_attempts.error.';
@@ -1796,9 +1798,9 @@ AS $function$
   select private.replay_webhook_events(webhook_id, occurred_from, occurred_to, include_delivered);
 $function$;
 comment on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and
-those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and 1,000 events a
-call: {queued, continue_from}; while continue_from is not null, call again from there. 4 calls a minute for the organization.
-Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
+those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and
+1,000 events a call: {queued, continue_from}; while continue_from is not null, call again from there. 4 calls a minute for
+the organization. Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
 webhook_not_found 404, webhook_inactive 409, rate_limited 429, invalid_argument 400.';
 grant execute on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) to api_key, authenticated;
 
@@ -1857,8 +1859,8 @@ AS $function$
   select private.rotate_webhook_secret(webhook_id, overlap_hours);
 $function$;
 comment on function public.rotate_webhook_secret(uuid,integer) is 'Gives a webhook a new secret and answers it, only here: {webhook_id, secret, previous_expires_at}. Until then deliveries
-carry a signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One rotated before
-ends now. Administrators, and API keys with webhooks:manage; audited.
+carry a signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One
+rotated before ends now. Administrators, and API keys with webhooks:manage; audited.
 Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 grant execute on function public.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
 

@@ -250,8 +250,10 @@ comment on column public.webhook_circuits.state is
   'CLOSED: deliveries flow. OPEN: after five failures in a row nothing is sent until paused_until. HALF_OPEN: one is tried.';
 comment on column public.webhook_circuits.consecutive_failures is 'Failed attempts since the last success.';
 comment on column public.webhook_circuits.openings is 'Times it opened since the last success; each wait is twice the last one.';
-comment on column public.webhook_circuits.failing_since is 'First failure since the last success; after five days it is disabled.';
-comment on column public.webhook_circuits.paused_until is 'Nothing is sent before: the circuit is open, or the endpoint asked for it.';
+comment on column public.webhook_circuits.failing_since is
+  'First failure since the last success; after five days it is disabled.';
+comment on column public.webhook_circuits.paused_until is
+  'Nothing is sent before: the circuit is open, or the endpoint asked for it.';
 comment on column public.webhook_circuits.last_success_at is 'Last success, coarse (at most one write a minute).';
 comment on column public.webhook_circuits.last_failure_at is 'Last failure.';
 
@@ -317,12 +319,12 @@ comment on column public.webhook_deliveries.webhook_id is 'The webhook (webhooks
 comment on column public.webhook_deliveries.event_id is 'The event (events.id).';
 comment on column public.webhook_deliveries.event_type is 'Its type.';
 comment on column public.webhook_deliveries.state is
-  'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries anew.';
-comment on column public.webhook_deliveries.attempts is 'Attempts made, ever; webhook_attempts has each.';
+  'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries
+anew.'; comment on column public.webhook_deliveries.attempts is 'Attempts made, ever; webhook_attempts has each.';
 comment on column public.webhook_deliveries.attempts_before is 'Of those, how many before somebody asked for it again.';
 comment on column public.webhook_deliveries.next_attempt_at is
-  'When it is tried next, if endpoint and circuit let it; while it is being sent: when it would be tried again if the sender died.';
-comment on column public.webhook_deliveries.lease is
+  'When it is tried next, if endpoint and circuit let it; while it is being sent: when it would be tried again if the sender
+died.'; comment on column public.webhook_deliveries.lease is
   'Set while it is being sent; only the sender that holds it may record the outcome.';
 comment on column public.webhook_deliveries.last_status is 'HTTP status of the last attempt; null: there was no answer.';
 comment on column public.webhook_deliveries.last_error is 'Why the last attempt failed, as in webhook_attempts.error.';
@@ -397,7 +399,8 @@ begin
 end;
 $$;
 
-comment on function private.tg_events__fan_out() is 'After insert: a delivery for each active webhook that subscribes to the type.';
+comment on function private.tg_events__fan_out() is
+  'After insert: a delivery for each active webhook that subscribes to the type.';
 
 create trigger _100_fan_out after insert on public.events
   for each row execute function private.tg_events__fan_out();
@@ -630,8 +633,8 @@ $$;
 
 comment on function public.rotate_webhook_secret(uuid, integer) is
   'Gives a webhook a new secret and answers it, only here: {webhook_id, secret, previous_expires_at}. Until then deliveries
-carry a signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One rotated before
-ends now. Administrators, and API keys with webhooks:manage; audited.
+carry a signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One
+rotated before ends now. Administrators, and API keys with webhooks:manage; audited.
 Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 
 grant execute on function public.rotate_webhook_secret(uuid, integer) to authenticated, api_key;
@@ -819,9 +822,9 @@ $$;
 
 comment on function public.replay_webhook_events(uuid, timestamptz, timestamptz, boolean) is
   'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and
-those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and 1,000 events a
-call: {queued, continue_from}; while continue_from is not null, call again from there. 4 calls a minute for the organization.
-Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
+those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and
+1,000 events a call: {queued, continue_from}; while continue_from is not null, call again from there. 4 calls a minute for
+the organization. Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
 webhook_not_found 404, webhook_inactive 409, rate_limited 429, invalid_argument 400.';
 
 grant execute on function public.replay_webhook_events(uuid, timestamptz, timestamptz, boolean) to authenticated, api_key;
