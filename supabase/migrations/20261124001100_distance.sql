@@ -1,23 +1,25 @@
 -- The distance of a session: from noisy points to metres that can be paid.
 --
--- One pass over the points in order of time. Movement counts from an anchor, the last place that surely was reached, once a
--- point lies further away than the errors of both explain. So a parked phone drives nowhere, and a walk of one-second legs
--- still counts when it has clearly moved. A point that leaves and returns faster than anything drives (a spike) is cut; a
--- real fast leg is kept, because the next point confirms it. After a gap the straight leg counts once and is marked.
--- The result is a function of the set of points: order of arrival, batches and repetition change no byte. Points are
--- flagged, never changed.
+-- One pass over the points in order of time, with a state of fixed size, so that the same steps serve a recalculation, the
+-- route that explains it, and the live distance of an open session. Movement counts from an anchor, the last place that
+-- surely was reached, once a point lies further away than the errors of both explain; a phone that stays is at rest, and
+-- its anchor becomes the mean of what it reports. A leg is as long as the reported speeds say, within what the straight
+-- line and the reported headings allow; without them it is the straight line. A point that leaves and returns as nothing
+-- drives (a spike) is cut; a real fast leg is kept, because the next point confirms it. After a gap the straight leg counts
+-- once and is marked. The result is a function of the set of points: order of arrival, batches and repetition change no
+-- byte. Points are flagged, never changed. How good it is: docs/accuracy.md.
 
 create function private.distance_algorithm_version() returns integer
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return 1;
+  return 2;
 end;
 $$;
 
 comment on function private.distance_algorithm_version() is
-  'Version of private.measure_points; raised with each change that can change a figure.';
+  'Version of private.advance_distance; raised with each change that can change a figure.';
 
 grant execute on function private.distance_algorithm_version() to authenticated, api_key, service_role, fieldtrack_worker;
 
@@ -30,12 +32,21 @@ begin
     select pg_catalog.jsonb_build_object(
       'max_accuracy_m', o.max_accuracy_m,
       'max_speed_mps', o.max_speed_mps,
-      -- What a point without an accuracy is taken for: a receiver under open sky.
+      -- What a point without an accuracy (or with zero) is taken for: a receiver under open sky.
       'default_accuracy_m', 5,
-      -- Movement counts beyond this many times the combined radius of both points (68 % each).
+      -- Claims below it are not believed.
+      'min_accuracy_m', 3,
+      -- Movement counts beyond this many times the combined radius of both points (68 % each); from rest, this many.
       'moved_radii', 2.5,
-      -- A pause in the points that is reported as a gap.
-      'gap_s', 300
+      'rest_radii', 3.5,
+      -- Slower than this on average and still within that circle: at rest.
+      'rest_speed_mps', 0.5,
+      -- Reported speeds below it are noise.
+      'min_speed_mps', 0.7,
+      -- A spike: turning round would have taken more than this. 3 is hard braking; nobody drives so both ways at once.
+      'spike_mps2', 1.5,
+      -- A pause in the points beyond which nothing is known of the way: the straight leg counts and is marked.
+      'gap_s', 120
     )
     from public.organizations as o
     where o.id = distance_parameters.organization_id
@@ -44,7 +55,7 @@ end;
 $$;
 
 comment on function private.distance_parameters(uuid) is
-  'Every parameter of private.measure_points for an organization; units in the key names. Kept with each result.';
+  'Every parameter of private.advance_distance for an organization; units in the key names. Kept with each result.';
 
 grant execute on function private.distance_parameters(uuid) to authenticated, api_key, service_role, fieldtrack_worker;
 
@@ -99,16 +110,107 @@ comment on function private.geodesic_distance_m(double precision, double precisi
 grant execute on function private.geodesic_distance_m(double precision, double precision, double precision, double precision)
   to authenticated, api_key, service_role, fieldtrack_worker;
 
-create function private.measure_points(
-  organization_id uuid, session_id uuid, starts_at timestamptz, ends_at timestamptz, parameters jsonb
+-- How much longer than the straight line a way is that began with one heading and ended with another: 1 straight on, up to
+-- 1.42 round one corner. Streets meet at about right angles, so headings that are parallel to each other but oblique to the
+-- line, or one heading alone, mean corners too; below 30 degrees it may be noise or a bend, which hardly lengthens.
+create function private.corner_factor(
+  x double precision, y double precision, z double precision,
+  dx double precision, dy double precision, dz double precision,
+  heading_from_deg double precision, heading_to_deg double precision
+) returns double precision
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+  v_r double precision := sqrt(x * x + y * y);
+  v_bearing_deg double precision;
+  v_from_deg double precision;
+  v_to_deg double precision;
+  v_turn_deg double precision;
+begin
+  -- No heading, or at a pole, where headings mean nothing.
+  if heading_from_deg is null and heading_to_deg is null or v_r < 1000 then
+    return 1;
+  end if;
+  -- East and north of the step; the earth is round enough for an angle.
+  v_bearing_deg := pg_catalog.atan2d(
+    (x * dy - y * dx) / v_r, (dz * v_r - z * (x * dx + y * dy) / v_r) / sqrt(x * x + y * y + z * z));
+  v_from_deg := v_bearing_deg - heading_from_deg;
+  v_from_deg := v_from_deg - 360 * pg_catalog.round(v_from_deg / 360);
+  v_to_deg := heading_to_deg - v_bearing_deg;
+  v_to_deg := v_to_deg - 360 * pg_catalog.round(v_to_deg / 360);
+  v_turn_deg := v_from_deg + v_to_deg;
+  if v_from_deg * v_to_deg > 0 and abs(v_turn_deg) < 150 then
+    -- One corner: two sides of a triangle over the third (law of sines).
+    return least(pg_catalog.cosd((v_from_deg - v_to_deg) / 2) / pg_catalog.cosd(v_turn_deg / 2), 1.42);
+  end if;
+  return greatest(
+    case when abs(v_from_deg) between 30 and 150
+      then abs(pg_catalog.cosd(v_from_deg)) + abs(pg_catalog.sind(v_from_deg)) end,
+    case when abs(v_to_deg) between 30 and 150
+      then abs(pg_catalog.cosd(v_to_deg)) + abs(pg_catalog.sind(v_to_deg)) end,
+    1);
+end;
+$$;
+
+comment on function private.corner_factor(double precision, double precision, double precision, double precision,
+  double precision, double precision, double precision, double precision) is
+  'Length of a way with corners over its straight line, 1 to 1.42: from a place (earth-centred metres), the step from it, '
+  'and the headings at both ends (degrees or null).';
+
+grant execute on function private.corner_factor(double precision, double precision, double precision, double precision,
+  double precision, double precision, double precision, double precision)
+  to authenticated, api_key, service_role, fieldtrack_worker;
+
+-- Everything that one point must know of the points before it.
+create type private.distance_state as (
+  last_recorded_at timestamptz,
+  distance_m double precision,
+  points_rejected integer,
+  -- The anchor: where the person surely was, and what the receiver said there.
+  anchor_x double precision,
+  anchor_y double precision,
+  anchor_z double precision,
+  anchor_radius_m double precision,
+  anchor_at_s double precision,
+  anchor_speed_mps double precision,
+  anchor_heading_deg double precision,
+  -- Points averaged into the anchor; 0 while the person is on the way.
+  rest_points integer,
+  -- The last point that was near the anchor, or was it; and points since that no speed explains.
+  near_at_s double precision,
+  too_fast integer,
+  too_fast_at_s double precision,
+  -- The last point that counts, and the way since the anchor by reported speed; null where a speed was missing.
+  before_at_s double precision,
+  before_speed_mps double precision,
+  travelled_m double precision,
+  -- A point that has moved and waits for the next one to confirm it; null if none waits.
+  candidate_recorded_at timestamptz,
+  candidate_x double precision,
+  candidate_y double precision,
+  candidate_z double precision,
+  candidate_radius_m double precision,
+  candidate_at_s double precision,
+  candidate_speed_mps double precision,
+  candidate_heading_deg double precision,
+  candidate_chord_m double precision,
+  candidate_leg_m double precision,
+  candidate_left_s double precision,
+  candidate_is_gap boolean
+);
+
+comment on type private.distance_state is
+  'State of private.advance_distance between two points: of fixed size, however long the session. Metres, seconds since '
+  '1970, earth-centred coordinates.';
+
+-- plpgsql, because a point depends on what became of the one before; the alternatives are measured in docs/decisions.md.
+-- Every statement of the loop costs some 3 ms in a session of 50,000 points, so there are few, and what is rare is last.
+create function private.advance_distance(
+  organization_id uuid, session_id uuid, starts_at timestamptz, ends_at timestamptz, parameters jsonb,
+  state private.distance_state, after timestamptz, until timestamptz, emits text
 ) returns table (
-  recorded_at timestamptz,
-  latitude double precision,
-  longitude double precision,
-  accuracy_m real,
-  flag text,
-  leg_m double precision,
-  is_gap boolean
+  recorded_at timestamptz, flag text, leg_m double precision, is_gap boolean, new_state private.distance_state
 )
 language plpgsql stable
 set search_path = ''
@@ -117,148 +219,360 @@ declare
   v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
   v_max_speed_mps double precision := (parameters ->> 'max_speed_mps')::double precision;
   v_default_accuracy_m double precision := (parameters ->> 'default_accuracy_m')::double precision;
+  v_min_accuracy_m double precision := (parameters ->> 'min_accuracy_m')::double precision;
   v_moved_radii double precision := (parameters ->> 'moved_radii')::double precision;
+  v_rest_radii double precision := (parameters ->> 'rest_radii')::double precision;
+  v_rest_speed_mps double precision := (parameters ->> 'rest_speed_mps')::double precision;
+  v_min_speed_mps double precision := (parameters ->> 'min_speed_mps')::double precision;
+  v_spike_mps2 double precision := (parameters ->> 'spike_mps2')::double precision;
   v_gap_s double precision := (parameters ->> 'gap_s')::double precision;
-  v_point record;
-  v_anchor record;
-  v_candidate record;
-  v_has_anchor boolean := false;
-  v_has_candidate boolean := false;
-  v_candidate_leg_m double precision;
-  v_candidate_is_gap boolean;
-  -- Time between the candidate and the point before it: how fast it left.
-  v_candidate_left_s double precision;
-  v_before_s double precision;
-  v_from_anchor_m double precision;
-  v_from_candidate_m double precision;
+  v_emits_points boolean := emits = 'points';
+  v_emits_legs boolean := emits in ('points', 'legs');
+  -- The point at hand.
+  v_recorded_at timestamptz;
+  v_at_s double precision;
+  v_x double precision;
+  v_y double precision;
+  v_z double precision;
+  v_radius_m double precision;
+  v_speed_mps double precision;
+  v_heading_deg double precision;
+  -- The state, in variables: fields of a record cost twice as much.
+  v_distance_m double precision := coalesce(state.distance_m, 0);
+  v_rejected integer := coalesce(state.points_rejected, 0);
+  v_anchor_x double precision := state.anchor_x;
+  v_anchor_y double precision := state.anchor_y;
+  v_anchor_z double precision := state.anchor_z;
+  v_anchor_radius_m double precision := state.anchor_radius_m;
+  v_anchor_at_s double precision := state.anchor_at_s;
+  v_anchor_speed_mps double precision := state.anchor_speed_mps;
+  v_anchor_heading_deg double precision := state.anchor_heading_deg;
+  v_rest_points integer := coalesce(state.rest_points, 0);
+  v_near_at_s double precision := state.near_at_s;
+  v_too_fast integer := coalesce(state.too_fast, 0);
+  v_too_fast_at_s double precision := state.too_fast_at_s;
+  v_before_at_s double precision := state.before_at_s;
+  v_before_speed_mps double precision := state.before_speed_mps;
+  v_travelled_m double precision := state.travelled_m;
+  v_has_candidate boolean := state.candidate_recorded_at is not null;
+  v_candidate_recorded_at timestamptz := state.candidate_recorded_at;
+  v_candidate_x double precision := state.candidate_x;
+  v_candidate_y double precision := state.candidate_y;
+  v_candidate_z double precision := state.candidate_z;
+  v_candidate_radius_m double precision := state.candidate_radius_m;
+  v_candidate_at_s double precision := state.candidate_at_s;
+  v_candidate_speed_mps double precision := state.candidate_speed_mps;
+  v_candidate_heading_deg double precision := state.candidate_heading_deg;
+  v_candidate_chord_m double precision := state.candidate_chord_m;
+  v_candidate_leg_m double precision := state.candidate_leg_m;
+  v_candidate_left_s double precision := state.candidate_left_s;
+  v_candidate_is_gap boolean := state.candidate_is_gap;
+  -- What follows from both.
+  v_step_s double precision;
+  v_chord_m double precision;
+  v_leg_m double precision;
+  v_back_m double precision;
   v_noise_m double precision;
+  v_radii double precision := case when state.rest_points > 0 then v_rest_radii else v_moved_radii end;
   v_turn_s double precision;
-  v_too_fast integer := 0;
+  v_turn_m double precision;
+  v_known_mps double precision;
 begin
-  for v_point in
+  for v_recorded_at, v_at_s, v_x, v_y, v_z, v_radius_m, v_speed_mps, v_heading_deg in
     select
-      g.recorded_at, g.latitude::double precision as latitude, g.longitude::double precision as longitude, g.accuracy_m,
-      coalesce(g.accuracy_m, v_default_accuracy_m)::double precision as radius_m,
-      extract(epoch from g.recorded_at)::double precision as at_s,
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.cosd(g.longitude) as x,
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.sind(g.longitude) as y,
-      n.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude) as z
+      g.recorded_at,
+      pg_catalog.date_part('epoch', g.recorded_at),
+      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.cosd(g.longitude),
+      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.sind(g.longitude),
+      n.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
+-- Null: the point does not count.
+      case when g.recorded_at between starts_at and ends_at
+          and coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m) <= v_max_accuracy_m
+        then greatest(coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m), v_min_accuracy_m) end,
+      case when g.speed_mps < v_min_speed_mps then 0 when g.speed_mps <= v_max_speed_mps then g.speed_mps end,
+      -- At rest a receiver's heading is an accident.
+      case when g.speed_mps >= v_min_speed_mps then g.heading_deg end
     from public.gps_locations as g
     -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
     cross join lateral (
-      select 6378137 / pg_catalog.sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(g.latitude) ^ 2) as n
+      select 6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(g.latitude) ^ 2) as n
     ) as n
-    where g.organization_id = measure_points.organization_id and g.session_id = measure_points.session_id
+    where g.organization_id = advance_distance.organization_id and g.session_id = advance_distance.session_id
+      and g.recorded_at > advance_distance.after and g.recorded_at <= advance_distance.until
     order by g.recorded_at
   loop
-    recorded_at := v_point.recorded_at;
-    latitude := v_point.latitude;
-    longitude := v_point.longitude;
-    accuracy_m := v_point.accuracy_m;
-    leg_m := 0;
-    is_gap := false;
-
-    if v_point.recorded_at < starts_at or v_point.recorded_at > ends_at then
-      flag := 'outside_session';
-      return next;
-      continue;
-    elsif v_point.radius_m > v_max_accuracy_m then
-      flag := 'low_accuracy';
-      return next;
-      continue;
-    elsif not v_has_anchor then
-      v_anchor := v_point;
-      -- No candidate yet; this gives the record its columns, which plpgsql_check wants to see before they are read.
-      v_candidate := v_point;
-      v_has_anchor := true;
-      v_before_s := v_point.at_s;
-      flag := 'ok';
-      return next;
+    if v_radius_m is null then
+      v_rejected := v_rejected + 1;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := case when v_recorded_at between starts_at and ends_at then 'low_accuracy' else 'outside_session' end;
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
       continue;
     end if;
 
-    v_from_anchor_m := sqrt(
-      (v_point.x - v_anchor.x) ^ 2 + (v_point.y - v_anchor.y) ^ 2 + (v_point.z - v_anchor.z) ^ 2);
+    -- The way by reported speed; null where a speed is missing or the pause is too long for a guess.
+    v_travelled_m := v_travelled_m + case when v_at_s - v_before_at_s <= v_gap_s
+      then (v_speed_mps + v_before_speed_mps) / 2 * (v_at_s - v_before_at_s) end;
+    v_chord_m := sqrt((v_x - v_anchor_x) * (v_x - v_anchor_x) + (v_y - v_anchor_y) * (v_y - v_anchor_y)
+      + (v_z - v_anchor_z) * (v_z - v_anchor_z));
 
     if v_has_candidate then
-      v_from_candidate_m := sqrt(
-        (v_point.x - v_candidate.x) ^ 2 + (v_point.y - v_candidate.y) ^ 2 + (v_point.z - v_candidate.z) ^ 2);
-      recorded_at := v_candidate.recorded_at;
-      latitude := v_candidate.latitude;
-      longitude := v_candidate.longitude;
-      accuracy_m := v_candidate.accuracy_m;
-      v_turn_s := least(v_candidate_left_s, v_point.at_s - v_candidate.at_s);
-      -- Away and back at once. Turning round within v_turn_s takes an acceleration of 4 d / t^2; 3 m/s^2 is hard braking
-      -- and starting again, so what needs more was not driven.
-      if v_from_anchor_m < v_from_candidate_m
-        and 4 * least(v_candidate_leg_m, v_from_candidate_m) > 3 * v_turn_s * v_turn_s
-      then
-        flag := 'impossible_speed';
-      else
-        flag := 'ok';
-        leg_m := v_candidate_leg_m;
-        is_gap := v_candidate_is_gap;
-        v_anchor := v_candidate;
-        v_from_anchor_m := v_from_candidate_m;
-      end if;
-      return next;
       v_has_candidate := false;
-      recorded_at := v_point.recorded_at;
-      latitude := v_point.latitude;
-      longitude := v_point.longitude;
-      accuracy_m := v_point.accuracy_m;
-      leg_m := 0;
-      is_gap := false;
+      v_step_s := v_at_s - v_before_at_s;
+      v_back_m := sqrt((v_x - v_candidate_x) * (v_x - v_candidate_x) + (v_y - v_candidate_y) * (v_y - v_candidate_y)
+        + (v_z - v_candidate_z) * (v_z - v_candidate_z));
+      v_turn_s := least(v_candidate_left_s, v_step_s);
+      v_turn_m := least(v_candidate_chord_m, v_back_m);
+      v_known_mps := case when v_speed_mps is not null and v_candidate_speed_mps is not null
+        then greatest(v_speed_mps, v_candidate_speed_mps, v_anchor_speed_mps) end;
+      -- Away and back at once. Turning round within v_turn_s takes an acceleration of 4 d / t^2. Or it was slow enough to
+      -- be driven, but the receiver reported no such speed (or none) and this point is as near as if it had not happened.
+      if v_chord_m < v_back_m and (
+        4 * v_turn_m > v_spike_mps2 * v_turn_s * v_turn_s
+        or v_turn_s <= v_gap_s and coalesce(4 * v_known_mps * v_turn_s, 0) < v_turn_m
+          and v_chord_m <= v_moved_radii * sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m)
+            + coalesce(1.5 * v_known_mps * (v_at_s - v_near_at_s), 0)
+      ) then
+        v_rejected := v_rejected + 1;
+        if v_emits_points then
+          recorded_at := v_candidate_recorded_at;
+          flag := 'impossible_speed';
+          leg_m := 0;
+          is_gap := false;
+          return next;
+        end if;
+      else
+        if v_emits_legs then
+          recorded_at := v_candidate_recorded_at;
+          flag := 'ok';
+          leg_m := v_candidate_leg_m;
+          is_gap := v_candidate_is_gap;
+          return next;
+        end if;
+        v_distance_m := v_distance_m + v_candidate_leg_m;
+        v_anchor_x := v_candidate_x;
+        v_anchor_y := v_candidate_y;
+        v_anchor_z := v_candidate_z;
+        v_anchor_radius_m := v_candidate_radius_m;
+        v_anchor_at_s := v_candidate_at_s;
+        v_anchor_speed_mps := v_candidate_speed_mps;
+        v_anchor_heading_deg := v_candidate_heading_deg;
+        v_near_at_s := v_candidate_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := case when v_step_s <= v_gap_s then (v_speed_mps + v_before_speed_mps) / 2 * v_step_s end;
+        v_chord_m := v_back_m;
+      end if;
     end if;
 
-    v_noise_m := sqrt(v_anchor.radius_m ^ 2 + v_point.radius_m ^ 2);
-    if v_from_anchor_m <= v_moved_radii * v_noise_m then
-      v_too_fast := 0;
-      v_before_s := v_point.at_s;
-      flag := 'jitter';
-      return next;
-    elsif v_from_anchor_m - v_noise_m > v_max_speed_mps * (v_point.at_s - v_anchor.at_s) then
-      v_too_fast := v_too_fast + 1;
+    v_noise_m := sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m);
+    if v_chord_m <= v_radii * v_noise_m then
+      v_near_at_s := v_at_s;
+      if v_rest_points > 0 then
+        -- A mean of a thousand points moves no more.
+        if v_rest_points < 1000 then
+          v_rest_points := v_rest_points + 1;
+          v_anchor_x := v_anchor_x + (v_x - v_anchor_x) / v_rest_points;
+          v_anchor_y := v_anchor_y + (v_y - v_anchor_y) / v_rest_points;
+          v_anchor_z := v_anchor_z + (v_z - v_anchor_z) / v_rest_points;
+        end if;
+        -- What a leg from here will have travelled begins with the first point that reports a speed again.
+        v_travelled_m := case when v_speed_mps > 0 then v_travelled_m else 0 * v_speed_mps end;
+      elsif (v_at_s - v_anchor_at_s) * v_rest_speed_mps > v_radii * v_noise_m then
+        v_rest_points := 1;
+        v_radii := v_rest_radii;
+        v_anchor_speed_mps := 0;
+        v_anchor_heading_deg := null;
+      end if;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := 'jitter';
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
+    elsif v_anchor_x is null then
+      v_anchor_x := v_x;
+      v_anchor_y := v_y;
+      v_anchor_z := v_z;
+      v_anchor_radius_m := v_radius_m;
+      v_anchor_at_s := v_at_s;
+      v_anchor_speed_mps := v_speed_mps;
+      v_anchor_heading_deg := v_heading_deg;
+      v_near_at_s := v_at_s;
+      v_travelled_m := 0;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := 'ok';
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
+    elsif v_chord_m - (v_radii + 1) * v_noise_m > v_max_speed_mps * (v_at_s - v_near_at_s) then
+      v_too_fast := case when v_near_at_s >= v_too_fast_at_s then 1 else v_too_fast + 1 end;
+      v_too_fast_at_s := v_at_s;
       if v_too_fast < 3 then
-        flag := 'impossible_speed';
+        v_rejected := v_rejected + 1;
       else
         -- Three in a row say that the anchor is the one that is wrong: begin anew from here and count no leg, rather than
         -- refuse every point that follows.
-        v_anchor := v_point;
-        v_before_s := v_point.at_s;
-        v_too_fast := 0;
-        flag := 'ok';
-        is_gap := true;
+        v_anchor_x := v_x;
+        v_anchor_y := v_y;
+        v_anchor_z := v_z;
+        v_anchor_radius_m := v_radius_m;
+        v_anchor_at_s := v_at_s;
+        v_anchor_speed_mps := v_speed_mps;
+        v_anchor_heading_deg := v_heading_deg;
+        v_near_at_s := v_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := 0;
       end if;
-      return next;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := case when v_too_fast < 3 then 'impossible_speed' else 'ok' end;
+        leg_m := 0;
+        is_gap := v_too_fast >= 3;
+        return next;
+      end if;
     else
       v_too_fast := 0;
-      v_candidate := v_point;
-      v_has_candidate := true;
-      v_candidate_leg_m := v_from_anchor_m * (1 + v_from_anchor_m ^ 2 / (24 * 6371008.8 ^ 2));
-      v_candidate_left_s := v_point.at_s - v_before_s;
-      v_candidate_is_gap := v_candidate_left_s > v_gap_s;
-      v_before_s := v_point.at_s;
+      -- Speeds that fall far short of the straight line (from the chord to the arc over it) are not the way's; those beyond
+      -- it are what corners allow at most.
+      v_leg_m := v_chord_m * (1 + v_chord_m * v_chord_m / 974157e9);
+      if v_travelled_m >= v_chord_m - 2 * v_noise_m then
+        v_leg_m := case when v_travelled_m <= v_chord_m + v_noise_m then v_travelled_m
+          else least(v_travelled_m, v_noise_m + v_leg_m * private.corner_factor(
+            v_anchor_x, v_anchor_y, v_anchor_z, v_x - v_anchor_x, v_y - v_anchor_y, v_z - v_anchor_z,
+            v_anchor_heading_deg, v_heading_deg)) end;
+      end if;
+      if v_chord_m <= 1.5 * greatest(v_speed_mps, v_before_speed_mps) * (v_at_s - v_near_at_s) + v_noise_m then
+        -- The receiver itself says that it moves like this; nothing is left to confirm.
+        if v_emits_legs then
+          recorded_at := v_recorded_at;
+          flag := 'ok';
+          leg_m := v_leg_m;
+          is_gap := v_at_s - v_before_at_s > v_gap_s;
+          return next;
+        end if;
+        v_distance_m := v_distance_m + v_leg_m;
+        v_anchor_x := v_x;
+        v_anchor_y := v_y;
+        v_anchor_z := v_z;
+        v_anchor_radius_m := v_radius_m;
+        v_anchor_at_s := v_at_s;
+        v_anchor_speed_mps := v_speed_mps;
+        v_anchor_heading_deg := v_heading_deg;
+        v_near_at_s := v_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := 0 * v_speed_mps;
+      else
+        v_has_candidate := true;
+        v_candidate_recorded_at := v_recorded_at;
+        v_candidate_x := v_x;
+        v_candidate_y := v_y;
+        v_candidate_z := v_z;
+        v_candidate_radius_m := v_radius_m;
+        v_candidate_at_s := v_at_s;
+        v_candidate_speed_mps := v_speed_mps;
+        v_candidate_heading_deg := v_heading_deg;
+        v_candidate_chord_m := v_chord_m;
+        v_candidate_leg_m := v_leg_m;
+        v_candidate_left_s := v_at_s - v_before_at_s;
+        v_candidate_is_gap := v_candidate_left_s > v_gap_s;
+      end if;
     end if;
+    v_before_at_s := v_at_s;
+    v_before_speed_mps := v_speed_mps;
   end loop;
 
-  if v_has_candidate then
-    recorded_at := v_candidate.recorded_at;
-    latitude := v_candidate.latitude;
-    longitude := v_candidate.longitude;
-    accuracy_m := v_candidate.accuracy_m;
+  if v_has_candidate and v_emits_legs then
+    recorded_at := v_candidate_recorded_at;
     flag := 'ok';
     leg_m := v_candidate_leg_m;
     is_gap := v_candidate_is_gap;
     return next;
   end if;
+
+  recorded_at := null;
+  flag := null;
+  leg_m := null;
+  is_gap := null;
+  -- No row leaves the loop's variables null.
+  new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
+  new_state.distance_m := v_distance_m;
+  new_state.points_rejected := v_rejected;
+  new_state.anchor_x := v_anchor_x;
+  new_state.anchor_y := v_anchor_y;
+  new_state.anchor_z := v_anchor_z;
+  new_state.anchor_radius_m := v_anchor_radius_m;
+  new_state.anchor_at_s := v_anchor_at_s;
+  new_state.anchor_speed_mps := v_anchor_speed_mps;
+  new_state.anchor_heading_deg := v_anchor_heading_deg;
+  new_state.rest_points := v_rest_points;
+  new_state.near_at_s := v_near_at_s;
+  new_state.too_fast := v_too_fast;
+  new_state.too_fast_at_s := v_too_fast_at_s;
+  new_state.before_at_s := v_before_at_s;
+  new_state.before_speed_mps := v_before_speed_mps;
+  new_state.travelled_m := v_travelled_m;
+  if v_has_candidate then
+    new_state.candidate_recorded_at := v_candidate_recorded_at;
+    new_state.candidate_x := v_candidate_x;
+    new_state.candidate_y := v_candidate_y;
+    new_state.candidate_z := v_candidate_z;
+    new_state.candidate_radius_m := v_candidate_radius_m;
+    new_state.candidate_at_s := v_candidate_at_s;
+    new_state.candidate_speed_mps := v_candidate_speed_mps;
+    new_state.candidate_heading_deg := v_candidate_heading_deg;
+    new_state.candidate_chord_m := v_candidate_chord_m;
+    new_state.candidate_leg_m := v_candidate_leg_m;
+    new_state.candidate_left_s := v_candidate_left_s;
+    new_state.candidate_is_gap := v_candidate_is_gap;
+  end if;
+  return next;
+end;
+$$;
+
+comment on function private.advance_distance(uuid, uuid, timestamptz, timestamptz, jsonb, private.distance_state,
+  timestamptz, timestamptz, text) is
+  'Takes the state of a session''s distance over the points after one time until another. Rows by emits: points (each with '
+  'its flag: ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session; leg_m: metres counted on the '
+  'way to it; is_gap: that leg bridges a pause), legs (those with a leg only), or state (none); the last row carries '
+  'new_state alone. Under the caller''s row level security.';
+
+grant execute on function private.advance_distance(uuid, uuid, timestamptz, timestamptz, jsonb, private.distance_state,
+  timestamptz, timestamptz, text)
+  to authenticated, api_key, service_role, fieldtrack_worker;
+
+create function private.measure_points(
+  organization_id uuid, session_id uuid, starts_at timestamptz, ends_at timestamptz, parameters jsonb
+) returns table (
+  recorded_at timestamptz, latitude double precision, longitude double precision, accuracy_m real,
+  flag text, leg_m double precision, is_gap boolean
+)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select g.recorded_at, g.latitude::double precision, g.longitude::double precision, g.accuracy_m, a.flag, a.leg_m, a.is_gap
+  from private.advance_distance(measure_points.organization_id, measure_points.session_id, measure_points.starts_at,
+    measure_points.ends_at, measure_points.parameters, null, '-infinity', 'infinity', 'points') as a
+  join public.gps_locations as g
+    on g.organization_id = measure_points.organization_id and g.session_id = measure_points.session_id
+    and g.recorded_at = a.recorded_at
+  where a.new_state is null
+  order by g.recorded_at;
 end;
 $$;
 
 comment on function private.measure_points(uuid, uuid, timestamptz, timestamptz, jsonb) is
-  'Each point of a session: flag (ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session), leg_m '
-  '(metres counted on the way to it) and is_gap (that leg bridges a pause). Under the caller''s row level security. Not in '
-  'order: sort by recorded_at.';
+  'Each point of a session in order, with its flag, leg_m and is_gap: see private.advance_distance.';
 
 grant execute on function private.measure_points(uuid, uuid, timestamptz, timestamptz, jsonb)
   to authenticated, api_key, service_role, fieldtrack_worker;

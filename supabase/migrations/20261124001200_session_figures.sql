@@ -32,23 +32,33 @@ begin
   delete from public.session_days as d
   where d.organization_id = v_session.organization_id and d.session_id = v_session.id;
 
-  with points as materialized (
-    select m.recorded_at, m.flag, m.leg_m
-    from private.measure_points(
-      v_session.organization_id, v_session.id, v_session.checked_in_at, v_session.checked_out_at, v_parameters) as m
+  with measured as materialized (
+    -- Legs in order of time, then one row with the state.
+    select a.recorded_at, a.leg_m, a.new_state
+    from private.advance_distance(v_session.organization_id, v_session.id, v_session.checked_in_at,
+      v_session.checked_out_at, v_parameters, null, '-infinity', 'infinity', 'legs') as a
   ),
   days as (
     select
       d.day, d.time_zone, d.day_starts_at, d.day_ends_at,
       -- Centimetres: a day's figure and the sum of days are the same number in every report.
       coalesce(pg_catalog.round((
-        select pg_catalog.sum(p.leg_m order by p.recorded_at)
-        from points as p
+        select pg_catalog.sum(m.leg_m)
+        from measured as m
         -- A leg belongs to the day of its end point; the last instant of the session to its last day.
-        where p.recorded_at >= d.day_starts_at
-          and (p.recorded_at < d.day_ends_at or d.day_ends_at = v_session.checked_out_at and p.recorded_at = d.day_ends_at)
+        where m.recorded_at >= d.day_starts_at
+          and (m.recorded_at < d.day_ends_at or d.day_ends_at = v_session.checked_out_at and m.recorded_at = d.day_ends_at)
       )::numeric, 2), 0) as distance_m
     from private.local_days(v_session.organization_id, v_session.checked_in_at, v_session.checked_out_at) as d
+  ),
+  counted as (
+    select
+      (
+        select pg_catalog.count(*)
+        from public.gps_locations as g
+        where g.organization_id = v_session.organization_id and g.session_id = v_session.id
+      ) as points,
+      (select (m.new_state).points_rejected from measured as m where m.recorded_at is null) as rejected
   ),
   written_days as (
     insert into public.session_days (
@@ -61,12 +71,13 @@ begin
   )
   update public.attendance_sessions as s
   set distance_m = (select pg_catalog.sum(d.distance_m) from days as d),
-    points_used = (select pg_catalog.count(*) from points as p where p.flag in ('ok', 'jitter')),
-    points_rejected = (select pg_catalog.count(*) from points as p where p.flag not in ('ok', 'jitter')),
+    points_used = c.points - c.rejected,
+    points_rejected = c.rejected,
     algorithm_version = private.distance_algorithm_version(),
     distance_parameters = v_parameters,
     distance_status = 'DONE',
     distance_computed_at = pg_catalog.now()
+  from counted as c
   where s.organization_id = v_session.organization_id and s.id = v_session.id;
   return 'done';
 end;

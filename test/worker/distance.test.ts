@@ -42,7 +42,7 @@ describe('the distance job', () => {
     expect(done.distance_m).toBeLessThan(35_500);
     expect(done.points_used).toBe(60);
     expect(done.points_rejected).toBe(0);
-    expect(done.algorithm_version).toBe(1);
+    expect(done.algorithm_version).toBe(2);
     const days = await stack.admin<{ distance_m: number; duration_s: number }[]>`
       select distance_m::float8, duration_s from public.session_days where session_id = ${sessionId}`;
     const sum = days.reduce((total, day) => total + day.distance_m, 0);
