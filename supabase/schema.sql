@@ -34,6 +34,9 @@ create domain private.actor_type as text
 create type private.caller as (organization_id uuid, employee_id uuid, api_key_id uuid);
 comment on type private.caller is 'An administrator or an API key with its organization; the other id is null.';
 
+create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_radius_m double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_radius_m double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
+comment on type private.distance_state is 'State of private.advance_distance between two points: of fixed size, however long the session. Metres, seconds since 1970, earth-centred coordinates.';
+
 create domain private.latitude as double precision
   constraint latitude_is_valid CHECK ((((VALUE >= ('-90'::integer)::double precision) AND (VALUE <= (90)::double precision)) AND ((VALUE = (0)::double precision) OR (abs(VALUE) > (0.000000000001)::double precision))));
 
@@ -2037,6 +2040,337 @@ end;
 $function$;
 comment on function private.accepted_time(uuid,timestamp with time zone) is 'The phone''s time if it may count, at most now. Errors: invalid_argument, time_in_future, time_too_old, period_locked.';
 
+CREATE OR REPLACE FUNCTION private.advance_distance(organization_id uuid, session_id uuid, starts_at timestamp with time zone, ends_at timestamp with time zone, parameters jsonb, state private.distance_state, after timestamp with time zone, until timestamp with time zone, emits text)
+ RETURNS TABLE(recorded_at timestamp with time zone, flag text, leg_m double precision, is_gap boolean, new_state private.distance_state)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
+  v_max_speed_mps double precision := (parameters ->> 'max_speed_mps')::double precision;
+  v_default_accuracy_m double precision := (parameters ->> 'default_accuracy_m')::double precision;
+  v_min_accuracy_m double precision := (parameters ->> 'min_accuracy_m')::double precision;
+  v_moved_radii double precision := (parameters ->> 'moved_radii')::double precision;
+  v_rest_radii double precision := (parameters ->> 'rest_radii')::double precision;
+  v_rest_speed_mps double precision := (parameters ->> 'rest_speed_mps')::double precision;
+  v_min_speed_mps double precision := (parameters ->> 'min_speed_mps')::double precision;
+  v_spike_mps2 double precision := (parameters ->> 'spike_mps2')::double precision;
+  v_gap_s double precision := (parameters ->> 'gap_s')::double precision;
+  v_emits_points boolean := emits = 'points';
+  v_emits_legs boolean := emits in ('points', 'legs');
+  -- The point at hand.
+  v_recorded_at timestamptz;
+  v_at_s double precision;
+  v_x double precision;
+  v_y double precision;
+  v_z double precision;
+  v_radius_m double precision;
+  v_speed_mps double precision;
+  v_heading_deg double precision;
+  -- The state, in variables: fields of a record cost twice as much.
+  v_distance_m double precision := coalesce(state.distance_m, 0);
+  v_rejected integer := coalesce(state.points_rejected, 0);
+  v_anchor_x double precision := state.anchor_x;
+  v_anchor_y double precision := state.anchor_y;
+  v_anchor_z double precision := state.anchor_z;
+  v_anchor_radius_m double precision := state.anchor_radius_m;
+  v_anchor_at_s double precision := state.anchor_at_s;
+  v_anchor_speed_mps double precision := state.anchor_speed_mps;
+  v_anchor_heading_deg double precision := state.anchor_heading_deg;
+  v_rest_points integer := coalesce(state.rest_points, 0);
+  v_near_at_s double precision := state.near_at_s;
+  v_too_fast integer := coalesce(state.too_fast, 0);
+  v_too_fast_at_s double precision := state.too_fast_at_s;
+  v_before_at_s double precision := state.before_at_s;
+  v_before_speed_mps double precision := state.before_speed_mps;
+  v_travelled_m double precision := state.travelled_m;
+  v_has_candidate boolean := state.candidate_recorded_at is not null;
+  v_candidate_recorded_at timestamptz := state.candidate_recorded_at;
+  v_candidate_x double precision := state.candidate_x;
+  v_candidate_y double precision := state.candidate_y;
+  v_candidate_z double precision := state.candidate_z;
+  v_candidate_radius_m double precision := state.candidate_radius_m;
+  v_candidate_at_s double precision := state.candidate_at_s;
+  v_candidate_speed_mps double precision := state.candidate_speed_mps;
+  v_candidate_heading_deg double precision := state.candidate_heading_deg;
+  v_candidate_chord_m double precision := state.candidate_chord_m;
+  v_candidate_leg_m double precision := state.candidate_leg_m;
+  v_candidate_left_s double precision := state.candidate_left_s;
+  v_candidate_is_gap boolean := state.candidate_is_gap;
+  -- What follows from both.
+  v_step_s double precision;
+  v_chord_m double precision;
+  v_leg_m double precision;
+  v_back_m double precision;
+  v_noise_m double precision;
+  v_radii double precision := case when state.rest_points > 0 then v_rest_radii else v_moved_radii end;
+  v_turn_s double precision;
+  v_turn_m double precision;
+  v_known_mps double precision;
+begin
+  for v_recorded_at, v_at_s, v_x, v_y, v_z, v_radius_m, v_speed_mps, v_heading_deg in
+    select
+      g.recorded_at,
+      pg_catalog.date_part('epoch', g.recorded_at),
+      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.cosd(g.longitude),
+      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.sind(g.longitude),
+      n.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
+-- Null: the point does not count.
+      case when g.recorded_at between starts_at and ends_at
+          and coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m) <= v_max_accuracy_m
+        then greatest(coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m), v_min_accuracy_m) end,
+      case when g.speed_mps < v_min_speed_mps then 0 when g.speed_mps <= v_max_speed_mps then g.speed_mps end,
+      -- At rest a receiver's heading is an accident.
+      case when g.speed_mps >= v_min_speed_mps then g.heading_deg end
+    from public.gps_locations as g
+    -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
+    cross join lateral (
+      select 6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(g.latitude) ^ 2) as n
+    ) as n
+    where g.organization_id = advance_distance.organization_id and g.session_id = advance_distance.session_id
+      and g.recorded_at > advance_distance.after and g.recorded_at <= advance_distance.until
+    order by g.recorded_at
+  loop
+    if v_radius_m is null then
+      v_rejected := v_rejected + 1;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := case when v_recorded_at between starts_at and ends_at then 'low_accuracy' else 'outside_session' end;
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
+      continue;
+    end if;
+
+    -- The way by reported speed; null where a speed is missing or the pause is too long for a guess.
+    v_travelled_m := v_travelled_m + case when v_at_s - v_before_at_s <= v_gap_s
+      then (v_speed_mps + v_before_speed_mps) / 2 * (v_at_s - v_before_at_s) end;
+    v_chord_m := sqrt((v_x - v_anchor_x) * (v_x - v_anchor_x) + (v_y - v_anchor_y) * (v_y - v_anchor_y)
+      + (v_z - v_anchor_z) * (v_z - v_anchor_z));
+
+    if v_has_candidate then
+      v_has_candidate := false;
+      v_step_s := v_at_s - v_before_at_s;
+      v_back_m := sqrt((v_x - v_candidate_x) * (v_x - v_candidate_x) + (v_y - v_candidate_y) * (v_y - v_candidate_y)
+        + (v_z - v_candidate_z) * (v_z - v_candidate_z));
+      v_turn_s := least(v_candidate_left_s, v_step_s);
+      v_turn_m := least(v_candidate_chord_m, v_back_m);
+      v_known_mps := case when v_speed_mps is not null and v_candidate_speed_mps is not null
+        then greatest(v_speed_mps, v_candidate_speed_mps, v_anchor_speed_mps) end;
+      -- Away and back at once. Turning round within v_turn_s takes an acceleration of 4 d / t^2. Or it was slow enough to
+      -- be driven, but the receiver reported no such speed (or none) and this point is as near as if it had not happened.
+      if v_chord_m < v_back_m and (
+        4 * v_turn_m > v_spike_mps2 * v_turn_s * v_turn_s
+        or v_turn_s <= v_gap_s and coalesce(4 * v_known_mps * v_turn_s, 0) < v_turn_m
+          and v_chord_m <= v_moved_radii * sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m)
+            + coalesce(1.5 * v_known_mps * (v_at_s - v_near_at_s), 0)
+      ) then
+        v_rejected := v_rejected + 1;
+        if v_emits_points then
+          recorded_at := v_candidate_recorded_at;
+          flag := 'impossible_speed';
+          leg_m := 0;
+          is_gap := false;
+          return next;
+        end if;
+      else
+        if v_emits_legs then
+          recorded_at := v_candidate_recorded_at;
+          flag := 'ok';
+          leg_m := v_candidate_leg_m;
+          is_gap := v_candidate_is_gap;
+          return next;
+        end if;
+        v_distance_m := v_distance_m + v_candidate_leg_m;
+        v_anchor_x := v_candidate_x;
+        v_anchor_y := v_candidate_y;
+        v_anchor_z := v_candidate_z;
+        v_anchor_radius_m := v_candidate_radius_m;
+        v_anchor_at_s := v_candidate_at_s;
+        v_anchor_speed_mps := v_candidate_speed_mps;
+        v_anchor_heading_deg := v_candidate_heading_deg;
+        v_near_at_s := v_candidate_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := case when v_step_s <= v_gap_s then (v_speed_mps + v_before_speed_mps) / 2 * v_step_s end;
+        v_chord_m := v_back_m;
+      end if;
+    end if;
+
+    v_noise_m := sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m);
+    if v_chord_m <= v_radii * v_noise_m then
+      v_near_at_s := v_at_s;
+      if v_rest_points > 0 then
+        -- A mean of a thousand points moves no more.
+        if v_rest_points < 1000 then
+          v_rest_points := v_rest_points + 1;
+          v_anchor_x := v_anchor_x + (v_x - v_anchor_x) / v_rest_points;
+          v_anchor_y := v_anchor_y + (v_y - v_anchor_y) / v_rest_points;
+          v_anchor_z := v_anchor_z + (v_z - v_anchor_z) / v_rest_points;
+        end if;
+        -- What a leg from here will have travelled begins with the first point that reports a speed again.
+        v_travelled_m := case when v_speed_mps > 0 then v_travelled_m else 0 * v_speed_mps end;
+      elsif (v_at_s - v_anchor_at_s) * v_rest_speed_mps > v_radii * v_noise_m then
+        v_rest_points := 1;
+        v_radii := v_rest_radii;
+        v_anchor_speed_mps := 0;
+        v_anchor_heading_deg := null;
+      end if;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := 'jitter';
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
+    elsif v_anchor_x is null then
+      v_anchor_x := v_x;
+      v_anchor_y := v_y;
+      v_anchor_z := v_z;
+      v_anchor_radius_m := v_radius_m;
+      v_anchor_at_s := v_at_s;
+      v_anchor_speed_mps := v_speed_mps;
+      v_anchor_heading_deg := v_heading_deg;
+      v_near_at_s := v_at_s;
+      v_travelled_m := 0;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := 'ok';
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
+    elsif v_chord_m - (v_radii + 1) * v_noise_m > v_max_speed_mps * (v_at_s - v_near_at_s) then
+      v_too_fast := case when v_near_at_s >= v_too_fast_at_s then 1 else v_too_fast + 1 end;
+      v_too_fast_at_s := v_at_s;
+      if v_too_fast < 3 then
+        v_rejected := v_rejected + 1;
+      else
+        -- Three in a row say that the anchor is the one that is wrong: begin anew from here and count no leg, rather than
+        -- refuse every point that follows.
+        v_anchor_x := v_x;
+        v_anchor_y := v_y;
+        v_anchor_z := v_z;
+        v_anchor_radius_m := v_radius_m;
+        v_anchor_at_s := v_at_s;
+        v_anchor_speed_mps := v_speed_mps;
+        v_anchor_heading_deg := v_heading_deg;
+        v_near_at_s := v_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := 0;
+      end if;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := case when v_too_fast < 3 then 'impossible_speed' else 'ok' end;
+        leg_m := 0;
+        is_gap := v_too_fast >= 3;
+        return next;
+      end if;
+    else
+      v_too_fast := 0;
+      -- Speeds that fall far short of the straight line (from the chord to the arc over it) are not the way's; those beyond
+      -- it are what corners allow at most.
+      v_leg_m := v_chord_m * (1 + v_chord_m * v_chord_m / 974157e9);
+      if v_travelled_m >= v_chord_m - 2 * v_noise_m then
+        v_leg_m := case when v_travelled_m <= v_chord_m + v_noise_m then v_travelled_m
+          else least(v_travelled_m, v_noise_m + v_leg_m * private.corner_factor(
+            v_anchor_x, v_anchor_y, v_anchor_z, v_x - v_anchor_x, v_y - v_anchor_y, v_z - v_anchor_z,
+            v_anchor_heading_deg, v_heading_deg)) end;
+      end if;
+      if v_chord_m <= 1.5 * greatest(v_speed_mps, v_before_speed_mps) * (v_at_s - v_near_at_s) + v_noise_m then
+        -- The receiver itself says that it moves like this; nothing is left to confirm.
+        if v_emits_legs then
+          recorded_at := v_recorded_at;
+          flag := 'ok';
+          leg_m := v_leg_m;
+          is_gap := v_at_s - v_before_at_s > v_gap_s;
+          return next;
+        end if;
+        v_distance_m := v_distance_m + v_leg_m;
+        v_anchor_x := v_x;
+        v_anchor_y := v_y;
+        v_anchor_z := v_z;
+        v_anchor_radius_m := v_radius_m;
+        v_anchor_at_s := v_at_s;
+        v_anchor_speed_mps := v_speed_mps;
+        v_anchor_heading_deg := v_heading_deg;
+        v_near_at_s := v_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := 0 * v_speed_mps;
+      else
+        v_has_candidate := true;
+        v_candidate_recorded_at := v_recorded_at;
+        v_candidate_x := v_x;
+        v_candidate_y := v_y;
+        v_candidate_z := v_z;
+        v_candidate_radius_m := v_radius_m;
+        v_candidate_at_s := v_at_s;
+        v_candidate_speed_mps := v_speed_mps;
+        v_candidate_heading_deg := v_heading_deg;
+        v_candidate_chord_m := v_chord_m;
+        v_candidate_leg_m := v_leg_m;
+        v_candidate_left_s := v_at_s - v_before_at_s;
+        v_candidate_is_gap := v_candidate_left_s > v_gap_s;
+      end if;
+    end if;
+    v_before_at_s := v_at_s;
+    v_before_speed_mps := v_speed_mps;
+  end loop;
+
+  if v_has_candidate and v_emits_legs then
+    recorded_at := v_candidate_recorded_at;
+    flag := 'ok';
+    leg_m := v_candidate_leg_m;
+    is_gap := v_candidate_is_gap;
+    return next;
+  end if;
+
+  recorded_at := null;
+  flag := null;
+  leg_m := null;
+  is_gap := null;
+  -- No row leaves the loop's variables null.
+  new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
+  new_state.distance_m := v_distance_m;
+  new_state.points_rejected := v_rejected;
+  new_state.anchor_x := v_anchor_x;
+  new_state.anchor_y := v_anchor_y;
+  new_state.anchor_z := v_anchor_z;
+  new_state.anchor_radius_m := v_anchor_radius_m;
+  new_state.anchor_at_s := v_anchor_at_s;
+  new_state.anchor_speed_mps := v_anchor_speed_mps;
+  new_state.anchor_heading_deg := v_anchor_heading_deg;
+  new_state.rest_points := v_rest_points;
+  new_state.near_at_s := v_near_at_s;
+  new_state.too_fast := v_too_fast;
+  new_state.too_fast_at_s := v_too_fast_at_s;
+  new_state.before_at_s := v_before_at_s;
+  new_state.before_speed_mps := v_before_speed_mps;
+  new_state.travelled_m := v_travelled_m;
+  if v_has_candidate then
+    new_state.candidate_recorded_at := v_candidate_recorded_at;
+    new_state.candidate_x := v_candidate_x;
+    new_state.candidate_y := v_candidate_y;
+    new_state.candidate_z := v_candidate_z;
+    new_state.candidate_radius_m := v_candidate_radius_m;
+    new_state.candidate_at_s := v_candidate_at_s;
+    new_state.candidate_speed_mps := v_candidate_speed_mps;
+    new_state.candidate_heading_deg := v_candidate_heading_deg;
+    new_state.candidate_chord_m := v_candidate_chord_m;
+    new_state.candidate_leg_m := v_candidate_leg_m;
+    new_state.candidate_left_s := v_candidate_left_s;
+    new_state.candidate_is_gap := v_candidate_is_gap;
+  end if;
+  return next;
+end;
+$function$;
+comment on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) is 'Takes the state of a session''s distance over the points after one time until another. Rows by emits: points (each with its flag: ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session; leg_m: metres counted on the way to it; is_gap: that leg bridges a pause), legs (those with a leg only), or state (none); the last row carries new_state alone. Under the caller''s row level security.';
+grant execute on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) to api_key, authenticated, fieldtrack_worker, service_role;
+
 CREATE OR REPLACE FUNCTION private.audit(organization_id uuid, action text, subject_type text, subject_id uuid, before jsonb, after jsonb, reason text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2618,23 +2952,33 @@ begin
   delete from public.session_days as d
   where d.organization_id = v_session.organization_id and d.session_id = v_session.id;
 
-  with points as materialized (
-    select m.recorded_at, m.flag, m.leg_m
-    from private.measure_points(
-      v_session.organization_id, v_session.id, v_session.checked_in_at, v_session.checked_out_at, v_parameters) as m
+  with measured as materialized (
+    -- Legs in order of time, then one row with the state.
+    select a.recorded_at, a.leg_m, a.new_state
+    from private.advance_distance(v_session.organization_id, v_session.id, v_session.checked_in_at,
+      v_session.checked_out_at, v_parameters, null, '-infinity', 'infinity', 'legs') as a
   ),
   days as (
     select
       d.day, d.time_zone, d.day_starts_at, d.day_ends_at,
       -- Centimetres: a day's figure and the sum of days are the same number in every report.
       coalesce(pg_catalog.round((
-        select pg_catalog.sum(p.leg_m order by p.recorded_at)
-        from points as p
+        select pg_catalog.sum(m.leg_m)
+        from measured as m
         -- A leg belongs to the day of its end point; the last instant of the session to its last day.
-        where p.recorded_at >= d.day_starts_at
-          and (p.recorded_at < d.day_ends_at or d.day_ends_at = v_session.checked_out_at and p.recorded_at = d.day_ends_at)
+        where m.recorded_at >= d.day_starts_at
+          and (m.recorded_at < d.day_ends_at or d.day_ends_at = v_session.checked_out_at and m.recorded_at = d.day_ends_at)
       )::numeric, 2), 0) as distance_m
     from private.local_days(v_session.organization_id, v_session.checked_in_at, v_session.checked_out_at) as d
+  ),
+  counted as (
+    select
+      (
+        select pg_catalog.count(*)
+        from public.gps_locations as g
+        where g.organization_id = v_session.organization_id and g.session_id = v_session.id
+      ) as points,
+      (select (m.new_state).points_rejected from measured as m where m.recorded_at is null) as rejected
   ),
   written_days as (
     insert into public.session_days (
@@ -2647,12 +2991,13 @@ begin
   )
   update public.attendance_sessions as s
   set distance_m = (select pg_catalog.sum(d.distance_m) from days as d),
-    points_used = (select pg_catalog.count(*) from points as p where p.flag in ('ok', 'jitter')),
-    points_rejected = (select pg_catalog.count(*) from points as p where p.flag not in ('ok', 'jitter')),
+    points_used = c.points - c.rejected,
+    points_rejected = c.rejected,
     algorithm_version = private.distance_algorithm_version(),
     distance_parameters = v_parameters,
     distance_status = 'DONE',
     distance_computed_at = pg_catalog.now()
+  from counted as c
   where s.organization_id = v_session.organization_id and s.id = v_session.id;
   return 'done';
 end;
@@ -2692,6 +3037,46 @@ end;
 $function$;
 comment on function private.consumer_report() is 'How far each reader of the event log is behind: rows not read, and the age of the oldest of them.';
 grant execute on function private.consumer_report() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.corner_factor(x double precision, y double precision, z double precision, dx double precision, dy double precision, dz double precision, heading_from_deg double precision, heading_to_deg double precision)
+ RETURNS double precision
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_r double precision := sqrt(x * x + y * y);
+  v_bearing_deg double precision;
+  v_from_deg double precision;
+  v_to_deg double precision;
+  v_turn_deg double precision;
+begin
+  -- No heading, or at a pole, where headings mean nothing.
+  if heading_from_deg is null and heading_to_deg is null or v_r < 1000 then
+    return 1;
+  end if;
+  -- East and north of the step; the earth is round enough for an angle.
+  v_bearing_deg := pg_catalog.atan2d(
+    (x * dy - y * dx) / v_r, (dz * v_r - z * (x * dx + y * dy) / v_r) / sqrt(x * x + y * y + z * z));
+  v_from_deg := v_bearing_deg - heading_from_deg;
+  v_from_deg := v_from_deg - 360 * pg_catalog.round(v_from_deg / 360);
+  v_to_deg := heading_to_deg - v_bearing_deg;
+  v_to_deg := v_to_deg - 360 * pg_catalog.round(v_to_deg / 360);
+  v_turn_deg := v_from_deg + v_to_deg;
+  if v_from_deg * v_to_deg > 0 and abs(v_turn_deg) < 150 then
+    -- One corner: two sides of a triangle over the third (law of sines).
+    return least(pg_catalog.cosd((v_from_deg - v_to_deg) / 2) / pg_catalog.cosd(v_turn_deg / 2), 1.42);
+  end if;
+  return greatest(
+    case when abs(v_from_deg) between 30 and 150
+      then abs(pg_catalog.cosd(v_from_deg)) + abs(pg_catalog.sind(v_from_deg)) end,
+    case when abs(v_to_deg) between 30 and 150
+      then abs(pg_catalog.cosd(v_to_deg)) + abs(pg_catalog.sind(v_to_deg)) end,
+    1);
+end;
+$function$;
+comment on function private.corner_factor(double precision,double precision,double precision,double precision,double precision,double precision,double precision,double precision) is 'Length of a way with corners over its straight line, 1 to 1.42: from a place (earth-centred metres), the step from it, and the headings at both ends (degrees or null).';
+grant execute on function private.corner_factor(double precision,double precision,double precision,double precision,double precision,double precision,double precision,double precision) to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.correct_session(session_id uuid, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, reason text)
  RETURNS public.attendance_sessions
@@ -3248,10 +3633,10 @@ CREATE OR REPLACE FUNCTION private.distance_algorithm_version()
  SET search_path TO ''
 AS $function$
 begin
-  return 1;
+  return 2;
 end;
 $function$;
-comment on function private.distance_algorithm_version() is 'Version of private.measure_points; raised with each change that can change a figure.';
+comment on function private.distance_algorithm_version() is 'Version of private.advance_distance; raised with each change that can change a figure.';
 grant execute on function private.distance_algorithm_version() to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.distance_parameters(organization_id uuid)
@@ -3265,19 +3650,28 @@ begin
     select pg_catalog.jsonb_build_object(
       'max_accuracy_m', o.max_accuracy_m,
       'max_speed_mps', o.max_speed_mps,
-      -- What a point without an accuracy is taken for: a receiver under open sky.
+      -- What a point without an accuracy (or with zero) is taken for: a receiver under open sky.
       'default_accuracy_m', 5,
-      -- Movement counts beyond this many times the combined radius of both points (68 % each).
+      -- Claims below it are not believed.
+      'min_accuracy_m', 3,
+      -- Movement counts beyond this many times the combined radius of both points (68 % each); from rest, this many.
       'moved_radii', 2.5,
-      -- A pause in the points that is reported as a gap.
-      'gap_s', 300
+      'rest_radii', 3.5,
+      -- Slower than this on average and still within that circle: at rest.
+      'rest_speed_mps', 0.5,
+      -- Reported speeds below it are noise.
+      'min_speed_mps', 0.7,
+      -- A spike: turning round would have taken more than this. 3 is hard braking; nobody drives so both ways at once.
+      'spike_mps2', 1.5,
+      -- A pause in the points beyond which nothing is known of the way: the straight leg counts and is marked.
+      'gap_s', 120
     )
     from public.organizations as o
     where o.id = distance_parameters.organization_id
   );
 end;
 $function$;
-comment on function private.distance_parameters(uuid) is 'Every parameter of private.measure_points for an organization; units in the key names. Kept with each result.';
+comment on function private.distance_parameters(uuid) is 'Every parameter of private.advance_distance for an organization; units in the key names. Kept with each result.';
 grant execute on function private.distance_parameters(uuid) to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, longitude double precision, OUT x double precision, OUT y double precision, OUT z double precision)
@@ -4468,148 +4862,19 @@ CREATE OR REPLACE FUNCTION private.measure_points(organization_id uuid, session_
  STABLE
  SET search_path TO ''
 AS $function$
-declare
-  v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
-  v_max_speed_mps double precision := (parameters ->> 'max_speed_mps')::double precision;
-  v_default_accuracy_m double precision := (parameters ->> 'default_accuracy_m')::double precision;
-  v_moved_radii double precision := (parameters ->> 'moved_radii')::double precision;
-  v_gap_s double precision := (parameters ->> 'gap_s')::double precision;
-  v_point record;
-  v_anchor record;
-  v_candidate record;
-  v_has_anchor boolean := false;
-  v_has_candidate boolean := false;
-  v_candidate_leg_m double precision;
-  v_candidate_is_gap boolean;
-  -- Time between the candidate and the point before it: how fast it left.
-  v_candidate_left_s double precision;
-  v_before_s double precision;
-  v_from_anchor_m double precision;
-  v_from_candidate_m double precision;
-  v_noise_m double precision;
-  v_turn_s double precision;
-  v_too_fast integer := 0;
 begin
-  for v_point in
-    select
-      g.recorded_at, g.latitude::double precision as latitude, g.longitude::double precision as longitude, g.accuracy_m,
-      coalesce(g.accuracy_m, v_default_accuracy_m)::double precision as radius_m,
-      extract(epoch from g.recorded_at)::double precision as at_s,
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.cosd(g.longitude) as x,
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.sind(g.longitude) as y,
-      n.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude) as z
-    from public.gps_locations as g
-    -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
-    cross join lateral (
-      select 6378137 / pg_catalog.sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(g.latitude) ^ 2) as n
-    ) as n
-    where g.organization_id = measure_points.organization_id and g.session_id = measure_points.session_id
-    order by g.recorded_at
-  loop
-    recorded_at := v_point.recorded_at;
-    latitude := v_point.latitude;
-    longitude := v_point.longitude;
-    accuracy_m := v_point.accuracy_m;
-    leg_m := 0;
-    is_gap := false;
-
-    if v_point.recorded_at < starts_at or v_point.recorded_at > ends_at then
-      flag := 'outside_session';
-      return next;
-      continue;
-    elsif v_point.radius_m > v_max_accuracy_m then
-      flag := 'low_accuracy';
-      return next;
-      continue;
-    elsif not v_has_anchor then
-      v_anchor := v_point;
-      -- No candidate yet; this gives the record its columns, which plpgsql_check wants to see before they are read.
-      v_candidate := v_point;
-      v_has_anchor := true;
-      v_before_s := v_point.at_s;
-      flag := 'ok';
-      return next;
-      continue;
-    end if;
-
-    v_from_anchor_m := sqrt(
-      (v_point.x - v_anchor.x) ^ 2 + (v_point.y - v_anchor.y) ^ 2 + (v_point.z - v_anchor.z) ^ 2);
-
-    if v_has_candidate then
-      v_from_candidate_m := sqrt(
-        (v_point.x - v_candidate.x) ^ 2 + (v_point.y - v_candidate.y) ^ 2 + (v_point.z - v_candidate.z) ^ 2);
-      recorded_at := v_candidate.recorded_at;
-      latitude := v_candidate.latitude;
-      longitude := v_candidate.longitude;
-      accuracy_m := v_candidate.accuracy_m;
-      v_turn_s := least(v_candidate_left_s, v_point.at_s - v_candidate.at_s);
-      -- Away and back at once. Turning round within v_turn_s takes an acceleration of 4 d / t^2; 3 m/s^2 is hard braking
-      -- and starting again, so what needs more was not driven.
-      if v_from_anchor_m < v_from_candidate_m
-        and 4 * least(v_candidate_leg_m, v_from_candidate_m) > 3 * v_turn_s * v_turn_s
-      then
-        flag := 'impossible_speed';
-      else
-        flag := 'ok';
-        leg_m := v_candidate_leg_m;
-        is_gap := v_candidate_is_gap;
-        v_anchor := v_candidate;
-        v_from_anchor_m := v_from_candidate_m;
-      end if;
-      return next;
-      v_has_candidate := false;
-      recorded_at := v_point.recorded_at;
-      latitude := v_point.latitude;
-      longitude := v_point.longitude;
-      accuracy_m := v_point.accuracy_m;
-      leg_m := 0;
-      is_gap := false;
-    end if;
-
-    v_noise_m := sqrt(v_anchor.radius_m ^ 2 + v_point.radius_m ^ 2);
-    if v_from_anchor_m <= v_moved_radii * v_noise_m then
-      v_too_fast := 0;
-      v_before_s := v_point.at_s;
-      flag := 'jitter';
-      return next;
-    elsif v_from_anchor_m - v_noise_m > v_max_speed_mps * (v_point.at_s - v_anchor.at_s) then
-      v_too_fast := v_too_fast + 1;
-      if v_too_fast < 3 then
-        flag := 'impossible_speed';
-      else
-        -- Three in a row say that the anchor is the one that is wrong: begin anew from here and count no leg, rather than
-        -- refuse every point that follows.
-        v_anchor := v_point;
-        v_before_s := v_point.at_s;
-        v_too_fast := 0;
-        flag := 'ok';
-        is_gap := true;
-      end if;
-      return next;
-    else
-      v_too_fast := 0;
-      v_candidate := v_point;
-      v_has_candidate := true;
-      v_candidate_leg_m := v_from_anchor_m * (1 + v_from_anchor_m ^ 2 / (24 * 6371008.8 ^ 2));
-      v_candidate_left_s := v_point.at_s - v_before_s;
-      v_candidate_is_gap := v_candidate_left_s > v_gap_s;
-      v_before_s := v_point.at_s;
-    end if;
-  end loop;
-
-  if v_has_candidate then
-    recorded_at := v_candidate.recorded_at;
-    latitude := v_candidate.latitude;
-    longitude := v_candidate.longitude;
-    accuracy_m := v_candidate.accuracy_m;
-    flag := 'ok';
-    leg_m := v_candidate_leg_m;
-    is_gap := v_candidate_is_gap;
-    return next;
-  end if;
+  return query
+  select g.recorded_at, g.latitude::double precision, g.longitude::double precision, g.accuracy_m, a.flag, a.leg_m, a.is_gap
+  from private.advance_distance(measure_points.organization_id, measure_points.session_id, measure_points.starts_at,
+    measure_points.ends_at, measure_points.parameters, null, '-infinity', 'infinity', 'points') as a
+  join public.gps_locations as g
+    on g.organization_id = measure_points.organization_id and g.session_id = measure_points.session_id
+    and g.recorded_at = a.recorded_at
+  where a.new_state is null
+  order by g.recorded_at;
 end;
 $function$;
-comment on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) is 'Each point of a session: flag (ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session), leg_m (metres counted on the way to it) and is_gap (that leg bridges a pause). Under the caller''s row level security. Not in order: sort by recorded_at.';
+comment on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) is 'Each point of a session in order, with its flag, leg_m and is_gap: see private.advance_distance.';
 grant execute on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.metric_limit()

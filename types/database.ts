@@ -300,6 +300,26 @@ export type Database = {
         };
       };
       accepted_time: { Args: { at: string; organization_id: string }; Returns: string };
+      advance_distance: {
+        Args: {
+          after: string;
+          emits: string;
+          ends_at: string;
+          organization_id: string;
+          parameters: Json;
+          session_id: string;
+          starts_at: string;
+          state: Database['private']['CompositeTypes']['distance_state'];
+          until: string;
+        };
+        Returns: {
+          flag: string;
+          is_gap: boolean;
+          leg_m: number;
+          new_state: Database['private']['CompositeTypes']['distance_state'];
+          recorded_at: string;
+        }[];
+      };
       audit: {
         Args: {
           action: string;
@@ -391,6 +411,19 @@ export type Database = {
           lag_rows: number;
           lag_s: number;
         }[];
+      };
+      corner_factor: {
+        Args: {
+          dx: number;
+          dy: number;
+          dz: number;
+          heading_from_deg: number;
+          heading_to_deg: number;
+          x: number;
+          y: number;
+          z: number;
+        };
+        Returns: number;
       };
       correct_session: {
         Args: { checked_in_at: string; checked_out_at: string; reason: string; session_id: string };
@@ -874,6 +907,37 @@ export type Database = {
         organization_id: string | null;
         employee_id: string | null;
         api_key_id: string | null;
+      };
+      distance_state: {
+        last_recorded_at: string | null;
+        distance_m: number | null;
+        points_rejected: number | null;
+        anchor_x: number | null;
+        anchor_y: number | null;
+        anchor_z: number | null;
+        anchor_radius_m: number | null;
+        anchor_at_s: number | null;
+        anchor_speed_mps: number | null;
+        anchor_heading_deg: number | null;
+        rest_points: number | null;
+        near_at_s: number | null;
+        too_fast: number | null;
+        too_fast_at_s: number | null;
+        before_at_s: number | null;
+        before_speed_mps: number | null;
+        travelled_m: number | null;
+        candidate_recorded_at: string | null;
+        candidate_x: number | null;
+        candidate_y: number | null;
+        candidate_z: number | null;
+        candidate_radius_m: number | null;
+        candidate_at_s: number | null;
+        candidate_speed_mps: number | null;
+        candidate_heading_deg: number | null;
+        candidate_chord_m: number | null;
+        candidate_leg_m: number | null;
+        candidate_left_s: number | null;
+        candidate_is_gap: boolean | null;
       };
       report_range: {
         from: string | null;
