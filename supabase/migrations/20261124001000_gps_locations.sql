@@ -169,6 +169,8 @@ declare
   v_organization public.organizations;
   v_received integer;
   v_inserted integer;
+  v_first_recorded_at timestamptz;
+  v_last_recorded_at timestamptz;
   v_rejected jsonb;
 begin
   if pg_catalog.jsonb_typeof(insert_locations.points) is distinct from 'array' then
@@ -274,10 +276,12 @@ begin
     from judged as j
     where j.code is null
     on conflict do nothing
-    returning 1
+    returning recorded_at
   )
   select
     (select pg_catalog.count(*) from inserted),
+    (select pg_catalog.min(i.recorded_at) from inserted as i),
+    (select pg_catalog.max(i.recorded_at) from inserted as i),
     coalesce(pg_catalog.jsonb_agg(
       pg_catalog.jsonb_build_object(
         'index', j.index,
@@ -293,7 +297,7 @@ begin
         end
       ) order by j.index
     ) filter (where j.code is not null), '[]')
-  into v_inserted, v_rejected
+  into v_inserted, v_first_recorded_at, v_last_recorded_at, v_rejected
   from judged as j;
 
   if v_rejected <> '[]' then
@@ -304,7 +308,9 @@ begin
       pg_catalog.jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
   end if;
 
-  if v_session.status = 'CLOSED' and v_inserted > 0 then
+  if v_session.status = 'ACTIVE' and v_inserted > 0 then
+    perform private.advance_live_distance(v_session, v_first_recorded_at, v_last_recorded_at);
+  elsif v_inserted > 0 then
     update public.attendance_sessions as s
     set distance_status = 'PENDING'
     where s.organization_id = v_session.organization_id and s.id = v_session.id and s.distance_status <> 'PENDING';

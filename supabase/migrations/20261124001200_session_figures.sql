@@ -22,13 +22,16 @@ begin
   if not found then
     return 'gone';
   elsif v_session.status = 'ACTIVE' then
-    return 'open';
+    perform private.compute_live_distance(v_session);
+    return 'live';
   elsif v_session.points_purged_at is not null then
     return 'sealed';
   end if;
 
   v_parameters := private.distance_parameters(v_session.organization_id);
 
+  delete from private.live_distances as l
+  where l.organization_id = v_session.organization_id and l.session_id = v_session.id;
   delete from public.session_days as d
   where d.organization_id = v_session.organization_id and d.session_id = v_session.id;
 
@@ -84,8 +87,8 @@ end;
 $$;
 
 comment on function private.compute_session_distance(uuid, uuid) is
-  'Computes a closed session''s distance and session_days from its points. Returns done; or open, sealed, gone: nothing to '
-  'do. Run by the worker under row level security (queue distance).';
+  'Computes a closed session''s distance and session_days from its points (done), an open one''s live distance (live), or '
+  'nothing (sealed, gone). Run by the worker under row level security (queue distance).';
 
 grant execute on function private.compute_session_distance(uuid, uuid) to fieldtrack_worker;
 

@@ -68,6 +68,25 @@ describe('the distance job', () => {
     expect(after.distance_computed_at).not.toBe(before.distance_computed_at);
   });
 
+  test('a late batch of an open session makes its live distance provisional until the worker made it exact', async () => {
+    const ivan = await addEmployee(stack, admin, 'ivan');
+    const checkedIn = await ivan.client.rpc('check_in', {
+      checked_in_at: minutesAgo(70),
+      client_request_id: randomUUID(),
+    });
+    const points = straightNorth(60, 65);
+    for (const batch of [points.slice(0, 20), points.slice(40), points.slice(20, 40)]) {
+      const { error } = await ivan.client.rpc('record_locations', { points: batch });
+      expect(error).toBeNull();
+    }
+    const live = () =>
+      stack.admin<{ distance_m: number; is_provisional: boolean }[]>`select distance_m::float8, is_provisional
+        from private.live_distance(${organizationId}, ${checkedIn.data?.id ?? ''})`;
+    await eventually('an exact live distance', async () => (await live())[0]?.is_provisional === false);
+    expect((await live())[0]?.distance_m).toBeGreaterThan(35_300);
+    expect((await live())[0]?.distance_m).toBeLessThan(35_500);
+  });
+
   test('a batch that commits while the job holds the session is not lost', async () => {
     const dave = await addEmployee(stack, admin, 'dave');
     const sessionId = await workAnHour(dave);
