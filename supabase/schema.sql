@@ -1095,6 +1095,35 @@ create table private.invitation_tokens (
 alter table private.invitation_tokens enable row level security;
 comment on table private.invitation_tokens is 'SHA-256 of each invitation''s newest token.';
 
+create table private.live_distances (
+  organization_id uuid not null,
+  session_id uuid not null,
+  state private.distance_state not null,
+  parameters jsonb not null,
+  distance_m numeric(12,2) not null,
+  is_provisional boolean not null default false,
+  constraint live_distances_pkey PRIMARY KEY (organization_id, session_id),
+  constraint session FOREIGN KEY (organization_id, session_id) REFERENCES public.attendance_sessions(organization_id, id) ON DELETE CASCADE
+) with (fillfactor=70);
+alter table private.live_distances enable row level security;
+comment on table private.live_distances is 'Open sessions with points: the state of private.advance_distance after the last one, and the distance so far.';
+create policy delete_worker on private.live_distances
+  as permissive for delete to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy insert_worker on private.live_distances
+  as permissive for insert to fieldtrack_worker
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy select_worker on private.live_distances
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy update_worker on private.live_distances
+  as permissive for update to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id))
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant delete, select on private.live_distances to fieldtrack_worker;
+grant insert (organization_id, session_id, state, parameters, distance_m, is_provisional) on private.live_distances to fieldtrack_worker;
+grant update (state, parameters, distance_m, is_provisional) on private.live_distances to fieldtrack_worker;
+
 create table private.rate_buckets (
   organization_id uuid not null,
   kind text not null,
@@ -2371,6 +2400,54 @@ $function$;
 comment on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) is 'Takes the state of a session''s distance over the points after one time until another. Rows by emits: points (each with its flag: ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session; leg_m: metres counted on the way to it; is_gap: that leg bridges a pause), legs (those with a leg only), or state (none); the last row carries new_state alone. Under the caller''s row level security.';
 grant execute on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.advance_live_distance(session public.attendance_sessions, first_recorded_at timestamp with time zone, last_recorded_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_live private.live_distances;
+  v_is_late boolean;
+  v_state private.distance_state;
+begin
+  select l.* into v_live
+  from private.live_distances as l
+  where l.organization_id = (session).organization_id and l.session_id = (session).id;
+  if not found then
+    v_live.parameters := private.distance_parameters((session).organization_id);
+    v_live.is_provisional := false;
+  end if;
+  v_is_late := coalesce(first_recorded_at <= (v_live.state).last_recorded_at, false);
+  v_state := v_live.state;
+  if last_recorded_at > (v_live.state).last_recorded_at is not false then
+    v_state := (
+      select a.new_state
+      from private.advance_distance((session).organization_id, (session).id, (session).checked_in_at, 'infinity',
+        v_live.parameters, v_live.state, coalesce((v_live.state).last_recorded_at, '-infinity'), last_recorded_at,
+        'state') as a
+    );
+  end if;
+
+  insert into private.live_distances as l (
+    organization_id, session_id, state, parameters, distance_m, is_provisional
+  ) values (
+    (session).organization_id, (session).id, v_state, v_live.parameters, private.distance_so_far_m(v_state),
+    v_is_late or v_live.is_provisional
+  )
+  on conflict (organization_id, session_id) do update
+  set state = excluded.state,
+    distance_m = excluded.distance_m,
+    is_provisional = excluded.is_provisional
+  where l.organization_id = (session).organization_id;
+
+  -- Once: the job that waits for this session's row will see every point that comes before it runs.
+  if v_is_late and not v_live.is_provisional then
+    perform private.request_distance(session);
+  end if;
+end;
+$function$;
+comment on function private.advance_live_distance(public.attendance_sessions,timestamp with time zone,timestamp with time zone) is 'Brings an open session''s live distance over points that were just inserted; the caller holds the session''s row.';
+
 CREATE OR REPLACE FUNCTION private.audit(organization_id uuid, action text, subject_type text, subject_id uuid, before jsonb, after jsonb, reason text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
@@ -2865,6 +2942,35 @@ $function$;
 comment on function private.compute_employee_day(uuid,uuid,date) is 'Computes a person''s day and month from session_days and expenses, and asks for the organization''s day. Returns done, or gone when there is no such person. Run by the worker under row level security (queue analytics).';
 grant execute on function private.compute_employee_day(uuid,uuid,date) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.compute_live_distance(session public.attendance_sessions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_parameters jsonb := private.distance_parameters((session).organization_id);
+  v_state private.distance_state := (
+    select a.new_state
+    from private.advance_distance((session).organization_id, (session).id, (session).checked_in_at, 'infinity',
+      v_parameters, null, '-infinity', 'infinity', 'state') as a
+  );
+begin
+  insert into private.live_distances as l (
+    organization_id, session_id, state, parameters, distance_m, is_provisional
+  ) values (
+    (session).organization_id, (session).id, v_state, v_parameters, private.distance_so_far_m(v_state), false
+  )
+  on conflict (organization_id, session_id) do update
+  set state = excluded.state,
+    parameters = excluded.parameters,
+    distance_m = excluded.distance_m,
+    is_provisional = false
+  where l.organization_id = (session).organization_id;
+end;
+$function$;
+comment on function private.compute_live_distance(public.attendance_sessions) is 'Makes the live distance of an open session anew from all its points; the caller holds the session''s row.';
+grant execute on function private.compute_live_distance(public.attendance_sessions) to fieldtrack_worker;
+
 CREATE OR REPLACE FUNCTION private.compute_organization_day(organization_id uuid, day date)
  RETURNS text
  LANGUAGE plpgsql
@@ -2942,13 +3048,16 @@ begin
   if not found then
     return 'gone';
   elsif v_session.status = 'ACTIVE' then
-    return 'open';
+    perform private.compute_live_distance(v_session);
+    return 'live';
   elsif v_session.points_purged_at is not null then
     return 'sealed';
   end if;
 
   v_parameters := private.distance_parameters(v_session.organization_id);
 
+  delete from private.live_distances as l
+  where l.organization_id = v_session.organization_id and l.session_id = v_session.id;
   delete from public.session_days as d
   where d.organization_id = v_session.organization_id and d.session_id = v_session.id;
 
@@ -3002,7 +3111,7 @@ begin
   return 'done';
 end;
 $function$;
-comment on function private.compute_session_distance(uuid,uuid) is 'Computes a closed session''s distance and session_days from its points. Returns done; or open, sealed, gone: nothing to do. Run by the worker under row level security (queue distance).';
+comment on function private.compute_session_distance(uuid,uuid) is 'Computes a closed session''s distance and session_days from its points (done), an open one''s live distance (live), or nothing (sealed, gone). Run by the worker under row level security (queue distance).';
 grant execute on function private.compute_session_distance(uuid,uuid) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.consumer_report()
@@ -3674,6 +3783,19 @@ $function$;
 comment on function private.distance_parameters(uuid) is 'Every parameter of private.advance_distance for an organization; units in the key names. Kept with each result.';
 grant execute on function private.distance_parameters(uuid) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.distance_so_far_m(state private.distance_state)
+ RETURNS numeric
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return pg_catalog.round(((state).distance_m + coalesce((state).candidate_leg_m, 0))::numeric, 2);
+end;
+$function$;
+comment on function private.distance_so_far_m(private.distance_state) is 'Metres, to the centimetre, at a state.';
+grant execute on function private.distance_so_far_m(private.distance_state) to fieldtrack_worker;
+
 CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, longitude double precision, OUT x double precision, OUT y double precision, OUT z double precision)
  RETURNS record
  LANGUAGE plpgsql
@@ -4157,6 +4279,8 @@ declare
   v_organization public.organizations;
   v_received integer;
   v_inserted integer;
+  v_first_recorded_at timestamptz;
+  v_last_recorded_at timestamptz;
   v_rejected jsonb;
 begin
   if pg_catalog.jsonb_typeof(insert_locations.points) is distinct from 'array' then
@@ -4262,10 +4386,12 @@ begin
     from judged as j
     where j.code is null
     on conflict do nothing
-    returning 1
+    returning recorded_at
   )
   select
     (select pg_catalog.count(*) from inserted),
+    (select pg_catalog.min(i.recorded_at) from inserted as i),
+    (select pg_catalog.max(i.recorded_at) from inserted as i),
     coalesce(pg_catalog.jsonb_agg(
       pg_catalog.jsonb_build_object(
         'index', j.index,
@@ -4281,7 +4407,7 @@ begin
         end
       ) order by j.index
     ) filter (where j.code is not null), '[]')
-  into v_inserted, v_rejected
+  into v_inserted, v_first_recorded_at, v_last_recorded_at, v_rejected
   from judged as j;
 
   if v_rejected <> '[]' then
@@ -4292,7 +4418,9 @@ begin
       pg_catalog.jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
   end if;
 
-  if v_session.status = 'CLOSED' and v_inserted > 0 then
+  if v_session.status = 'ACTIVE' and v_inserted > 0 then
+    perform private.advance_live_distance(v_session, v_first_recorded_at, v_last_recorded_at);
+  elsif v_inserted > 0 then
     update public.attendance_sessions as s
     set distance_status = 'PENDING'
     where s.organization_id = v_session.organization_id and s.id = v_session.id and s.distance_status <> 'PENDING';
@@ -4712,6 +4840,21 @@ end;
 $function$;
 comment on function private.keep_dead_job(uuid,text,uuid) is 'Makes a dead-letter job the organization''s retry intent, or brings its intent back to PENDING. Run by the worker under row level security. Returns kept; or gone: nobody to keep it for.';
 grant execute on function private.keep_dead_job(uuid,text,uuid) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.live_distance(organization_id uuid, session_id uuid)
+ RETURNS TABLE(distance_m numeric, is_provisional boolean)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select l.distance_m, l.is_provisional
+  from private.live_distances as l
+  where l.organization_id = live_distance.organization_id and l.session_id = live_distance.session_id;
+end;
+$function$;
+comment on function private.live_distance(uuid,uuid) is 'The distance so far of an open session, and whether a late point waits to be counted; no row before the first point.';
 
 CREATE OR REPLACE FUNCTION private.local_day(organization_id uuid, at timestamp with time zone)
  RETURNS date

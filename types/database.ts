@@ -103,6 +103,34 @@ export type Database = {
         };
         Relationships: [];
       };
+      live_distances: {
+        Row: {
+          distance_m: number;
+          is_provisional: boolean;
+          organization_id: string;
+          parameters: NonNullable<Json>;
+          session_id: string;
+          state: Database['private']['CompositeTypes']['distance_state'];
+        };
+        ComputedFields: never;
+        Insert: {
+          distance_m: number;
+          is_provisional?: boolean;
+          organization_id: string;
+          parameters: NonNullable<Json>;
+          session_id: string;
+          state: Database['private']['CompositeTypes']['distance_state'];
+        };
+        Update: {
+          distance_m?: number;
+          is_provisional?: boolean;
+          organization_id?: string;
+          parameters?: NonNullable<Json>;
+          session_id?: string;
+          state?: Database['private']['CompositeTypes']['distance_state'];
+        };
+        Relationships: [];
+      };
       rate_buckets: {
         Row: {
           kind: string;
@@ -320,6 +348,17 @@ export type Database = {
           recorded_at: string;
         }[];
       };
+      advance_live_distance: {
+        Args: {
+          first_recorded_at: string;
+          last_recorded_at: string;
+          session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
       audit: {
         Args: {
           action: string;
@@ -401,6 +440,15 @@ export type Database = {
         };
       };
       compute_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: string };
+      compute_live_distance: {
+        Args: {
+          session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
       compute_organization_day: { Args: { day: string; organization_id: string }; Returns: string };
       compute_session_distance: { Args: { organization_id: string; session_id: string }; Returns: string };
       consumer_report: {
@@ -501,6 +549,7 @@ export type Database = {
       };
       distance_algorithm_version: { Args: Record<PropertyKey, never>; Returns: number };
       distance_parameters: { Args: { organization_id: string }; Returns: Json };
+      distance_so_far_m: { Args: { state: Database['private']['CompositeTypes']['distance_state'] }; Returns: number };
       earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
       emit_event: {
         Args: {
@@ -587,6 +636,13 @@ export type Database = {
       };
       jwt: { Args: Record<PropertyKey, never>; Returns: Json };
       keep_dead_job: { Args: { dead_queue: string; job_id: string; organization_id: string }; Returns: string };
+      live_distance: {
+        Args: { organization_id: string; session_id: string };
+        Returns: {
+          distance_m: number;
+          is_provisional: boolean;
+        }[];
+      };
       local_day: { Args: { at: string; organization_id: string }; Returns: string };
       local_days: {
         Args: { ends_at: string; organization_id: string; starts_at: string };
