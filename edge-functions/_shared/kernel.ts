@@ -162,7 +162,7 @@ function clientAddress(forwardedFor: string | null, trustedProxies: number): str
 
 /** By hand and not by URL, which resolves `..` and `%2e%2e` and so hides that somebody tried. */
 function splitUrl(url: string, name: string): { path: string; query: string } {
-  const [, whole = '/'] = /^[a-z]+:\/\/[^/?#]*([^#]*)/i.exec(url) ?? [];
+  const [, whole = '/'] = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]*([^#]*)/i.exec(url) ?? [];
   const mark = whole.indexOf('?');
   const path = mark < 0 ? whole : whole.slice(0, mark);
   const query = mark < 0 ? '' : whole.slice(mark);

@@ -1,0 +1,152 @@
+import type { AbuseLog } from '../_shared/abuse.ts';
+import { BoundedMap } from '../_shared/bounded-map.ts';
+import type { Context } from '../_shared/kernel.ts';
+import type { Mint } from '../_shared/mint.ts';
+import { type RateState, rateLimitHeaders } from '../_shared/rate-limit.ts';
+import { refusal } from '../_shared/refusal.ts';
+import { hashSecret, parseKey } from './key.ts';
+
+/** What private.verify_api_key answers. */
+export type KeyVerdict =
+  | { refusal: 'unknown' | 'revoked' | 'expired' }
+  | {
+      refusal: null;
+      organizationId: string;
+      apiKeyId: string;
+      scopes: string[];
+      requestsPerMinute: number;
+      granted: number;
+      remaining: number;
+    };
+
+export type VerifyKey = (context: Context, keyId: string, secretHash: Uint8Array, calls: number) => Promise<KeyVerdict>;
+
+/**
+ * How long a key counts as valid without asking again. Revoking is to take effect within a second; the database refuses a
+ * revoked key at its next statement anyway, so this only decides who says no.
+ */
+const VERDICT_VALID_MS = 500;
+
+const TOKEN_LIFETIME_S = 60;
+
+/** A token is used again while this much of its life is left: the slowest call must end within it. */
+const TOKEN_RESERVE_MS = 30_000;
+
+/** Calls taken from the key's limit at once: as many as the last half second used. */
+const MAX_CALLS_AT_ONCE = 50;
+
+/** Keys that this process remembers. */
+const MAX_KEYS = 5000;
+
+type Known = {
+  verdict: Extract<KeyVerdict, { refusal: null }>;
+  verifiedAt: number;
+  /** Calls that the database granted and nobody made yet. */
+  lease: number;
+  /** Calls made since it was asked. */
+  used: number;
+  token: { text: string; madeAt: number } | undefined;
+};
+
+export type Gatekeeper = (context: Context) => Promise<{ token: string }>;
+
+/** Lets a request in for its key: recognised, within its limit, with a token that PostgREST understands. */
+export function createGatekeeper(deps: {
+  verifyKey: VerifyKey;
+  mint: Mint;
+  abuse: AbuseLog;
+  now: () => number;
+}): Gatekeeper {
+  const { verifyKey, mint, abuse, now } = deps;
+  const known = new BoundedMap<string, Known>(MAX_KEYS);
+  const asking = new Map<string, Promise<Known>>();
+
+  const isFresh = (entry: Known) => now() - entry.verifiedAt < VERDICT_VALID_MS;
+
+  /** The limit had nothing to grant, and there has been no time for it to gain a call since. */
+  function isSpent({ verdict, verifiedAt, lease }: Known): boolean {
+    const gainsOneInMs = Math.min(60_000 / verdict.requestsPerMinute, VERDICT_VALID_MS);
+    return lease < 1 && verdict.granted < 1 && now() - verifiedAt < gainsOneInMs;
+  }
+
+  async function ask(context: Context, keyId: string, hash: Uint8Array, id: string): Promise<Known> {
+    const before = known.get(id);
+    const calls = Math.min(Math.max(before?.used ?? 1, 1), MAX_CALLS_AT_ONCE);
+    const verdict = await verifyKey(context, keyId, hash, calls);
+    if (verdict.refusal !== null) {
+      known.delete(id);
+      throw invalidKey(
+        { unknown: 'It was never issued.', revoked: 'It was revoked.', expired: 'It has expired.' }[verdict.refusal],
+      );
+    }
+    const lease = (before?.lease ?? 0) + verdict.granted;
+    const entry: Known = { verdict, verifiedAt: now(), lease, used: 0, token: before?.token };
+    known.set(id, entry);
+    return entry;
+  }
+
+  /** One question at a time for a key, whatever the number of its calls. */
+  function askOnce(context: Context, keyId: string, hash: Uint8Array, id: string): Promise<Known> {
+    const running = asking.get(id);
+    if (running !== undefined) return running;
+    const question = ask(context, keyId, hash, id).finally(() => asking.delete(id));
+    asking.set(id, question);
+    return question;
+  }
+
+  function rateHeaders({ verdict, lease }: Known): Record<string, string> {
+    const { requestsPerMinute } = verdict;
+    const remaining = verdict.remaining + lease;
+    const state: RateState = { remaining, resetS: ((requestsPerMinute - remaining) * 60) / requestsPerMinute };
+    return rateLimitHeaders({ name: 'api_key', quota: requestsPerMinute, windowS: 60 }, state);
+  }
+
+  return async (context) => {
+    const sent = context.request.headers.get('x-api-key');
+    if (sent === null) throw invalidKey('There is no header x-api-key.');
+    const key = parseKey(sent);
+    if (!key) throw invalidKey('It is not a whole key: the form or the checksum is wrong.');
+    context.subject = key.keyId;
+    const hash = await hashSecret(key.secret);
+    const id = `${key.keyId}${String.fromCharCode(...hash)}`;
+
+    let entry = known.get(id);
+    const blockedForS = entry ? 0 : abuse.blockedForS(context.address);
+    if (blockedForS > 0) throw tooMany('Too many calls with keys that are not valid.', blockedForS);
+
+    // The question may have been another call's, and its grant spent by the time we hear of it; then it is asked again.
+    while (!entry || !isFresh(entry) || entry.lease < 1) {
+      if (!entry || !isSpent(entry)) entry = await askOnce(context, key.keyId, hash, id);
+      if (isSpent(entry)) {
+        context.answerHeaders = rateHeaders(entry);
+        throw tooMany('This key has used up its calls.', 60 / entry.verdict.requestsPerMinute);
+      }
+    }
+    entry.lease -= 1;
+    entry.used += 1;
+    context.answerHeaders = rateHeaders(entry);
+    return { token: await tokenOf(entry) };
+  };
+
+  async function tokenOf(entry: Known): Promise<string> {
+    if (entry.token && now() - entry.token.madeAt < TOKEN_LIFETIME_S * 1000 - TOKEN_RESERVE_MS) return entry.token.text;
+    const { organizationId, apiKeyId, scopes } = entry.verdict;
+    const claims = { role: 'api_key', organization_id: organizationId, api_key_id: apiKeyId, scopes };
+    entry.token = { text: await mint(claims, TOKEN_LIFETIME_S), madeAt: now() };
+    return entry.token.text;
+  }
+}
+
+function invalidKey(details: string) {
+  return refusal('api_key_invalid', 'This API key is not valid.', {
+    details,
+    hint: 'Send a key as header x-api-key; an administrator makes one with create_api_key.',
+  });
+}
+
+function tooMany(message: string, retryAfterS: number) {
+  return refusal('rate_limited', message, {
+    hint: 'Wait as Retry-After says, then send it again.',
+    headers: { 'retry-after': String(Math.max(1, Math.ceil(retryAfterS))) },
+  });
+}

@@ -1,0 +1,106 @@
+import type { Context, Handler, Kernel } from '../_shared/kernel.ts';
+import { describeError } from '../_shared/log.ts';
+import { refusal } from '../_shared/refusal.ts';
+import type { Gatekeeper } from './gatekeeper.ts';
+
+/** PostgREST has no other paths: its description, a table or view, a function. Everything else is somebody trying something. */
+const PATH = /^\/(?:(?:rpc\/)?[A-Za-z_][A-Za-z0-9_]{0,62})?$/;
+
+/**
+ * What goes on and what comes back. Lists of what may pass, not of what may not: a header that is not here cannot choose a
+ * role, a host, a schema or an address, whatever it is called.
+ */
+const REQUEST_HEADERS = ['accept', 'content-type', 'prefer', 'range', 'range-unit'];
+const ANSWER_HEADERS = [
+  'allow',
+  'content-location',
+  'content-range',
+  'content-type',
+  'location',
+  'preference-applied',
+  'proxy-status',
+  'retry-after',
+];
+
+const MAX_BODY_BYTES = 1024 * 1024;
+
+/** The API role's statements end after 8 s; what is left is the way there and back. */
+const TIMEOUT_MS = 15_000;
+
+export type ApiDeps = {
+  kernel: Kernel;
+  admit: Gatekeeper;
+  /** Where PostgREST answers. */
+  restUrl: string;
+  /** What lets a request through the platform's gateway; the token beside it decides what it may do. */
+  publishableKey: string;
+  fetch: typeof fetch;
+};
+
+/** `/functions/v1/api/*`: PostgREST for those who show an API key instead of a person's token. */
+export function createHandler(deps: ApiDeps): Handler {
+  return deps.kernel({
+    name: 'api',
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    maxBodyBytes: MAX_BODY_BYTES,
+    timeoutMs: TIMEOUT_MS,
+    async handle(context) {
+      const { token } = await deps.admit(context);
+      if (!PATH.test(context.path)) {
+        throw refusal('path_invalid', 'A path is /<table> or /rpc/<function>.', {
+          hint: 'Names have letters, digits and underscores; nothing in them is encoded.',
+        });
+      }
+      context.route = context.path;
+      return forward(deps, context, token);
+    },
+  });
+}
+
+async function forward(deps: ApiDeps, context: Context, token: string): Promise<Response> {
+  const { request, path, query, signal, log } = context;
+  const headers = new Headers({
+    apikey: deps.publishableKey,
+    authorization: `Bearer ${token}`,
+    'x-request-id': context.requestId,
+    traceparent: context.traceparent,
+  });
+  for (const name of REQUEST_HEADERS) {
+    const value = request.headers.get(name);
+    if (value !== null) headers.set(name, value);
+  }
+  const body = request.method === 'GET' || request.method === 'HEAD' ? undefined : await context.body();
+  let answer: Response;
+  try {
+    answer = await deps.fetch(`${deps.restUrl}${path}${withoutKey(query)}`, {
+      method: request.method,
+      headers,
+      signal,
+      redirect: 'manual',
+      ...(body && body.byteLength > 0 ? { body } : {}),
+    });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    log.warn({ err: describeError(error) }, 'PostgREST did not answer');
+    throw refusal('upstream_unavailable', 'The data API did not answer.', { hint: 'Try again in a moment.' });
+  }
+  const kept = new Headers();
+  for (const name of ANSWER_HEADERS) {
+    const value = answer.headers.get(name);
+    if (value !== null) kept.set(name, value);
+  }
+  return new Response(answer.body, { status: answer.status, headers: kept });
+}
+
+/** The query as it was sent. A gateway reads `apikey` there, so that one does not pass, however it is written. */
+function withoutKey(query: string): string {
+  if (!/[aA%]/.test(query)) return query;
+  const pairs = query.slice(1).split('&');
+  const kept = pairs.filter((pair) => decodedName(pair) !== 'apikey');
+  return kept.length > 0 && query.length > 1 ? `?${kept.join('&')}` : '';
+}
+
+function decodedName(pair: string): string {
+  const [name] = new URLSearchParams(pair).keys();
+  return (name ?? '').toLowerCase();
+}
