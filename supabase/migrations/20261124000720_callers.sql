@@ -78,8 +78,8 @@ grant execute on function private.current_organization_id() to authenticated, ap
 grant execute on function private.current_employee_id() to authenticated, service_role;
 grant execute on function private.is_admin() to authenticated, service_role;
 
--- It raises rather than answers false, so that a key learns what it lacks (403) instead of reading an empty list. In a policy,
--- (select private.require_scope(…)) does not depend on a row and is asked once, before the first row is read.
+-- They raise rather than answer false, so that a key learns what it lacks (403) instead of reading an empty list.
+
 create function private.require_scope(scope text) returns boolean
 language plpgsql stable
 set search_path = ''
@@ -102,8 +102,24 @@ $$;
 comment on function private.require_scope(text) is
   'True if the calling API key has the scope; with null, if it is valid at all. Errors: api_key_invalid 401, scope_missing 403.';
 
+-- What policies `to api_key` compare organization_id with. One scalar for both questions: a second condition beside it was
+-- asked only where a row had passed the first, so a key without the scope read an empty list of what it had named wrongly.
+create function private.key_organization_id(scope text) returns uuid
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  perform private.require_scope(key_organization_id.scope);
+  return (private.current_api_key()).organization_id;
+end;
+$$;
+
+comment on function private.key_organization_id(text) is
+  'The organization of the calling API key if it has the scope (null: if it is valid). Errors: those of require_scope.';
+
 grant execute on function private.current_api_key() to api_key;
 grant execute on function private.require_scope(text) to api_key;
+grant execute on function private.key_organization_id(text) to api_key;
 
 -- Bodies of RPCs begin with one of these: who calls, or a refusal that says what is wrong.
 
@@ -216,7 +232,7 @@ create policy select_worker on public.employees for select to fieldtrack_worker 
 );
 
 create policy select_key on public.employees for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('employees:read'))
+  organization_id = (select private.key_organization_id('employees:read'))
 );
 
 grant select on public.employees to authenticated, api_key, service_role, fieldtrack_worker;
@@ -232,7 +248,7 @@ create policy select_worker on public.organizations for select to fieldtrack_wor
 );
 
 create policy select_key on public.organizations for select to api_key using (
-  id = (select private.current_organization_id()) and (select private.require_scope(null))
+  id = (select private.key_organization_id(null))
 );
 
 grant select on public.organizations to authenticated, api_key, service_role, fieldtrack_worker;
@@ -246,7 +262,7 @@ create policy select_worker on public.organization_time_zones for select to fiel
 );
 
 create policy select_key on public.organization_time_zones for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope(null))
+  organization_id = (select private.key_organization_id(null))
 );
 
 grant select on public.organization_time_zones to authenticated, api_key, service_role, fieldtrack_worker;

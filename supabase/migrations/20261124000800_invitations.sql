@@ -54,7 +54,7 @@ create policy select_admin on public.invitations for select to authenticated usi
 );
 
 create policy select_key on public.invitations for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('employees:read'))
+  organization_id = (select private.key_organization_id('employees:read'))
 );
 
 grant select on public.invitations to authenticated, api_key, service_role;

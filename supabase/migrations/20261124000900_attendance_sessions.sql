@@ -137,7 +137,7 @@ create policy update_worker on public.attendance_sessions for update to fieldtra
   with check (organization_id = (select private.worker_organization_id()));
 
 create policy select_key on public.attendance_sessions for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('sessions:read'))
+  organization_id = (select private.key_organization_id('sessions:read'))
 );
 
 grant select on public.attendance_sessions to authenticated, api_key, service_role, fieldtrack_worker;
@@ -206,7 +206,7 @@ create policy delete_worker on public.session_days for delete to fieldtrack_work
 );
 
 create policy select_key on public.session_days for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('sessions:read'))
+  organization_id = (select private.key_organization_id('sessions:read'))
 );
 
 grant select on public.session_days to authenticated, api_key, service_role, fieldtrack_worker;

@@ -51,7 +51,7 @@ create policy select_worker on public.gps_locations for select to fieldtrack_wor
 );
 
 create policy select_key on public.gps_locations for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('locations:read'))
+  organization_id = (select private.key_organization_id('locations:read'))
 );
 
 grant select on public.gps_locations to authenticated, api_key, service_role, fieldtrack_worker;

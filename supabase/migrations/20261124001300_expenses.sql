@@ -96,7 +96,7 @@ create policy select_member on public.expenses for select to authenticated using
 );
 
 create policy select_key on public.expenses for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('expenses:read'))
+  organization_id = (select private.key_organization_id('expenses:read'))
 );
 
 grant select on public.expenses to authenticated, api_key, service_role;

@@ -96,7 +96,7 @@ create policy select_admin on public.events for select to authenticated using (
 );
 
 create policy select_key on public.events for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('events:read'))
+  organization_id = (select private.key_organization_id('events:read'))
 );
 
 create policy select_worker on public.events for select to fieldtrack_worker using (

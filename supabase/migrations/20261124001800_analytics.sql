@@ -80,7 +80,7 @@ create policy select_member on public.employee_daily_metrics for select to authe
 );
 
 create policy select_key on public.employee_daily_metrics for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('analytics:read'))
+  organization_id = (select private.key_organization_id('analytics:read'))
 );
 
 create policy select_worker on public.employee_daily_metrics for select to fieldtrack_worker using (
@@ -142,7 +142,7 @@ create policy select_member on public.employee_monthly_metrics for select to aut
 );
 
 create policy select_key on public.employee_monthly_metrics for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('analytics:read'))
+  organization_id = (select private.key_organization_id('analytics:read'))
 );
 
 create policy select_worker on public.employee_monthly_metrics for select to fieldtrack_worker using (
@@ -207,7 +207,7 @@ create policy select_admin on public.org_daily_metrics for select to authenticat
 );
 
 create policy select_key on public.org_daily_metrics for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('analytics:read'))
+  organization_id = (select private.key_organization_id('analytics:read'))
 );
 
 create policy select_worker on public.org_daily_metrics for select to fieldtrack_worker using (
@@ -264,7 +264,7 @@ create policy select_admin on public.org_daily_expenses for select to authentica
 );
 
 create policy select_key on public.org_daily_expenses for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('analytics:read'))
+  organization_id = (select private.key_organization_id('analytics:read'))
 );
 
 create policy select_worker on public.org_daily_expenses for select to fieldtrack_worker using (
