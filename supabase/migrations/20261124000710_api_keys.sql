@@ -1,8 +1,8 @@
 -- API keys: what other systems show instead of a person's token.
 --
 -- A key belongs to an organization and may do what its scopes say, nothing more: policies `to api_key` and the bodies of RPCs
--- ask for them (private.require_scope). What the key is recognised by is kept apart, as a hash, so that reading every column of a key
--- shows no secret. The edge function `api` verifies the key and speaks to PostgREST as role api_key with the key's id in the
+-- ask for them (private.require_scope). What the key is recognised by is kept apart, as a hash, so that reading every column
+-- of a key shows no secret. The edge function `api` verifies the key and speaks to PostgREST as role api_key with its id in the
 -- token; organization, scopes, expiry and revocation are read from this table at each statement, never from the token.
 -- Not covered: making, rotating and revoking keys (the chapter of their management), policies and grants (the next chapter).
 
