@@ -190,11 +190,11 @@ create policy delete_admin on public.webhooks for delete to authenticated using 
 );
 
 create policy select_key on public.webhooks for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('webhooks:manage'))
+  organization_id = (select private.key_organization_id('webhooks:manage'))
 );
 
 create policy delete_key on public.webhooks for delete to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('webhooks:manage'))
+  organization_id = (select private.key_organization_id('webhooks:manage'))
 );
 
 grant select, delete on public.webhooks to authenticated, api_key, service_role;
@@ -262,7 +262,7 @@ create policy select_admin on public.webhook_circuits for select to authenticate
 );
 
 create policy select_key on public.webhook_circuits for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('webhooks:manage'))
+  organization_id = (select private.key_organization_id('webhooks:manage'))
 );
 
 grant select on public.webhook_circuits to authenticated, api_key, service_role;
@@ -336,7 +336,7 @@ create policy select_admin on public.webhook_deliveries for select to authentica
 );
 
 create policy select_key on public.webhook_deliveries for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('webhooks:manage'))
+  organization_id = (select private.key_organization_id('webhooks:manage'))
 );
 
 grant select on public.webhook_deliveries to authenticated, api_key, service_role;
@@ -373,7 +373,7 @@ create policy select_admin on public.webhook_attempts for select to authenticate
 );
 
 create policy select_key on public.webhook_attempts for select to api_key using (
-  organization_id = (select private.current_organization_id()) and (select private.require_scope('webhooks:manage'))
+  organization_id = (select private.key_organization_id('webhooks:manage'))
 );
 
 grant select on public.webhook_attempts to authenticated, api_key, service_role;
