@@ -176,7 +176,7 @@ comment on column public.attendance_sessions.distance_parameters is 'The paramet
 comment on column public.attendance_sessions.points_purged_at is 'When retention deleted the points. From then on the session is sealed: its figures do not change any more.';
 create policy select_key on public.attendance_sessions
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('sessions:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
 create policy select_member on public.attendance_sessions
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -266,7 +266,7 @@ create policy insert_worker on public.employee_daily_metrics
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
 create policy select_key on public.employee_daily_metrics
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_member on public.employee_daily_metrics
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -313,7 +313,7 @@ create policy insert_worker on public.employee_monthly_metrics
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
 create policy select_key on public.employee_monthly_metrics
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_member on public.employee_monthly_metrics
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -366,7 +366,7 @@ comment on column public.employees.app_role is 'ADMIN or EMPLOYEE.';
 comment on column public.employees.is_active is 'False: the person may do nothing more; the history stays.';
 create policy select_key on public.employees
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('employees:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
 create policy select_member on public.employees
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -418,7 +418,7 @@ create policy select_admin on public.events
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.events
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('events:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('events:read'::text) AS key_organization_id));
 create policy select_worker on public.events
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -492,7 +492,7 @@ comment on column public.expenses.client_request_id is 'Recognises a retry of th
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
 create policy select_key on public.expenses
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('expenses:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('expenses:read'::text) AS key_organization_id));
 create policy select_member on public.expenses
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -535,7 +535,7 @@ comment on column public.gps_locations.sequence_number is 'The phone''s own coun
 comment on column public.gps_locations.received_at is 'When the point reached the database.';
 create policy select_key on public.gps_locations
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('locations:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('locations:read'::text) AS key_organization_id));
 create policy select_member on public.gps_locations
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -584,7 +584,7 @@ create policy select_admin on public.invitations
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.invitations
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('employees:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
 grant select on public.invitations to api_key;
 grant select on public.invitations to authenticated;
 grant select on public.invitations to service_role;
@@ -625,7 +625,7 @@ create policy select_admin on public.org_daily_expenses
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.org_daily_expenses
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_worker on public.org_daily_expenses
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -676,7 +676,7 @@ create policy select_admin on public.org_daily_metrics
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.org_daily_metrics
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_worker on public.org_daily_metrics
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -704,7 +704,7 @@ comment on column public.organization_time_zones.valid_from is 'From this instan
 comment on column public.organization_time_zones.time_zone is 'IANA name.';
 create policy select_key on public.organization_time_zones
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope(NULL::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
 create policy select_member on public.organization_time_zones
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.current_organization_id() AS current_organization_id));
@@ -758,7 +758,7 @@ comment on column public.organizations.late_upload_grace_hours is 'How far back 
 comment on column public.organizations.location_retention_days is 'Points older than this are deleted; sessions keep their figures.';
 create policy select_key on public.organizations
   as permissive for select to api_key
-  using ((id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope(NULL::text) AS require_scope));
+  using (id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
 create policy select_member on public.organizations
   as permissive for select to authenticated
   using (id = ( SELECT private.current_organization_id() AS current_organization_id));
@@ -863,7 +863,7 @@ create policy insert_worker on public.session_days
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
 create policy select_key on public.session_days
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('sessions:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
 create policy select_member on public.session_days
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -903,7 +903,7 @@ create policy select_admin on public.webhook_attempts
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.webhook_attempts
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('webhooks:manage'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
 grant select on public.webhook_attempts to api_key;
 grant select on public.webhook_attempts to authenticated;
 grant select on public.webhook_attempts to service_role;
@@ -937,7 +937,7 @@ create policy select_admin on public.webhook_circuits
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.webhook_circuits
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('webhooks:manage'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
 grant select on public.webhook_circuits to api_key;
 grant select on public.webhook_circuits to authenticated;
 grant select on public.webhook_circuits to service_role;
@@ -991,7 +991,7 @@ create policy select_admin on public.webhook_deliveries
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.webhook_deliveries
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('webhooks:manage'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
 grant select on public.webhook_deliveries to api_key;
 grant select on public.webhook_deliveries to authenticated;
 grant select on public.webhook_deliveries to service_role;
@@ -1034,13 +1034,13 @@ create policy delete_admin on public.webhooks
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy delete_key on public.webhooks
   as permissive for delete to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('webhooks:manage'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
 create policy select_admin on public.webhooks
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.webhooks
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('webhooks:manage'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
 grant delete, select on public.webhooks to api_key;
 grant delete, select on public.webhooks to authenticated;
 grant delete, select on public.webhooks to service_role;
@@ -4840,6 +4840,20 @@ end;
 $function$;
 comment on function private.keep_dead_job(uuid,text,uuid) is 'Makes a dead-letter job the organization''s retry intent, or brings its intent back to PENDING. Run by the worker under row level security. Returns kept; or gone: nobody to keep it for.';
 grant execute on function private.keep_dead_job(uuid,text,uuid) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.key_organization_id(scope text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.require_scope(key_organization_id.scope);
+  return (private.current_api_key()).organization_id;
+end;
+$function$;
+comment on function private.key_organization_id(text) is 'The organization of the calling API key if it has the scope (null: if it is valid). Errors: those of require_scope.';
+grant execute on function private.key_organization_id(text) to api_key;
 
 CREATE OR REPLACE FUNCTION private.live_distance(organization_id uuid, session_id uuid)
  RETURNS TABLE(distance_m numeric, is_provisional boolean)

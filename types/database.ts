@@ -636,6 +636,7 @@ export type Database = {
       };
       jwt: { Args: Record<PropertyKey, never>; Returns: Json };
       keep_dead_job: { Args: { dead_queue: string; job_id: string; organization_id: string }; Returns: string };
+      key_organization_id: { Args: { scope: string }; Returns: string };
       live_distance: {
         Args: { organization_id: string; session_id: string };
         Returns: {
