@@ -30,6 +30,7 @@ create table public.organizations (
   max_session_hours integer not null default 16,
   late_upload_grace_hours integer not null default 72,
   location_retention_days integer not null default 365,
+  deletion_due_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
@@ -46,6 +47,9 @@ create table public.organizations (
 );
 
 alter table public.organizations enable row level security;
+
+-- Which organizations are due to go? Few ever are.
+create index organizations_deletion_due on public.organizations (deletion_due_at) where deletion_due_at is not null;
 
 create trigger _100_set_updated_at before update on public.organizations
   for each row execute function private.tg_any__set_updated_at();
@@ -65,7 +69,10 @@ comment on column public.organizations.max_session_hours is
 comment on column public.organizations.late_upload_grace_hours is
   'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
 comment on column public.organizations.location_retention_days is
-  'Points older than this are deleted; sessions keep their figures.';
+  'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions
+keep their figures.';
+comment on column public.organizations.deletion_due_at is
+  'When everything of the organization will be deleted (delete_organization); null: it stays.';
 
 create table public.organization_time_zones (
   organization_id uuid not null constraint organization references public.organizations (id) on delete cascade,

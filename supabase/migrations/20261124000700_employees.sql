@@ -12,6 +12,7 @@ create table public.employees (
   employee_code text not null,
   app_role text not null default 'EMPLOYEE',
   is_active boolean not null default true,
+  erased_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (organization_id, id),
@@ -19,7 +20,8 @@ create table public.employees (
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
   constraint phone_has_1_to_40_characters check (char_length(phone) between 1 and 40),
   constraint employee_code_has_1_to_40_characters check (employee_code ~ '^[A-Za-z0-9][A-Za-z0-9._/-]{0,39}$'),
-  constraint app_role_is_valid check (app_role in ('ADMIN', 'EMPLOYEE'))
+  constraint app_role_is_valid check (app_role in ('ADMIN', 'EMPLOYEE')),
+  constraint erased_is_nobody check (erased_at is null or (user_id is null and phone is null and not is_active))
 );
 
 alter table public.employees enable row level security;
@@ -42,6 +44,8 @@ comment on column public.employees.user_id is 'auth.users.id; null until the inv
 comment on column public.employees.employee_code is 'Unique in the organization; made as EMP0001, EMP0002, … when absent.';
 comment on column public.employees.app_role is 'ADMIN or EMPLOYEE.';
 comment on column public.employees.is_active is 'False: the person may do nothing more; the history stays.';
+comment on column public.employees.erased_at is
+  'When the person was erased: identity, positions and receipts are gone or going, the figures stay. Null: not erased.';
 
 -- A counter per organization, so that codes of one tenant do not tell how many people another one has.
 create table private.employee_code_counters (

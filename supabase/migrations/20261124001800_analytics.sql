@@ -371,6 +371,10 @@ language plpgsql volatile
 set search_path = ''
 as $$
 begin
+  -- A whole organization is being deleted, piece by piece: its figures go too.
+  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' then
+    return;
+  end if;
   if private.lock_employee_day(request_employee_day.organization_id, request_employee_day.employee_id,
     request_employee_day.day)
   then

@@ -56,7 +56,16 @@ insert into private.schedules (name, cron, command, description) values
   ('retry-intents', '* * * * *', 'select private.replay_due_retry_intents()',
     'Runs dead jobs again that are due.'),
   ('retry-intents-clean', '41 * * * *', 'select private.clean_retry_intents()',
-    'Deletes dead jobs that were settled 72 hours ago.');
+    'Deletes dead jobs that were settled 72 hours ago.'),
+  ('location-retention', '*/10 * * * *', 'select private.purge_locations()',
+    'Seals sessions past their organization''s retention and deletes their points.'),
+  ('location-partition-drop', '47 * * * *', 'select private.drop_location_partition()',
+    'Drops the month that is past every organization''s retention.'),
+  ('erasures', '* * * * *', 'select private.continue_erasures()', 'The next step of each erasure of a person.'),
+  ('organization-deletion', '*/5 * * * *', 'select private.delete_due_organizations()',
+    'Deletes organizations whose 30 days'' notice has run out, a piece at a time.'),
+  ('leftovers', '37 * * * *', 'select private.purge_leftovers()',
+    'Deletes unused rate buckets, invitations long past, and the history of pg_cron.');
 
 grant select on private.schedules to fieldtrack_worker, service_role;
 
@@ -275,12 +284,24 @@ begin
         allowed_mime_types = excluded.allowed_mime_types
     $sql$, v_buckets);
     -- A receipt lies under organization/employee/ (create_receipt_path). It is read by signed URL, which asks select;
-    -- nobody replaces or deletes one: it is evidence.
+    -- nobody replaces or deletes one: it is evidence …
     drop policy if exists insert_own_receipt on storage.objects;
     create policy insert_own_receipt on storage.objects for insert to authenticated with check (
       bucket_id = 'receipts'
       and (storage.foldername(name))[1] = (select private.current_organization_id())::text
       and (storage.foldername(name))[2] = (select private.current_employee_id())::text
+    );
+    -- But the files of a person who was erased: erase_employee lists them, an administrator removes them.
+    drop policy if exists delete_erased_receipt on storage.objects;
+    create policy delete_erased_receipt on storage.objects for delete to authenticated using (
+      bucket_id = 'receipts'
+      and (storage.foldername(name))[1] = (select private.current_organization_id())::text
+      and (select private.is_admin())
+      and exists (
+        select from public.employees as e
+        where e.organization_id = (select private.current_organization_id())
+          and e.id::text = (storage.foldername(name))[2] and e.erased_at is not null
+      )
     );
     drop policy if exists select_member_receipt on storage.objects;
     create policy select_member_receipt on storage.objects for select to authenticated using (

@@ -152,7 +152,26 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.replay_due_retry_intents()', null, 'organization',
     'Schedule over all tenants, by operators only; hands each intent on with its own organization.'),
   ('private.clean_retry_intents()', null, 'organization',
-    'Schedule over all tenants, by operators only; deletes settled rows by their own organization.')
+    'Schedule over all tenants, by operators only; deletes settled rows by their own organization.'),
+  ('private.purge_locations(integer, integer)', null, 'organization',
+    'Schedule over all tenants; each session with its own organization and that one''s retention.'),
+  ('private.drop_location_partition()', null, 'all organizations',
+    'Schedule; a month goes only when every session with points in it is sealed, by each organization''s own retention.'),
+  ('private.continue_erasure(uuid, uuid, integer, integer)', null, 'organization',
+    'Called by erase_employee and the schedule, for a row of private.erasures.'),
+  ('private.continue_erasures()', null, 'organization', 'Schedule over all tenants; hands each erasure on with its own.'),
+  ('private.erase_employee(uuid, text)', 'authenticated', 'organization',
+    'Nobody may change or delete what it does. Behind require_admin, in that row''s organization.'),
+  ('private.erase_audit_values(uuid, uuid)', null, 'organization',
+    'Called by erase_employee; the one way around the append-only rule.'),
+  ('private.export_employee_data(uuid, uuid, timestamptz)', 'authenticated', 'organization',
+    'Reads what no single policy shows. Behind require_employee: the own data, or an administrator''s organization''s.'),
+  ('private.delete_organization(text, text)', 'authenticated', 'organization',
+    'Nobody may update organizations. Behind require_admin; the row is that of the administrator.'),
+  ('private.keep_organization()', 'authenticated', 'organization', 'As delete_organization.'),
+  ('private.delete_due_organizations(integer)', null, 'organization',
+    'Schedule; one organization a run, whose own administrators gave notice 30 days before.'),
+  ('private.purge_leftovers()', null, 'all organizations', 'Schedule over all tenants; what has run out for each alike.')
 ) as v (name, callers, bound, why_and_boundary);
 
 create temporary view definer as

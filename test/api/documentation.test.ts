@@ -169,6 +169,14 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   await call('ada', 'rotate_api_key', { api_key_id: key.id, overlap_hours: 48 });
   await call('ada', 'revoke_api_key', { api_key_id: key.id });
   await call('ada', 'set_employee_active', { employee_id, is_active: false });
+  await eventually('every distance', async () => {
+    const rows = await stack.admin`select 1 from public.attendance_sessions where distance_status = 'PENDING'`;
+    return rows.length === 0;
+  });
+  await call('ada', 'export_employee_data', { employee_id });
+  await call('ada', 'erase_employee', { employee_id, reason: 'Asked for by letter of 3 March.' });
+  await call('ada', 'delete_organization', { slug: 'acme', reason: 'We use something else.' });
+  await call('ada', 'keep_organization', {});
 
   const functions = await stack.admin<{ name: string; comment: string }[]>`
     select p.proname as name, pg_catalog.obj_description(p.oid, 'pg_proc') as comment from pg_catalog.pg_proc as p
