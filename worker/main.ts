@@ -24,15 +24,16 @@ const operators = openOperators({
   onError: (error) => log.warn({ err: describeError(error) }, 'database connection lost'),
 });
 const queues = Object.keys(jobs);
+const webhooks = createWebhookDispatcher({ database, log });
 const metrics = createMetrics({
   samples: operators.samples,
   poolUse: database.poolUse,
+  webhooks: webhooks.counters,
   revision: env.REVISION,
   queues,
   onError: (error) => log.warn({ err: describeError(error) }, 'the database gave no figures'),
 });
 const queue = createQueue({ connectionString: env.DATABASE_URL, database, log, metrics });
-const webhooks = createWebhookDispatcher({ database, log });
 
 const closeTimeoutMs = 2000;
 

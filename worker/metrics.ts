@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Sample } from './operators.ts';
+import type { WebhookCounters } from './webhooks/dispatcher.ts';
 
 const prefix = 'fieldtrack_';
 
@@ -47,6 +48,17 @@ export const databaseFamilies = {
   },
   locations_rejected_total: { type: 'counter', help: 'Points refused, by reason.', labels: ['reason'] },
   sessions_open: { type: 'gauge', help: 'Sessions that are open.', labels: [] },
+  webhook_circuits: { type: 'gauge', help: 'Endpoints by the state of their circuit breaker.', labels: ['state'] },
+  webhooks_disabled: { type: 'gauge', help: 'Webhooks that were disabled because they failed for days.', labels: [] },
+  webhook_deliveries_pending: { type: 'gauge', help: 'Deliveries that are not settled.', labels: [] },
+  webhook_deliveries_late: { type: 'gauge', help: 'Those of them that are older than an hour.', labels: [] },
+  webhook_oldest_delivery_seconds: {
+    type: 'gauge',
+    help: 'Age of the oldest delivery that is not settled.',
+    labels: [],
+  },
+  retry_intents: { type: 'gauge', help: 'Dead jobs by what became of them.', labels: ['state'] },
+  erasures_unfinished: { type: 'gauge', help: 'Erasures of people that are not done.', labels: [] },
   database_connections: { type: 'gauge', help: 'Client connections of the cluster by state.', labels: ['state'] },
   database_max_connections: { type: 'gauge', help: 'How many there may be.', labels: [] },
 } as const satisfies Record<string, Family>;
@@ -63,6 +75,7 @@ export interface Metrics {
 export function createMetrics(options: {
   samples: () => Promise<Sample[]>;
   poolUse: () => { idle: number; busy: number; waiting: number };
+  webhooks: () => WebhookCounters;
   revision: string;
   /** Every queue that this worker serves, so that its series exist before its first job. */
   queues: readonly string[];
@@ -104,6 +117,25 @@ export function createMetrics(options: {
     registers,
     collect() {
       for (const [state, value] of Object.entries(options.poolUse())) this.set({ state }, value);
+    },
+  });
+  new Counter({
+    name: `${prefix}webhook_attempts_total`,
+    help: 'Attempts to deliver by outcome; late: recorded after their lease was taken over.',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      const { inFlight: _, ...totals } = options.webhooks();
+      this.reset();
+      for (const [outcome, value] of Object.entries(totals)) this.inc({ outcome }, value);
+    },
+  });
+  new Gauge({
+    name: `${prefix}webhook_attempts_in_flight`,
+    help: 'Attempts under way.',
+    registers,
+    collect() {
+      this.set(options.webhooks().inFlight);
     },
   });
   const databaseUp = new Gauge({

@@ -224,6 +224,14 @@ begin
     set payload = private.erased_payload(e.payload)
     where e.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
       and e.id > coalesce(v_erasure.events_cleaned_to, 0) and e.id <= v_last_event;
+    -- What an endpoint answered may repeat what it was sent. Deliveries have no copy of the payload: they read the event.
+    update public.webhook_attempts as a
+    set response = null
+    from public.webhook_deliveries as d
+    join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id
+    where d.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and d.event_id > coalesce(v_erasure.events_cleaned_to, 0) and d.event_id <= v_last_event
+      and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
     update private.erasures as x
     set events_cleaned_to = v_last_event
     where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;

@@ -231,6 +231,57 @@ begin
   ) as counted;
 
   return query
+  select 'webhook_circuits', pg_catalog.jsonb_build_object('state', pg_catalog.lower(k.state)), k.circuits::double precision
+  from (
+    select s.state, pg_catalog.count(c.state) as circuits
+    from (values ('CLOSED'), ('OPEN'), ('HALF_OPEN')) as s (state)
+    left join (
+      select c.state from public.webhook_circuits as c limit private.metric_limit()
+    ) as c on c.state = s.state
+    group by s.state
+  ) as k;
+
+  return query
+  select 'webhooks_disabled', '{}'::jsonb, pg_catalog.count(*)::double precision
+  from (
+    select from public.webhooks as w where w.disabled_at is not null limit private.metric_limit()
+  ) as counted;
+
+  return query
+  select l.name, '{}'::jsonb, l.value
+  from (
+    select
+      pg_catalog.count(*)::double precision as pending,
+      pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour')::double precision as late,
+      coalesce(extract(epoch from pg_catalog.now() - pg_catalog.min(d.created_at)), 0)::double precision as oldest_s
+    from (
+      select d.created_at from public.webhook_deliveries as d where d.state = 'PENDING' limit private.metric_limit()
+    ) as d
+  ) as p
+  cross join lateral (
+    values
+      ('webhook_deliveries_pending', p.pending),
+      ('webhook_deliveries_late', p.late),
+      ('webhook_oldest_delivery_seconds', p.oldest_s)
+  ) as l (name, value);
+
+  return query
+  select 'retry_intents', pg_catalog.jsonb_build_object('state', pg_catalog.lower(k.state)), k.intents::double precision
+  from (
+    select s.state, pg_catalog.count(i.state) as intents
+    from (values ('PENDING'), ('REPLAYED'), ('DISCARDED')) as s (state)
+    left join (
+      select i.state from public.retry_intents as i limit private.metric_limit()
+    ) as i on i.state = s.state
+    group by s.state
+  ) as k;
+
+  return query
+  select 'erasures_unfinished', '{}'::jsonb, pg_catalog.count(*)::double precision
+  from private.erasures as x
+  where x.completed_at is null;
+
+  return query
   select 'database_connections', pg_catalog.jsonb_build_object('state', coalesce(a.state, 'other')),
     pg_catalog.count(*)::double precision
   from pg_catalog.pg_stat_activity as a
