@@ -40,6 +40,31 @@ export type Database = {
         };
         Relationships: [];
       };
+      erasures: {
+        Row: {
+          completed_at: string | null;
+          employee_id: string;
+          events_cleaned_to: number | null;
+          organization_id: string;
+          requested_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          completed_at?: string | null;
+          employee_id: string;
+          events_cleaned_to?: number | null;
+          organization_id: string;
+          requested_at?: string;
+        };
+        Update: {
+          completed_at?: string | null;
+          employee_id?: string;
+          events_cleaned_to?: number | null;
+          organization_id?: string;
+          requested_at?: string;
+        };
+        Relationships: [];
+      };
       event_consumers: {
         Row: {
           advanced_at: string;
@@ -460,6 +485,11 @@ export type Database = {
           lag_s: number;
         }[];
       };
+      continue_erasure: {
+        Args: { employee_id: string; max_events: number; max_points: number; organization_id: string };
+        Returns: boolean;
+      };
+      continue_erasures: { Args: Record<PropertyKey, never>; Returns: number };
       corner_factor: {
         Args: {
           dx: number;
@@ -533,6 +563,17 @@ export type Database = {
       current_traceparent: { Args: Record<PropertyKey, never>; Returns: string };
       current_user_id: { Args: Record<PropertyKey, never>; Returns: string };
       custom_access_token_hook: { Args: { event: Json }; Returns: Json };
+      delete_due_organizations: { Args: { max_rows?: number }; Returns: number };
+      delete_organization: {
+        Args: { reason: string; slug: string };
+        Returns: Database['public']['Tables']['organizations']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       disable_webhook: {
         Args: { failing_since: string; organization_id: string; reason: string; webhook_id: string };
         Returns: undefined;
@@ -550,6 +591,7 @@ export type Database = {
       distance_algorithm_version: { Args: Record<PropertyKey, never>; Returns: number };
       distance_parameters: { Args: { organization_id: string }; Returns: Json };
       distance_so_far_m: { Args: { state: Database['private']['CompositeTypes']['distance_state'] }; Returns: number };
+      drop_location_partition: { Args: Record<PropertyKey, never>; Returns: number };
       earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
       emit_event: {
         Args: {
@@ -563,8 +605,15 @@ export type Database = {
         Returns: undefined;
       };
       enqueue: { Args: { data: Json; queue: string; singleton_key?: string; start_after?: string }; Returns: string };
+      erase_audit_values: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
+      erase_employee: { Args: { employee_id: string; reason: string }; Returns: Json };
+      erased_payload: { Args: { payload: Json }; Returns: Json };
       error_status: { Args: { code: string }; Returns: number };
       event_types: { Args: Record<PropertyKey, never>; Returns: string[] };
+      export_employee_data: {
+        Args: { after_recorded_at: string; after_session_id: string; employee_id: string };
+        Returns: Json;
+      };
       fail: {
         Args: { code: string; details?: string; headers?: Json; hint?: string; message: string };
         Returns: undefined;
@@ -636,6 +685,16 @@ export type Database = {
       };
       jwt: { Args: Record<PropertyKey, never>; Returns: Json };
       keep_dead_job: { Args: { dead_queue: string; job_id: string; organization_id: string }; Returns: string };
+      keep_organization: {
+        Args: Record<PropertyKey, never>;
+        Returns: Database['public']['Tables']['organizations']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       key_organization_id: { Args: { scope: string }; Returns: string };
       live_distance: {
         Args: { organization_id: string; session_id: string };
@@ -683,6 +742,8 @@ export type Database = {
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
+      purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
+      purge_locations: { Args: { max_points?: number; max_sessions?: number }; Returns: number };
       queue_report: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -724,6 +785,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      receipt_paths: { Args: { employee_id: string; organization_id: string }; Returns: string[] };
       record_locations: {
         Args: { employee_id: string; points: Json; session_id: string; strict: boolean };
         Returns: Json;
@@ -1342,6 +1404,7 @@ export type Database = {
           app_role: string;
           created_at: string;
           employee_code: string;
+          erased_at: string | null;
           id: string;
           is_active: boolean;
           name: string;
@@ -1355,6 +1418,7 @@ export type Database = {
           app_role?: string;
           created_at?: string;
           employee_code: string;
+          erased_at?: string | null;
           id?: string;
           is_active?: boolean;
           name: string;
@@ -1367,6 +1431,7 @@ export type Database = {
           app_role?: string;
           created_at?: string;
           employee_code?: string;
+          erased_at?: string | null;
           id?: string;
           is_active?: boolean;
           name?: string;
@@ -1786,6 +1851,7 @@ export type Database = {
         Row: {
           created_at: string;
           currency: string;
+          deletion_due_at: string | null;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -1802,6 +1868,7 @@ export type Database = {
         Insert: {
           created_at?: string;
           currency: string;
+          deletion_due_at?: string | null;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -1817,6 +1884,7 @@ export type Database = {
         Update: {
           created_at?: string;
           currency?: string;
+          deletion_due_at?: string | null;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -2215,6 +2283,7 @@ export type Database = {
           app_role: string;
           created_at: string;
           employee_code: string;
+          erased_at: string | null;
           id: string;
           is_active: boolean;
           name: string;
@@ -2377,6 +2446,7 @@ export type Database = {
         Returns: {
           created_at: string;
           currency: string;
+          deletion_due_at: string | null;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2400,6 +2470,31 @@ export type Database = {
       create_webhook: {
         Args: { description?: string; events: string[]; max_in_flight?: number; url: string };
         Returns: Json;
+      };
+      delete_organization: {
+        Args: { reason?: string; slug: string };
+        Returns: {
+          created_at: string;
+          currency: string;
+          deletion_due_at: string | null;
+          id: string;
+          late_upload_grace_hours: number;
+          location_retention_days: number;
+          locked_until: string | null;
+          max_accuracy_m: number;
+          max_session_hours: number;
+          max_speed_mps: number;
+          name: string;
+          slug: string;
+          time_zone: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       discard_retry_intent: {
         Args: { retry_intent_id: string };
@@ -2425,6 +2520,11 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      erase_employee: { Args: { employee_id: string; reason: string }; Returns: Json };
+      export_employee_data: {
+        Args: { after_recorded_at?: string; after_session_id?: string; employee_id?: string };
+        Returns: Json;
       };
       force_check_out: {
         Args: { checked_out_at?: string; employee_id: string; reason?: string };
@@ -2488,6 +2588,31 @@ export type Database = {
       invite_employee: {
         Args: { app_role?: string; email: string; employee_code?: string; name: string; phone?: string };
         Returns: Json;
+      };
+      keep_organization: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          created_at: string;
+          currency: string;
+          deletion_due_at: string | null;
+          id: string;
+          late_upload_grace_hours: number;
+          location_retention_days: number;
+          locked_until: string | null;
+          max_accuracy_m: number;
+          max_session_hours: number;
+          max_speed_mps: number;
+          name: string;
+          slug: string;
+          time_zone: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       recalculate_session: {
         Args: { session_id: string };
@@ -2668,6 +2793,7 @@ export type Database = {
           app_role: string;
           created_at: string;
           employee_code: string;
+          erased_at: string | null;
           id: string;
           is_active: boolean;
           name: string;
@@ -2752,6 +2878,7 @@ export type Database = {
           app_role: string;
           created_at: string;
           employee_code: string;
+          erased_at: string | null;
           id: string;
           is_active: boolean;
           name: string;
@@ -2772,6 +2899,7 @@ export type Database = {
         Returns: {
           created_at: string;
           currency: string;
+          deletion_due_at: string | null;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
