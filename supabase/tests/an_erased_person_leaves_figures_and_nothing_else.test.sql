@@ -7,9 +7,11 @@ update public.employees set name = 'Bob Secretname', phone = '+38640111222' wher
 create temporary table target (session_id uuid, open_id uuid) on commit drop;
 insert into target (session_id)
 values (tests.closed_session('bob', now() - interval '3 hours', now() - interval '2 hours'));
-update public.attendance_sessions set check_in_latitude = 46.0511, check_in_longitude = 14.5051 where id = (select session_id from target);
+update public.attendance_sessions set check_in_latitude = 46.0511, check_in_longitude = 14.5051
+where id = (select session_id from target);
 insert into public.gps_locations (organization_id, session_id, recorded_at, employee_id, latitude, longitude, accuracy_m)
-select tests.acme(), session_id, now() - interval '3 hours' + i * interval '1 minute', tests.user_id('bob'), 46 + i * 0.005, 14.5, 5
+select tests.acme(), session_id, now() - interval '3 hours' + i * interval '1 minute', tests.user_id('bob'), 46 + i * 0.005,
+  14.5, 5
 from target cross join generate_series(1, 50) as i;
 select tests.become('bob');
 select public.check_in(now() - interval '1 hour', gen_random_uuid(), 46.0522, 14.5052) is not null as checked_in;
