@@ -140,4 +140,42 @@ begin
 end
 $$;
 
+-- A webhook that has answered before, without going through the API; and an event that it may be told of.
+create function tests.webhook(events text[] default '{*}', organization_id uuid default tests.acme()) returns uuid
+language plpgsql as $$
+declare
+  v_id uuid;
+begin
+  insert into public.webhooks (organization_id, url, events)
+  values (webhook.organization_id, 'https://hooks.example.test/', webhook.events)
+  returning id into v_id;
+  insert into public.webhook_circuits (organization_id, webhook_id, last_success_at)
+  values (webhook.organization_id, v_id, now());
+  perform private.new_webhook_secret(webhook.organization_id, v_id);
+  return v_id;
+end
+$$;
+
+create function tests.emit(type text, events integer default 1, organization_id uuid default tests.acme())
+returns setof text language sql as $$
+  select private.emit_event(emit.organization_id, emit.type, 'session', gen_random_uuid(), null, '{}')::text
+  from generate_series(1, emit.events)
+$$;
+
+-- Claims as the worker and records one outcome for all that was claimed. Answers how many were recorded.
+create function tests.deliver(
+  status integer, error text default null, retry_after_s integer default null, most integer default 100
+) returns integer language plpgsql as $$
+declare
+  v_outcomes jsonb;
+begin
+  select coalesce(jsonb_agg(jsonb_build_object('organization_id', c.organization_id, 'delivery_id', c.delivery_id,
+    'lease', c.lease, 'duration_ms', 12, 'status', deliver.status, 'error', deliver.error,
+    'retry_after_s', deliver.retry_after_s)), '[]')
+  into v_outcomes
+  from private.claim_webhook_deliveries(deliver.most, 30) as c;
+  return private.record_webhook_attempts(v_outcomes);
+end
+$$;
+
 grant execute on all functions in schema tests to public;

@@ -163,6 +163,7 @@ function textOf(chunks: readonly Buffer[]): string | null {
 export function retryAfterSeconds(value: string | undefined, nowMs: number): number | null {
   if (value === undefined) return null;
   if (/^\d{1,9}$/.test(value.trim())) return Number(value);
-  const dateMs = Date.parse(value);
+  // Date.parse takes nearly anything for a date.
+  const dateMs = /^[A-Z][a-z]{2}, .* GMT$/.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(dateMs) ? null : Math.max(0, (dateMs - nowMs) / 1000);
 }

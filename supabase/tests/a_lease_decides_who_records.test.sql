@@ -1,0 +1,34 @@
+-- A sender that comes late, after its delivery was claimed by another, overwrites nothing.
+begin;
+select plan(8);
+select tests.cast_on_stage();
+select tests.webhook() is not null as made;
+select tests.emit('expense.approved');
+create temporary table claim (turn integer, organization_id uuid, delivery_id uuid, lease uuid) on commit drop;
+grant all on claim to public;
+create function pg_temp.record(turn integer, status integer, error text) returns integer language sql as $$
+  select private.record_webhook_attempts(jsonb_agg(to_jsonb(c) || jsonb_build_object(
+    'duration_ms', 5, 'status', status, 'error', error, 'response', 'ok')))
+  from claim as c where c.turn = record.turn
+$$;
+grant execute on function pg_temp.record to public;
+select tests.become_worker(null);
+insert into claim select 1, organization_id, delivery_id, lease from private.claim_webhook_deliveries(10, 30);
+select tests.become_postgres();
+update public.webhook_deliveries set next_attempt_at = now() - interval '1 second' where true;
+select tests.become_worker(null);
+insert into claim select 2, organization_id, delivery_id, lease from private.claim_webhook_deliveries(10, 30);
+select is((select count(*) from claim), 2::bigint, 'a lease that ran out is taken over');
+select is(pg_temp.record(1, 500, 'status'), 0, 'the first sender records nothing');
+select is(pg_temp.record(2, 204, null), 1, 'the second one does');
+select is(pg_temp.record(2, 500, 'status'), 0, 'once');
+select is(pg_temp.record(1, 500, 'status'), 0, 'and what is delivered stays delivered');
+select tests.become_postgres();
+select results_eq('select state, attempts::integer, last_status::integer, lease is null from public.webhook_deliveries',
+  $$values ('DELIVERED', 1, 204, true)$$, 'the delivery says so');
+select results_eq('select number::integer, status::integer, error, response from public.webhook_attempts',
+  $$values (1, 204, null, 'ok')$$, 'and the log has one attempt');
+select tests.become('alice');
+select throws_ok($$select private.record_webhook_attempts('[]')$$, '42501', null, 'nobody but the worker records');
+select * from finish();
+rollback;

@@ -1,0 +1,340 @@
+import { randomUUID } from 'node:crypto';
+import { connect as connectTcp } from 'node:net';
+import { Webhook } from 'standardwebhooks';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { isPublicAddress } from '../../worker/webhooks/addresses.ts';
+import { type Network, realNetwork } from '../../worker/webhooks/connect.ts';
+import { type ClaimedDelivery, createSender, retryAfterSeconds, type Sender } from '../../worker/webhooks/send.ts';
+import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
+
+const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+const otherSecret = `whsec_${Buffer.alloc(32, 9).toString('base64')}`;
+const never = new AbortController().signal;
+
+let receiver: Receiver;
+beforeAll(async () => {
+  receiver = await startReceiver();
+});
+afterAll(() => receiver?.stop());
+
+const senders: Sender[] = [];
+afterEach(async () => {
+  receiver.answers.clear();
+  await Promise.all(senders.splice(0).map((sender) => sender.close()));
+});
+
+/** Impatient, so that a test of patience is short. */
+function sender(network: Network = realNetwork, timeoutMs = 500): Sender {
+  const made = createSender(network, { timeoutMs });
+  senders.push(made);
+  return made;
+}
+
+function delivery(url: string, changes: Partial<ClaimedDelivery> = {}): ClaimedDelivery {
+  return {
+    organization_id: randomUUID(),
+    delivery_id: randomUUID(),
+    webhook_id: randomUUID(),
+    lease: randomUUID(),
+    attempt: 1,
+    url,
+    body: '{"type":"webhook.test","timestamp":"2026-11-24T08:00:00.000000Z","data":{"amount": 24.90}}',
+    secrets: [secret],
+    traceparent: null,
+    allow_localhost: true,
+    ...changes,
+  };
+}
+
+describe('what is sent', () => {
+  test('both secrets of a rotation sign the exact bytes, each verifies alone, and the trace goes along', async () => {
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const sent = delivery(`${receiver.url}/rotated`, { secrets: [otherSecret, secret], traceparent });
+    expect(await sender().send(sent, never)).toMatchObject({ status: 204, error: null, response: null });
+    const request = receiver.received.at(-1);
+    expect(request?.body).toBe(sent.body);
+    expect(request?.headers['webhook-id']).toBe(sent.delivery_id);
+    expect(request?.headers.traceparent).toBe(traceparent);
+    for (const one of [secret, otherSecret]) {
+      expect(new Webhook(one).verify(sent.body, request?.headers ?? {})).toMatchObject({ type: 'webhook.test' });
+    }
+    const third = new Webhook(`whsec_${Buffer.alloc(32, 1).toString('base64')}`);
+    expect(() => third.verify(sent.body, request?.headers ?? {})).toThrow('No matching signature found');
+    expect(() => new Webhook(secret).verify(`${sent.body} `, request?.headers ?? {})).toThrow();
+  });
+});
+
+describe('a hostile receiver', () => {
+  test('hangs: given up after the time for all of it', async () => {
+    receiver.answers.set('/hangs', () => {});
+    const outcome = await sender().send(delivery(`${receiver.url}/hangs`), never);
+    expect(outcome).toMatchObject({ status: null, error: 'timeout' });
+    expect(outcome.duration_ms).toBeLessThan(1500);
+  });
+
+  test('drips a byte at a time: the same clock counts, and a good status does not save it', async () => {
+    receiver.answers.set('/drips', (_request, response) => {
+      response.writeHead(200);
+      const drip = setInterval(() => response.write('.'), 50);
+      response.on('close', () => clearInterval(drip));
+    });
+    const outcome = await sender().send(delivery(`${receiver.url}/drips`), never);
+    expect(outcome).toMatchObject({ status: 200, error: 'timeout' });
+    expect(outcome.duration_ms).toBeLessThan(1500);
+  });
+
+  test('redirects to the metadata service: not followed, a failure', async () => {
+    const dialled: string[] = [];
+    const watched: Network = {
+      resolve: realNetwork.resolve,
+      connect: (options, callback) => {
+        dialled.push(options.hostname);
+        realNetwork.connect(options, callback);
+      },
+    };
+    receiver.answers.set('/redirects', (_request, response) => {
+      response.writeHead(302, { location: 'http://169.254.169.254/latest/meta-data/' }).end();
+    });
+    const outcome = await sender(watched).send(delivery(`${receiver.url}/redirects`), never);
+    expect(outcome).toMatchObject({ status: 302, error: 'redirect' });
+    expect(dialled).toEqual(['127.0.0.1']);
+  });
+
+  test('answers ten megabytes: 64 KiB are read, 4 KiB kept, and its status counts', async () => {
+    let wrote = 0;
+    receiver.answers.set('/huge', (_request, response, message) => {
+      response.writeHead(200);
+      const more = () => {
+        while (wrote < 10_000_000 && !response.destroyed) {
+          wrote += 16_384;
+          if (!response.write(Buffer.alloc(16_384, 'x'))) {
+            response.once('drain', more);
+            return;
+          }
+        }
+        response.end();
+      };
+      message.socket.setNoDelay(true);
+      more();
+    });
+    const outcome = await sender(realNetwork, 5000).send(delivery(`${receiver.url}/huge`), never);
+    expect(outcome).toMatchObject({ status: 200, error: null, response: 'x'.repeat(4096) });
+    // The rest lies in the kernels' buffers at most.
+    expect(wrote).toBeLessThan(9_000_000);
+  });
+
+  test('closes in the middle of its answer: a failure with the status it gave', async () => {
+    receiver.answers.set('/closes', (_request, response) => {
+      response.writeHead(200, { 'content-length': '1000' });
+      response.write('half');
+      setTimeout(() => response.destroy(), 20);
+    });
+    const outcome = await sender().send(delivery(`${receiver.url}/closes`), never);
+    expect(outcome).toMatchObject({ status: 200, error: 'closed', response: 'half' });
+  });
+
+  test('closes without a word, or is not there: a failure of the connection', async () => {
+    receiver.answers.set('/silent', (_request, response) => response.destroy());
+    expect(await sender().send(delivery(`${receiver.url}/silent`), never)).toMatchObject({ error: 'connection' });
+    const gone = await startReceiver();
+    await gone.stop();
+    expect(await sender().send(delivery(gone.url), never)).toMatchObject({ status: null, error: 'connection' });
+  });
+
+  test('speaks no TLS on an https address: a failure of TLS', async () => {
+    const url = receiver.url.replace('http:', 'https:');
+    expect(await sender().send(delivery(url), never)).toMatchObject({ status: null, error: 'tls' });
+  });
+
+  test('answers bytes that are no text: kept as text that PostgreSQL takes', async () => {
+    receiver.answers.set('/bytes', (_request, response) => {
+      response.writeHead(500).end(Buffer.from([0x61, 0x00, 0xff, 0xed, 0xa0, 0x80]));
+    });
+    const outcome = await sender().send(delivery(`${receiver.url}/bytes`), never);
+    expect(outcome).toMatchObject({ status: 500, error: 'status' });
+    expect(outcome.response).toMatch(/^a\uFFFD+$/);
+  });
+
+  test.each([
+    ['7', 7],
+    ['Wed, 25 Nov 2026 08:00:30 GMT', 30],
+    ['Wed, 25 Nov 2026 07:00:00 GMT', 0],
+    ['soon', null],
+    ['-5', null],
+  ])('Retry-After %s is %s seconds', (value, seconds) => {
+    expect(retryAfterSeconds(value, Date.parse('2026-11-25T08:00:00Z'))).toBe(seconds);
+  });
+
+  test('Retry-After is told with a failure', async () => {
+    receiver.answers.set('/busy', (_request, response) => {
+      response.writeHead(429, { 'retry-after': '120' }).end();
+    });
+    const outcome = await sender().send(delivery(`${receiver.url}/busy`), never);
+    expect(outcome).toMatchObject({ status: 429, error: 'status', retry_after_s: 120 });
+  });
+});
+
+// Nothing here is ever dialled: the connector of these tests fails the test when it is called.
+const special = [
+  '0.0.0.0',
+  '10.0.0.1',
+  '100.64.0.1',
+  '127.0.0.1',
+  '127.255.255.254',
+  '169.254.169.254',
+  '172.16.0.1',
+  '172.31.255.255',
+  '192.0.0.8',
+  '192.0.2.1',
+  '192.31.196.1',
+  '192.52.193.1',
+  '192.88.99.1',
+  '192.168.1.1',
+  '192.175.48.1',
+  '198.18.0.1',
+  '198.51.100.1',
+  '203.0.113.1',
+  '224.0.0.1',
+  '240.0.0.1',
+  '255.255.255.255',
+  '::',
+  '::1',
+  '::7f00:1',
+  '::ffff:127.0.0.1',
+  '::ffff:10.0.0.1',
+  '::ffff:0:7f00:1',
+  '64:ff9b::7f00:1',
+  '64:ff9b:1::a9fe:a9fe',
+  '100::1',
+  '2001::1',
+  '2001:2::1',
+  '2001:10::1',
+  '2001:20::1',
+  '2001:db8::1',
+  '2002:7f00:1::',
+  '2620:4f:8000::1',
+  '3fff::1',
+  '5f00::1',
+  'fc00::1',
+  'fd12:3456::1',
+  'fe80::1',
+  'fec0::1',
+  'ff02::1',
+  '4000::1',
+];
+const ordinary = ['1.1.1.1', '93.184.215.14', '172.32.0.1', '100.128.0.1', '198.20.0.1', '2606:4700::1111', '2a00::1'];
+
+describe('addresses', () => {
+  let database: TestDatabase;
+  beforeAll(async () => {
+    database = await createTestDatabase();
+  });
+  afterAll(() => database?.drop());
+
+  test('what is special is refused, here and in SQL alike', async () => {
+    expect(special.filter(isPublicAddress)).toEqual([]);
+    expect(ordinary.filter((address) => !isPublicAddress(address))).toEqual([]);
+    const rows = await database.sql('postgres')<{ address: string; is_public: boolean }[]>`
+      select a as address, private.is_public_address(a::inet) as is_public
+      from unnest(${[...special, ...ordinary]}::text[]) as a`;
+    for (const { address, is_public } of rows)
+      expect({ address, is_public }).toEqual({ address, is_public: isPublicAddress(address) });
+  });
+
+  const untouchable = (addresses: Record<string, string[]>): { network: Network; dialled: string[] } => {
+    const dialled: string[] = [];
+    return {
+      dialled,
+      network: {
+        resolve: async (name) => addresses[name] ?? [],
+        connect: ({ hostname }, callback) => {
+          dialled.push(hostname);
+          callback(new Error('this must not be dialled'), null);
+        },
+      },
+    };
+  };
+
+  test('a name that resolves to a special address is not connected to, also when it has a good one besides', async () => {
+    for (const address of special) {
+      for (const answer of [[address], ['93.184.215.14', address]]) {
+        const { network, dialled } = untouchable({ 'hooks.example.test': answer });
+        for (const allow_localhost of [false, true]) {
+          const outcome = await sender(network).send(
+            delivery('https://hooks.example.test/', { allow_localhost }),
+            never,
+          );
+          expect({ answer, ...outcome }).toMatchObject({ answer, status: null, error: 'address_refused' });
+        }
+        expect(dialled).toEqual([]);
+      }
+    }
+  });
+
+  test('a literal address in any spelling is not resolved and not connected to', async () => {
+    const { network, dialled } = untouchable({});
+    const literals = [...special.map((address) => (address.includes(':') ? `[${address}]` : address))];
+    literals.push('2130706433', '0x7f.1', '0177.0.0.1', '127.1', '[::ffff:7f00:1]');
+    for (const literal of literals) {
+      const outcome = await sender(network).send(delivery(`https://${literal}/`, { allow_localhost: false }), never);
+      expect({ literal, ...outcome }).toMatchObject({ literal, error: 'address_refused' });
+    }
+    expect(dialled).toEqual([]);
+  });
+
+  test('localhost is this machine only where the installation allows it, and then nothing else', async () => {
+    const refused = untouchable({ localhost: ['127.0.0.1'] });
+    const url = 'http://localhost:8080/';
+    const closed = await sender(refused.network).send(delivery(url, { allow_localhost: false }), never);
+    expect(closed.error).toBe('address_refused');
+    const lied = untouchable({ localhost: ['10.0.0.1'] });
+    expect((await sender(lied.network).send(delivery(url), never)).error).toBe('address_refused');
+    expect([...refused.dialled, ...lied.dialled]).toEqual([]);
+  });
+
+  test('a name that resolves elsewhere the second time: what was checked is connected to, then it is refused', async () => {
+    const port = Number(new URL(receiver.url).port);
+    const dialled: { hostname: string; servername: string | undefined }[] = [];
+    let asked = 0;
+    const rebinding: Network = {
+      // A public address for the check, this machine for the connection: the trick that asks twice falls for.
+      resolve: async () => {
+        asked += 1;
+        return asked === 1 ? ['93.184.215.14'] : ['127.0.0.1'];
+      },
+      connect: ({ hostname, servername }, callback) => {
+        dialled.push({ hostname, servername });
+        const socket = connectTcp(port, '127.0.0.1', () => callback(null, socket));
+        return socket;
+      },
+    };
+    const one = sender(rebinding);
+    receiver.answers.set('*', (_request, response) => {
+      response.writeHead(204, { connection: 'close' }).end();
+    });
+    const first = await one.send(delivery('https://rebinding.example.test/', { allow_localhost: false }), never);
+    expect(first).toMatchObject({ status: 204, error: null });
+    expect(asked).toBe(1);
+    expect(dialled).toEqual([{ hostname: '93.184.215.14', servername: 'rebinding.example.test' }]);
+    const second = await one.send(delivery('https://rebinding.example.test/', { allow_localhost: false }), never);
+    expect(second).toMatchObject({ status: null, error: 'address_refused' });
+    expect(dialled).toHaveLength(1);
+  });
+
+  test('a name that does not resolve is told so', async () => {
+    const network: Network = {
+      resolve: () => Promise.reject(Object.assign(new Error('no such name'), { code: 'ENOTFOUND' })),
+      connect: untouchable({}).network.connect,
+    };
+    expect(await sender(network).send(delivery('https://nowhere.example.test/'), never)).toMatchObject({
+      error: 'dns',
+    });
+  });
+
+  test('a resolver that hangs is held to the same clock', async () => {
+    const network: Network = { resolve: () => new Promise(() => {}), connect: untouchable({}).network.connect };
+    const outcome = await sender(network).send(delivery('https://slow.example.test/'), never);
+    expect(outcome).toMatchObject({ status: null, error: 'timeout' });
+  });
+});
