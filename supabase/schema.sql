@@ -7809,7 +7809,8 @@ CREATE OR REPLACE FUNCTION private.webhook_url_problem(url text)
  SET search_path TO ''
 AS $function$
 declare
-  v_parts text[] := pg_catalog.regexp_match(url, '^(https?)://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
+  v_parts text[] := pg_catalog.regexp_match(url,
+    '^(https?)://(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
   v_scheme text := v_parts[1];
   v_host text := v_parts[2];
   v_port integer := coalesce(v_parts[3]::integer, case v_parts[1] when 'https' then 443 else 80 end);
