@@ -4,13 +4,13 @@ select plan(30);
 select tests.cast_on_stage();
 create temporary table hook (id uuid, secret text) on commit drop;
 grant all on hook to public;
-with key as (
+with made as (
   insert into public.api_keys (organization_id, name, key_id, last_four, scopes) values
     (tests.acme(), 'hooks', 'abcdefghijk1', 'aaaa', '{webhooks:manage}'),
     (tests.acme(), 'other', 'abcdefghijk2', 'bbbb', '{events:read}')
   returning id, name
 )
-select set_config('tests.key_' || name, id::text, true) from key;
+select set_config('tests.key_' || name, id::text, true) from made;
 create function pg_temp.become_key(name text) returns setof text language sql as $$
   select tests.become_role('api_key', jsonb_build_object('role', 'api_key', 'organization_id', tests.acme(),
     'api_key_id', current_setting('tests.key_' || name)))
