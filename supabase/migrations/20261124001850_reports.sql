@@ -197,8 +197,104 @@ with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argu
 
 grant execute on function public.get_session_trend(date, date, uuid) to authenticated, api_key;
 
-create function private.get_leaderboard(metric text, "from" date, "to" date, top integer) returns jsonb
+-- Ranking everybody over a range reads everybody's rows, whoever asks. So a ranking is kept until one of its days changes:
+-- each change of a person's day is followed by one of the organization's (the chapter before), so the days' updated_at say
+-- whether it still holds. Names are not kept; they are read when it is shown.
+create table private.rankings (
+  organization_id uuid not null constraint organization references public.organizations (id) on delete cascade,
+  metric text not null,
+  first_day date not null,
+  last_day date not null,
+  currency text not null,
+  state_of_days text not null,
+  leaders jsonb not null,
+  scores double precision[] not null,
+  made_at timestamptz not null default now(),
+  primary key (organization_id, metric, first_day, last_day)
+);
+
+alter table private.rankings enable row level security;
+
+comment on table private.rankings is 'Leaderboards that were asked for, each valid while its days are what they were then.';
+comment on column private.rankings.state_of_days is 'A digest of when each of the days last changed.';
+comment on column private.rankings.leaders is 'The first hundred: [{rank, employee_id, value}].';
+comment on column private.rankings.scores is 'Everybody''s value, ascending: where a value stands is found in it.';
+
+-- NOTE: nothing is granted on it.
+
+create function private.rank_people(organization_id uuid, metric text, first_day date, last_day date, currency text)
+returns private.rankings
 language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_ranking private.rankings;
+  -- Whole months are read as months: [v_months_from, v_months_to), empty where there are none.
+  v_months_from date := (pg_catalog.date_trunc('month', (rank_people.first_day - 1)::timestamp) + interval '1 month')::date;
+  v_months_to date := pg_catalog.date_trunc('month', (rank_people.last_day + 1)::timestamp)::date;
+begin
+  if v_months_from >= v_months_to then
+    v_months_from := rank_people.last_day + 1;
+    v_months_to := rank_people.last_day + 1;
+  end if;
+  with parts as (
+    select m.employee_id,
+      case rank_people.metric
+        when 'distance' then m.distance_m
+        when 'duration' then m.duration_s
+        when 'sessions' then m.sessions
+        else case when m.currency = rank_people.currency then m.approved_amount end
+      end as value
+    from public.employee_daily_metrics as m
+    where m.organization_id = rank_people.organization_id and m.day >= rank_people.first_day and m.day < v_months_from
+    union all
+    select m.employee_id,
+      case rank_people.metric
+        when 'distance' then m.distance_m
+        when 'duration' then m.duration_s
+        when 'sessions' then m.sessions
+        else case when m.currency = rank_people.currency then m.approved_amount end
+      end
+    from public.employee_monthly_metrics as m
+    where m.organization_id = rank_people.organization_id and m.month >= v_months_from and m.month < v_months_to
+    union all
+    select m.employee_id,
+      case rank_people.metric
+        when 'distance' then m.distance_m
+        when 'duration' then m.duration_s
+        when 'sessions' then m.sessions
+        else case when m.currency = rank_people.currency then m.approved_amount end
+      end
+    from public.employee_daily_metrics as m
+    where m.organization_id = rank_people.organization_id and m.day >= v_months_to and m.day <= rank_people.last_day
+  ),
+  totals as (
+    select p.employee_id, pg_catalog.sum(p.value) as value
+    from parts as p
+    group by p.employee_id
+    having pg_catalog.sum(p.value) > 0
+  ),
+  ranked as (
+    -- The same figure is the same rank; the order within is by id, so that it is the same on every call.
+    select t.employee_id, t.value, pg_catalog.rank() over (order by t.value desc) as rank,
+      pg_catalog.row_number() over (order by t.value desc, t.employee_id) as place
+    from totals as t
+  )
+  select
+    coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'rank', r.rank, 'employee_id', r.employee_id, 'value', r.value) order by r.place) filter (where r.place <= 100), '[]'),
+    coalesce(pg_catalog.array_agg(r.value::double precision order by r.place desc), '{}')
+  into v_ranking.leaders, v_ranking.scores
+  from ranked as r;
+  return v_ranking;
+end;
+$$;
+
+comment on function private.rank_people(uuid, text, date, date, text) is
+  'Everybody''s place over a range of days: leaders and scores of a ranking, computed from daily and monthly rows.';
+
+create function private.get_leaderboard(metric text, "from" date, "to" date, top integer) returns jsonb
+language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
@@ -207,9 +303,8 @@ declare
   v_self public.employees;
   v_range private.report_range;
   v_sees_money boolean;
-  v_months_from date;
-  v_months_to date;
-  v_entries jsonb;
+  v_state_of_days text;
+  v_ranking private.rankings;
   v_me jsonb;
 begin
   if private.jwt() ->> 'role' = 'api_key' then
@@ -227,83 +322,85 @@ begin
   v_range := private.report_range(v_caller.organization_id, get_leaderboard."from", get_leaderboard."to", 30);
   v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
 
-  -- Whole months are read as months: [v_months_from, v_months_to), empty where there are none.
-  v_months_from := (pg_catalog.date_trunc('month', (v_range."from" - 1)::timestamp) + interval '1 month')::date;
-  v_months_to := pg_catalog.date_trunc('month', (v_range."to" + 1)::timestamp)::date;
-  if v_months_from >= v_months_to then
-    v_months_from := v_range."to" + 1;
-    v_months_to := v_range."to" + 1;
+  -- The state is read before the figures: what changes in between makes this ranking one that no longer holds.
+  select pg_catalog.md5(coalesce(pg_catalog.string_agg(extract(epoch from m.updated_at)::text, ' ' order by m.day), ''))
+  into v_state_of_days
+  from public.org_daily_metrics as m
+  where m.organization_id = v_caller.organization_id and m.day between v_range."from" and v_range."to";
+  select r.* into v_ranking
+  from private.rankings as r
+  where r.organization_id = v_caller.organization_id and r.metric = v_metric
+    and r.first_day = v_range."from" and r.last_day = v_range."to"
+    and r.currency = v_range.currency and r.state_of_days = v_state_of_days;
+  if not found then
+    v_ranking := private.rank_people(v_caller.organization_id, v_metric, v_range."from", v_range."to", v_range.currency);
+    -- A GET runs read-only: it gets its answer and keeps none.
+    if not pg_catalog.current_setting('transaction_read_only')::boolean then
+      delete from private.rankings as r
+      where r.organization_id = v_caller.organization_id and r.made_at < pg_catalog.now() - interval '1 day';
+      insert into private.rankings (
+        organization_id, metric, first_day, last_day, currency, state_of_days, leaders, scores
+      ) values (
+        v_caller.organization_id, v_metric, v_range."from", v_range."to", v_range.currency, v_state_of_days,
+        v_ranking.leaders, v_ranking.scores
+      )
+      on conflict on constraint rankings_pkey do update
+      set currency = excluded.currency,
+        state_of_days = excluded.state_of_days,
+        leaders = excluded.leaders,
+        scores = excluded.scores,
+        made_at = excluded.made_at;
+    end if;
   end if;
 
-  with parts as (
-    select m.employee_id,
-      case v_metric
-        when 'distance' then m.distance_m
-        when 'duration' then m.duration_s
-        when 'sessions' then m.sessions
-        else case when m.currency = v_range.currency then m.approved_amount end
-      end as value
-    from public.employee_daily_metrics as m
-    where m.organization_id = v_caller.organization_id and m.day >= v_range."from" and m.day < v_months_from
-    union all
-    select m.employee_id,
-      case v_metric
-        when 'distance' then m.distance_m
-        when 'duration' then m.duration_s
-        when 'sessions' then m.sessions
-        else case when m.currency = v_range.currency then m.approved_amount end
-      end
-    from public.employee_monthly_metrics as m
-    where m.organization_id = v_caller.organization_id and m.month >= v_months_from and m.month < v_months_to
-    union all
-    select m.employee_id,
-      case v_metric
-        when 'distance' then m.distance_m
-        when 'duration' then m.duration_s
-        when 'sessions' then m.sessions
-        else case when m.currency = v_range.currency then m.approved_amount end
-      end
-    from public.employee_daily_metrics as m
-    where m.organization_id = v_caller.organization_id and m.day >= v_months_to and m.day <= v_range."to"
-  ),
-  totals as (
-    select p.employee_id, pg_catalog.sum(p.value) as value
-    from parts as p
-    group by p.employee_id
-    having pg_catalog.sum(p.value) > 0
-  ),
-  ranked as materialized (
-    -- The same figure is the same rank; the order within is by id, so that it is the same on every call.
-    select t.employee_id, t.value, pg_catalog.rank() over (order by t.value desc) as rank,
-      pg_catalog.row_number() over (order by t.value desc, t.employee_id) as place
-    from totals as t
-  )
-  select
-    coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-      'rank', r.rank,
-      'employee_id', r.employee_id,
-      -- One look by key for each row that is shown: joined, the plan would read everybody.
-      'name', (
-        select e.name from public.employees as e
-        where e.organization_id = v_caller.organization_id and e.id = r.employee_id
-      ),
-      'value', case when v_sees_money or r.employee_id = v_self.id then r.value end
-    ) order by r.place) filter (where r.place <= get_leaderboard.top), '[]'),
-    (
-      pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('rank', r.rank, 'value', r.value))
-        filter (where r.employee_id = v_self.id)
-    ) -> 0
-  into v_entries, v_me
-  from (
-    select k.* from ranked as k where k.place <= get_leaderboard.top or k.employee_id = v_self.id
-  ) as r;
+  if v_self.id is not null then
+    select pg_catalog.jsonb_build_object('rank', l.entry -> 'rank', 'value', l.entry -> 'value') into v_me
+    from pg_catalog.jsonb_array_elements(v_ranking.leaders) as l (entry)
+    where l.entry ->> 'employee_id' = v_self.id::text;
+    if v_me is null then
+      select pg_catalog.jsonb_build_object(
+        'rank', 1 + pg_catalog.cardinality(v_ranking.scores)
+          - pg_catalog.width_bucket(pg_catalog.sum(v.value)::double precision, v_ranking.scores),
+        'value', pg_catalog.sum(v.value))
+      into v_me
+      from (
+        select
+          case v_metric
+            when 'distance' then m.distance_m
+            when 'duration' then m.duration_s
+            when 'sessions' then m.sessions
+            else case when m.currency = v_range.currency then m.approved_amount end
+          end as value
+        from public.employee_daily_metrics as m
+        where m.organization_id = v_caller.organization_id and m.employee_id = v_self.id
+          and m.day between v_range."from" and v_range."to"
+      ) as v
+      having pg_catalog.sum(v.value) > 0;
+    end if;
+  end if;
 
   return pg_catalog.jsonb_build_object(
     'metric', v_metric,
     'unit', case v_metric when 'distance' then 'm' when 'duration' then 's' when 'expenses' then v_range.currency end,
     'from', v_range."from",
     'to', v_range."to",
-    'entries', v_entries,
+    'entries', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+        'rank', l.entry -> 'rank',
+        'employee_id', e.id,
+        'name', e.name,
+        'value', case when v_sees_money or e.id = v_self.id then l.entry -> 'value' end
+      ) order by l.place), '[]')
+      from pg_catalog.jsonb_array_elements(v_ranking.leaders) with ordinality as l (entry, place)
+      -- One look by key for each row that is shown: joined plainly, the plan would read everybody.
+      cross join lateral (
+        select p.id, p.name
+        from public.employees as p
+        where p.organization_id = v_caller.organization_id and p.id = (l.entry ->> 'employee_id')::uuid
+        limit 1
+      ) as e
+      where l.place <= get_leaderboard.top
+    ),
     'me', v_me
   );
 end;
@@ -316,7 +413,7 @@ grant execute on function private.get_leaderboard(text, date, date, integer) to 
 create function public.get_leaderboard(
   metric text default 'distance', "from" date default null, "to" date default null, top integer default 10
 ) returns jsonb
-language sql stable
+language sql volatile
 set search_path = ''
 as $$
   select private.get_leaderboard(metric, "from", "to", top);

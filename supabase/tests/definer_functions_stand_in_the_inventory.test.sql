@@ -91,6 +91,8 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.get_user_summary(uuid, date, date)', 'api_key,authenticated', 'organization',
     'A key with analytics:read has no right on employees. Behind require_employee or the scope; an employee finds only the
      own row.'),
+  ('private.rank_people(uuid, text, date, date, text)', null, 'organization',
+    'Called by get_leaderboard for the caller''s organization: ranks all people of it.'),
   ('private.get_leaderboard(text, date, date, integer)', 'api_key,authenticated', 'organization',
     'An employee sees ranks of colleagues whose rows are withheld. Behind require_employee or the scope.'),
   ('private.run_schedule(text)', 'fieldtrack_worker', 'operator',
