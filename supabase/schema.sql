@@ -34,6 +34,9 @@ create domain private.actor_type as text
 create type private.caller as (organization_id uuid, employee_id uuid, api_key_id uuid);
 comment on type private.caller is 'An administrator or an API key with its organization; the other id is null.';
 
+create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_radius_m double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_radius_m double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
+comment on type private.distance_state is 'State of private.advance_distance between two points: of fixed size, however long the session. Metres, seconds since 1970, earth-centred coordinates.';
+
 create domain private.latitude as double precision
   constraint latitude_is_valid CHECK ((((VALUE >= ('-90'::integer)::double precision) AND (VALUE <= (90)::double precision)) AND ((VALUE = (0)::double precision) OR (abs(VALUE) > (0.000000000001)::double precision))));
 
@@ -173,7 +176,7 @@ comment on column public.attendance_sessions.distance_parameters is 'The paramet
 comment on column public.attendance_sessions.points_purged_at is 'When retention deleted the points. From then on the session is sealed: its figures do not change any more.';
 create policy select_key on public.attendance_sessions
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('sessions:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
 create policy select_member on public.attendance_sessions
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -263,7 +266,7 @@ create policy insert_worker on public.employee_daily_metrics
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
 create policy select_key on public.employee_daily_metrics
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_member on public.employee_daily_metrics
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -310,7 +313,7 @@ create policy insert_worker on public.employee_monthly_metrics
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
 create policy select_key on public.employee_monthly_metrics
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_member on public.employee_monthly_metrics
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -363,7 +366,7 @@ comment on column public.employees.app_role is 'ADMIN or EMPLOYEE.';
 comment on column public.employees.is_active is 'False: the person may do nothing more; the history stays.';
 create policy select_key on public.employees
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('employees:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
 create policy select_member on public.employees
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -396,6 +399,7 @@ create table public.events (
 );
 alter table public.events enable row level security;
 CREATE INDEX events_position ON public.events USING btree (epoch, xact, id);
+CREATE TRIGGER _100_fan_out AFTER INSERT ON public.events FOR EACH ROW EXECUTE FUNCTION private.tg_events__fan_out();
 comment on table public.events is 'What happened in the organization: written by triggers, kept for 30 days. Administrators read their organization''s.';
 comment on column public.events.id is 'Identifies the event; newest first is order=id.desc. Not gapless.';
 comment on column public.events.epoch is 'Which cluster wrote it. Position in the log is (epoch, xact, id).';
@@ -414,7 +418,7 @@ create policy select_admin on public.events
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.events
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('events:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('events:read'::text) AS key_organization_id));
 create policy select_worker on public.events
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -488,7 +492,7 @@ comment on column public.expenses.client_request_id is 'Recognises a retry of th
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
 create policy select_key on public.expenses
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('expenses:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('expenses:read'::text) AS key_organization_id));
 create policy select_member on public.expenses
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -531,7 +535,7 @@ comment on column public.gps_locations.sequence_number is 'The phone''s own coun
 comment on column public.gps_locations.received_at is 'When the point reached the database.';
 create policy select_key on public.gps_locations
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('locations:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('locations:read'::text) AS key_organization_id));
 create policy select_member on public.gps_locations
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -580,7 +584,7 @@ create policy select_admin on public.invitations
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.invitations
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('employees:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
 grant select on public.invitations to api_key;
 grant select on public.invitations to authenticated;
 grant select on public.invitations to service_role;
@@ -621,7 +625,7 @@ create policy select_admin on public.org_daily_expenses
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.org_daily_expenses
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_worker on public.org_daily_expenses
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -672,7 +676,7 @@ create policy select_admin on public.org_daily_metrics
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 create policy select_key on public.org_daily_metrics
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('analytics:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_worker on public.org_daily_metrics
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -700,7 +704,7 @@ comment on column public.organization_time_zones.valid_from is 'From this instan
 comment on column public.organization_time_zones.time_zone is 'IANA name.';
 create policy select_key on public.organization_time_zones
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope(NULL::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
 create policy select_member on public.organization_time_zones
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.current_organization_id() AS current_organization_id));
@@ -754,7 +758,7 @@ comment on column public.organizations.late_upload_grace_hours is 'How far back 
 comment on column public.organizations.location_retention_days is 'Points older than this are deleted; sessions keep their figures.';
 create policy select_key on public.organizations
   as permissive for select to api_key
-  using ((id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope(NULL::text) AS require_scope));
+  using (id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
 create policy select_member on public.organizations
   as permissive for select to authenticated
   using (id = ( SELECT private.current_organization_id() AS current_organization_id));
@@ -765,6 +769,64 @@ grant select on public.organizations to api_key;
 grant select on public.organizations to authenticated;
 grant select on public.organizations to fieldtrack_worker;
 grant select on public.organizations to service_role;
+
+create table public.retry_intents (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  queue text not null,
+  payload jsonb not null,
+  reason text not null,
+  state text not null default 'PENDING'::text,
+  attempts smallint not null default 0,
+  next_attempt_at timestamp with time zone,
+  settled_at timestamp with time zone,
+  singleton_key text,
+  dead_job_id uuid,
+  replay_job_id uuid,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint retry_intents_pkey PRIMARY KEY (organization_id, id),
+  constraint retry_intents_organization_id_queue_payload_key UNIQUE (organization_id, queue, payload),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint only_a_pending_one_has_a_next_attempt CHECK (((state = 'PENDING'::text) OR (next_attempt_at IS NULL))),
+  constraint reason_has_at_most_500_characters CHECK ((char_length(reason) <= 500)),
+  constraint settled_has_its_time CHECK (((state = 'PENDING'::text) = (settled_at IS NULL))),
+  constraint state_is_valid CHECK ((state = ANY (ARRAY['PENDING'::text, 'REPLAYED'::text, 'DISCARDED'::text])))
+);
+alter table public.retry_intents enable row level security;
+CREATE INDEX retry_intents_due ON public.retry_intents USING btree (next_attempt_at) WHERE (next_attempt_at IS NOT NULL);
+CREATE INDEX retry_intents_newest ON public.retry_intents USING btree (organization_id, created_at DESC, id);
+CREATE INDEX retry_intents_settled ON public.retry_intents USING btree (settled_at) WHERE (settled_at IS NOT NULL);
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.retry_intents FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+comment on table public.retry_intents is 'Jobs of the organization that used up their retries, for its administrators: replay_retry_intent, discard_retry_intent.';
+comment on column public.retry_intents.queue is 'The queue whose job died, such as distance.';
+comment on column public.retry_intents.payload is 'The job''s payload: ids only.';
+comment on column public.retry_intents.reason is 'Kind and code of the last error.';
+comment on column public.retry_intents.state is 'PENDING: waits for next_attempt_at or a person. REPLAYED: its job was put into the queue again. DISCARDED: somebody gave it up.';
+comment on column public.retry_intents.attempts is 'Replays so far.';
+comment on column public.retry_intents.next_attempt_at is 'When the schedule replays it; null: not by itself (any more).';
+comment on column public.retry_intents.settled_at is 'When it was replayed or discarded; 72 hours later the row goes.';
+comment on column public.retry_intents.singleton_key is 'The job''s key: a replay joins a job that waits with the same one.';
+comment on column public.retry_intents.dead_job_id is 'The dead letter it was last made of.';
+comment on column public.retry_intents.replay_job_id is 'The job that the last replay made; null if one waited already.';
+create policy insert_worker on public.retry_intents
+  as permissive for insert to fieldtrack_worker
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy select_admin on public.retry_intents
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_worker on public.retry_intents
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy update_worker on public.retry_intents
+  as permissive for update to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id))
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant select on public.retry_intents to authenticated;
+grant insert (organization_id, queue, payload, reason, next_attempt_at, singleton_key, dead_job_id) on public.retry_intents to fieldtrack_worker;
+grant select on public.retry_intents to fieldtrack_worker;
+grant update (reason, state, attempts, next_attempt_at, settled_at, singleton_key, dead_job_id) on public.retry_intents to fieldtrack_worker;
+grant select on public.retry_intents to service_role;
 
 create table public.session_days (
   organization_id uuid not null,
@@ -801,7 +863,7 @@ create policy insert_worker on public.session_days
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
 create policy select_key on public.session_days
   as permissive for select to api_key
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.require_scope('sessions:read'::text) AS require_scope));
+  using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
 create policy select_member on public.session_days
   as permissive for select to authenticated
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
@@ -813,6 +875,175 @@ grant select on public.session_days to authenticated;
 grant delete, select on public.session_days to fieldtrack_worker;
 grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m) on public.session_days to fieldtrack_worker;
 grant select on public.session_days to service_role;
+
+create table public.webhook_attempts (
+  organization_id uuid not null,
+  delivery_id uuid not null,
+  number smallint not null,
+  attempted_at timestamp with time zone not null,
+  duration_ms integer not null,
+  status smallint,
+  error text,
+  response text,
+  constraint webhook_attempts_pkey PRIMARY KEY (organization_id, delivery_id, number),
+  constraint delivery FOREIGN KEY (organization_id, delivery_id) REFERENCES public.webhook_deliveries(organization_id, id) ON DELETE CASCADE,
+  constraint response_has_at_most_4096_characters CHECK ((char_length(response) <= 4096))
+);
+alter table public.webhook_attempts enable row level security;
+comment on table public.webhook_attempts is 'Each attempt at a delivery and what came of it, for administrators.';
+comment on column public.webhook_attempts.delivery_id is 'The delivery (webhook_deliveries.id).';
+comment on column public.webhook_attempts.number is 'First is 1.';
+comment on column public.webhook_attempts.attempted_at is 'When it began.';
+comment on column public.webhook_attempts.duration_ms is 'How long it took, in milliseconds.';
+comment on column public.webhook_attempts.status is 'HTTP status of the answer; null: there was none.';
+comment on column public.webhook_attempts.error is 'Why it failed, null if it did not: status, redirect, timeout, dns, address_refused, tls, connection, closed.';
+comment on column public.webhook_attempts.response is 'First 4 KiB of the answer''s body, as text.';
+create policy select_admin on public.webhook_attempts
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.webhook_attempts
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
+grant select on public.webhook_attempts to api_key;
+grant select on public.webhook_attempts to authenticated;
+grant select on public.webhook_attempts to service_role;
+
+create table public.webhook_circuits (
+  organization_id uuid not null,
+  webhook_id uuid not null,
+  state text not null default 'CLOSED'::text,
+  consecutive_failures integer not null default 0,
+  openings integer not null default 0,
+  failing_since timestamp with time zone,
+  paused_until timestamp with time zone,
+  last_success_at timestamp with time zone,
+  last_failure_at timestamp with time zone,
+  constraint webhook_circuits_pkey PRIMARY KEY (organization_id, webhook_id),
+  constraint webhook FOREIGN KEY (organization_id, webhook_id) REFERENCES public.webhooks(organization_id, id) ON DELETE CASCADE,
+  constraint state_is_valid CHECK ((state = ANY (ARRAY['CLOSED'::text, 'OPEN'::text, 'HALF_OPEN'::text])))
+) with (fillfactor=70);
+alter table public.webhook_circuits enable row level security;
+comment on table public.webhook_circuits is 'How each webhook''s endpoint has been answering, kept by the worker. Deliveries wait while it is open; none is dropped.';
+comment on column public.webhook_circuits.webhook_id is 'The webhook (webhooks.id).';
+comment on column public.webhook_circuits.state is 'CLOSED: deliveries flow. OPEN: after five failures in a row nothing is sent until paused_until. HALF_OPEN: one is tried.';
+comment on column public.webhook_circuits.consecutive_failures is 'Failed attempts since the last success.';
+comment on column public.webhook_circuits.openings is 'Times it opened since the last success; each wait is twice the last one.';
+comment on column public.webhook_circuits.failing_since is 'First failure since the last success; after five days it is disabled.';
+comment on column public.webhook_circuits.paused_until is 'Nothing is sent before: the circuit is open, or the endpoint asked for it.';
+comment on column public.webhook_circuits.last_success_at is 'Last success, coarse (at most one write a minute).';
+comment on column public.webhook_circuits.last_failure_at is 'Last failure.';
+create policy select_admin on public.webhook_circuits
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.webhook_circuits
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
+grant select on public.webhook_circuits to api_key;
+grant select on public.webhook_circuits to authenticated;
+grant select on public.webhook_circuits to service_role;
+
+create table public.webhook_deliveries (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  webhook_id uuid not null,
+  event_id bigint not null,
+  event_type text not null,
+  state text not null default 'PENDING'::text,
+  attempts smallint not null default 0,
+  attempts_before smallint not null default 0,
+  next_attempt_at timestamp with time zone default now(),
+  lease uuid,
+  last_status smallint,
+  last_error text,
+  last_attempt_at timestamp with time zone,
+  delivered_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  constraint webhook_deliveries_pkey PRIMARY KEY (organization_id, id),
+  constraint webhook_deliveries_organization_id_event_id_webhook_id_key UNIQUE (organization_id, event_id, webhook_id),
+  constraint event FOREIGN KEY (organization_id, event_id) REFERENCES public.events(organization_id, id) ON DELETE CASCADE,
+  constraint webhook FOREIGN KEY (organization_id, webhook_id) REFERENCES public.webhooks(organization_id, id) ON DELETE CASCADE,
+  constraint lease_is_of_a_pending_one CHECK (((lease IS NULL) OR (state = 'PENDING'::text))),
+  constraint pending_has_its_time CHECK (((state = 'PENDING'::text) = (next_attempt_at IS NOT NULL))),
+  constraint state_is_valid CHECK ((state = ANY (ARRAY['PENDING'::text, 'DELIVERED'::text, 'DEAD'::text])))
+) with (fillfactor=80);
+alter table public.webhook_deliveries enable row level security;
+CREATE INDEX webhook_deliveries_dead ON public.webhook_deliveries USING btree (organization_id, created_at DESC) WHERE (state = 'DEAD'::text);
+CREATE INDEX webhook_deliveries_due ON public.webhook_deliveries USING btree (organization_id, webhook_id, next_attempt_at) WHERE (state = 'PENDING'::text);
+CREATE INDEX webhook_deliveries_in_flight ON public.webhook_deliveries USING btree (organization_id, webhook_id, next_attempt_at) WHERE (lease IS NOT NULL);
+CREATE INDEX webhook_deliveries_newest ON public.webhook_deliveries USING btree (organization_id, webhook_id, created_at DESC, id);
+comment on table public.webhook_deliveries is 'An event on its way to an endpoint, for administrators. id is the webhook-id header, the same over all attempts. Goes with its event after 30 days.';
+comment on column public.webhook_deliveries.webhook_id is 'The webhook (webhooks.id).';
+comment on column public.webhook_deliveries.event_id is 'The event (events.id).';
+comment on column public.webhook_deliveries.event_type is 'Its type.';
+comment on column public.webhook_deliveries.state is 'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries
+anew.';
+comment on column public.webhook_deliveries.attempts is 'Attempts made, ever; webhook_attempts has each.';
+comment on column public.webhook_deliveries.attempts_before is 'Of those, how many before somebody asked for it again.';
+comment on column public.webhook_deliveries.next_attempt_at is 'When it is tried next, if endpoint and circuit let it; while it is being sent: when it would be tried again if the sender
+died.';
+comment on column public.webhook_deliveries.lease is 'Set while it is being sent; only the sender that holds it may record the outcome.';
+comment on column public.webhook_deliveries.last_status is 'HTTP status of the last attempt; null: there was no answer.';
+comment on column public.webhook_deliveries.last_error is 'Why the last attempt failed, as in webhook_attempts.error.';
+comment on column public.webhook_deliveries.last_attempt_at is 'When the last attempt began.';
+comment on column public.webhook_deliveries.delivered_at is 'When it was delivered, the last time.';
+create policy select_admin on public.webhook_deliveries
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.webhook_deliveries
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
+grant select on public.webhook_deliveries to api_key;
+grant select on public.webhook_deliveries to authenticated;
+grant select on public.webhook_deliveries to service_role;
+
+create table public.webhooks (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  url text not null,
+  events text[] not null,
+  description text,
+  is_active boolean not null default true,
+  max_in_flight smallint not null default 10,
+  disabled_at timestamp with time zone,
+  disabled_reason text,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint webhooks_pkey PRIMARY KEY (organization_id, id),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint description_has_1_to_500_characters CHECK (((char_length(description) >= 1) AND (char_length(description) <= 500))),
+  constraint disabled_has_a_reason CHECK (((disabled_at IS NULL) = (disabled_reason IS NULL))),
+  constraint disabled_reason_is_valid CHECK ((disabled_reason = ANY (ARRAY['GONE'::text, 'FAILING'::text]))),
+  constraint events_are_1_to_100 CHECK (((cardinality(events) >= 1) AND (cardinality(events) <= 100))),
+  constraint max_in_flight_is_1_to_20 CHECK (((max_in_flight >= 1) AND (max_in_flight <= 20))),
+  constraint url_is_a_url CHECK (((char_length(url) <= 2000) AND (url ~ '^https?://'::text)))
+);
+alter table public.webhooks enable row level security;
+CREATE INDEX webhooks_subscribed ON public.webhooks USING btree (organization_id) WHERE (is_active AND (disabled_at IS NULL));
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.webhooks FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+CREATE TRIGGER _200_audit_deletion AFTER DELETE ON public.webhooks FOR EACH ROW EXECUTE FUNCTION private.tg_webhooks__audit_deletion();
+comment on table public.webhooks is 'Endpoints that the organization''s events are sent to, for its administrators. Made and changed by RPC, deleted here: its secrets and deliveries go with it.';
+comment on column public.webhooks.url is 'Where events are posted to: https, port 443 or above 1023, a public host.';
+comment on column public.webhooks.events is 'Types of events it gets, such as expense.approved; * stands for all.';
+comment on column public.webhooks.description is 'What it is for, in the administrator''s words.';
+comment on column public.webhooks.is_active is 'The administrators'' switch; nothing else ever turns it. Off: new events make no delivery, waiting ones wait.';
+comment on column public.webhooks.max_in_flight is 'Deliveries under way at once while it answers well (1 to 20); one that fails gets one at a time.';
+comment on column public.webhooks.disabled_at is 'When the system gave up on it; null: it did not. update_webhook with is_active true takes it back.';
+comment on column public.webhooks.disabled_reason is 'GONE: it answered 410. FAILING: nothing but failures for five days.';
+create policy delete_admin on public.webhooks
+  as permissive for delete to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy delete_key on public.webhooks
+  as permissive for delete to api_key
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
+create policy select_admin on public.webhooks
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.webhooks
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
+grant delete, select on public.webhooks to api_key;
+grant delete, select on public.webhooks to authenticated;
+grant delete, select on public.webhooks to service_role;
 
 create table private.api_key_secrets (
   organization_id uuid not null,
@@ -863,6 +1094,35 @@ create table private.invitation_tokens (
 );
 alter table private.invitation_tokens enable row level security;
 comment on table private.invitation_tokens is 'SHA-256 of each invitation''s newest token.';
+
+create table private.live_distances (
+  organization_id uuid not null,
+  session_id uuid not null,
+  state private.distance_state not null,
+  parameters jsonb not null,
+  distance_m numeric(12,2) not null,
+  is_provisional boolean not null default false,
+  constraint live_distances_pkey PRIMARY KEY (organization_id, session_id),
+  constraint session FOREIGN KEY (organization_id, session_id) REFERENCES public.attendance_sessions(organization_id, id) ON DELETE CASCADE
+) with (fillfactor=70);
+alter table private.live_distances enable row level security;
+comment on table private.live_distances is 'Open sessions with points: the state of private.advance_distance after the last one, and the distance so far.';
+create policy delete_worker on private.live_distances
+  as permissive for delete to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy insert_worker on private.live_distances
+  as permissive for insert to fieldtrack_worker
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy select_worker on private.live_distances
+  as permissive for select to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy update_worker on private.live_distances
+  as permissive for update to fieldtrack_worker
+  using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id))
+  with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+grant delete, select on private.live_distances to fieldtrack_worker;
+grant insert (organization_id, session_id, state, parameters, distance_m, is_provisional) on private.live_distances to fieldtrack_worker;
+grant update (state, parameters, distance_m, is_provisional) on private.live_distances to fieldtrack_worker;
 
 create table private.rankings (
   organization_id uuid not null,
@@ -961,6 +1221,30 @@ create policy select_worker on private.schedules
   using true;
 grant select on private.schedules to fieldtrack_worker;
 grant select on private.schedules to service_role;
+
+create table private.webhook_secrets (
+  organization_id uuid not null,
+  webhook_id uuid not null,
+  id bigint not null generated always as identity,
+  secret text not null,
+  expires_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  constraint webhook_secrets_pkey PRIMARY KEY (organization_id, webhook_id, id),
+  constraint webhook FOREIGN KEY (organization_id, webhook_id) REFERENCES public.webhooks(organization_id, id) ON DELETE CASCADE,
+  constraint secret_is_valid CHECK ((secret ~ '^whsec_[A-Za-z0-9+/]{43}=$'::text))
+);
+alter table private.webhook_secrets enable row level security;
+CREATE UNIQUE INDEX webhook_secrets_current ON private.webhook_secrets USING btree (organization_id, webhook_id) WHERE (expires_at IS NULL);
+comment on table private.webhook_secrets is 'Signing secrets. Not hashed: signing needs them. The current one has no expires_at; one that was rotated signs until then.';
+
+create table private.webhook_settings (
+  id boolean not null default true,
+  allow_localhost boolean not null default false,
+  constraint webhook_settings_pkey PRIMARY KEY (id),
+  constraint there_is_one_row CHECK (id)
+);
+alter table private.webhook_settings enable row level security;
+comment on table private.webhook_settings is 'One row for the installation: whether webhooks may go to this machine, in plain http too (development only).';
 
 create view public.export_daily_metrics with (security_invoker=true) as
  SELECT m.day,
@@ -1152,6 +1436,30 @@ $function$;
 comment on function public.create_receipt_path(text,text) is 'A new path for the caller''s receipt: {bucket, path, mime_type}. Upload the file there with storage, then name the path in
 submit_expense. Errors: invalid_argument 400, not_a_member 403.';
 grant execute on function public.create_receipt_path(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_webhook(url text, events text[], description text DEFAULT NULL::text, max_in_flight integer DEFAULT 10)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_webhook(url, events, description, max_in_flight);
+$function$;
+comment on function public.create_webhook(text,text[],text,integer) is 'Subscribes a URL to types of events (* for all) and answers the webhook with its secret, which is shown only here. The URL is
+https to a public host, port 443 or above 1023, without credentials. At most 20 an organization. docs/webhooks.md tells how to
+receive and verify. Administrators, and API keys with webhooks:manage; audited.
+Errors: admin_required 403, scope_missing 403, too_many_webhooks 409, invalid_argument 400 (details: url, events or the rule).';
+grant execute on function public.create_webhook(text,text[],text,integer) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.discard_retry_intent(retry_intent_id uuid)
+ RETURNS public.retry_intents
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.discard_retry_intent(retry_intent_id);
+$function$;
+comment on function public.discard_retry_intent(uuid) is 'Gives a dead job up: it is not run again. Administrators; audited.
+Errors: admin_required 403, retry_intent_not_found 404, retry_intent_settled 409.';
+grant execute on function public.discard_retry_intent(uuid) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.force_check_out(employee_id uuid, checked_out_at timestamp with time zone DEFAULT NULL::timestamp with time zone, reason text DEFAULT NULL::text)
  RETURNS public.attendance_sessions
@@ -1509,6 +1817,55 @@ session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a bu
 not_a_member 403.';
 grant execute on function public.record_locations(jsonb,uuid,boolean,uuid) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.replay_retry_intent(retry_intent_id uuid)
+ RETURNS public.retry_intents
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.replay_retry_intent(retry_intent_id);
+$function$;
+comment on function public.replay_retry_intent(uuid) is 'Runs a dead job again: it is in its queue when this returns. If it dies once more, the intent is PENDING again. Administrators;
+audited. Errors: admin_required 403, retry_intent_not_found 404, retry_intent_settled 409.';
+grant execute on function public.replay_retry_intent(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.replay_retry_intents(queue text DEFAULT NULL::text, max_intents integer DEFAULT 100)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.replay_retry_intents(queue, max_intents);
+$function$;
+comment on function public.replay_retry_intents(text,integer) is 'Runs the organization''s dead jobs again, oldest first, of one queue or of all (null), at most 500: {replayed, left}. Once in
+15 seconds for the organization. Administrators; each is audited.
+Errors: admin_required 403, rate_limited 429, invalid_argument 400.';
+grant execute on function public.replay_retry_intents(text,integer) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.replay_webhook_events(webhook_id uuid, occurred_from timestamp with time zone, occurred_to timestamp with time zone, include_delivered boolean DEFAULT false)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.replay_webhook_events(webhook_id, occurred_from, occurred_to, include_delivered);
+$function$;
+comment on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and
+those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and
+1,000 events a call: {queued, continue_from}; while continue_from is not null, call again from there. 4 calls a minute for
+the organization. Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
+webhook_not_found 404, webhook_inactive 409, rate_limited 429, invalid_argument 400.';
+grant execute on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.retry_webhook_delivery(delivery_id uuid)
+ RETURNS public.webhook_deliveries
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.retry_webhook_delivery(delivery_id);
+$function$;
+comment on function public.retry_webhook_delivery(uuid) is 'Sends a delivery again now, with the same webhook-id and all attempts ahead of it: a dead one, one that waits, or one that was
+delivered and then lost by the receiver. Administrators, and API keys with webhooks:manage; audited.
+Errors: admin_required 403, scope_missing 403, delivery_not_found 404, webhook_inactive 409, conflict_retry 409.';
+grant execute on function public.retry_webhook_delivery(uuid) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION public.review_expense(expense_id uuid, status text, approved_amount numeric DEFAULT NULL::numeric, comment text DEFAULT NULL::text)
  RETURNS public.expenses
  LANGUAGE sql
@@ -1544,6 +1901,19 @@ scopes, expires_at, requests_per_minute, old_key_expires_at}; key is shown only 
 Errors: admin_required 403, api_key_not_found 404, invalid_argument 400, rate_limited 429.';
 grant execute on function public.rotate_api_key(uuid,integer) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.rotate_webhook_secret(webhook_id uuid, overlap_hours integer DEFAULT 24)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.rotate_webhook_secret(webhook_id, overlap_hours);
+$function$;
+comment on function public.rotate_webhook_secret(uuid,integer) is 'Gives a webhook a new secret and answers it, only here: {webhook_id, secret, previous_expires_at}. Until then deliveries
+carry a signature of each, so the receiver may change over at any time; overlap_hours 0 ends the old one at once. One
+rotated before ends now. Administrators, and API keys with webhooks:manage; audited.
+Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
+grant execute on function public.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION public.set_employee_active(employee_id uuid, is_active boolean)
  RETURNS public.employees
  LANGUAGE sql
@@ -1569,6 +1939,18 @@ client_request_id answers the first row. At most 10 a minute.
 Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_limited 429, not_a_member 403.';
 grant execute on function public.submit_expense(numeric,text,uuid,text,text,date,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.test_webhook(webhook_id uuid)
+ RETURNS public.webhook_deliveries
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.test_webhook(webhook_id);
+$function$;
+comment on function public.test_webhook(uuid) is 'Sends the webhook, and no other, an event of type webhook.test, and answers its delivery: read it again a moment later. 10 a
+minute for the organization. Administrators, and API keys with webhooks:manage.
+Errors: admin_required 403, scope_missing 403, webhook_not_found 404, webhook_inactive 409, rate_limited 429.';
+grant execute on function public.test_webhook(uuid) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION public.update_employee(employee_id uuid, changes jsonb)
  RETURNS public.employees
  LANGUAGE sql
@@ -1592,6 +1974,18 @@ comment on function public.update_organization(jsonb) is 'Changes settings of th
 max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days. Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
 grant execute on function public.update_organization(jsonb) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.update_webhook(webhook_id uuid, changes jsonb)
+ RETURNS public.webhooks
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.update_webhook(webhook_id, changes);
+$function$;
+comment on function public.update_webhook(uuid,jsonb) is 'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (deliveries wait);
+true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage;
+audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
+grant execute on function public.update_webhook(uuid,jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.accept_invitation(token text)
  RETURNS public.employees
@@ -1692,6 +2086,385 @@ begin
 end;
 $function$;
 comment on function private.accepted_time(uuid,timestamp with time zone) is 'The phone''s time if it may count, at most now. Errors: invalid_argument, time_in_future, time_too_old, period_locked.';
+
+CREATE OR REPLACE FUNCTION private.advance_distance(organization_id uuid, session_id uuid, starts_at timestamp with time zone, ends_at timestamp with time zone, parameters jsonb, state private.distance_state, after timestamp with time zone, until timestamp with time zone, emits text)
+ RETURNS TABLE(recorded_at timestamp with time zone, flag text, leg_m double precision, is_gap boolean, new_state private.distance_state)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
+  v_max_speed_mps double precision := (parameters ->> 'max_speed_mps')::double precision;
+  v_default_accuracy_m double precision := (parameters ->> 'default_accuracy_m')::double precision;
+  v_min_accuracy_m double precision := (parameters ->> 'min_accuracy_m')::double precision;
+  v_moved_radii double precision := (parameters ->> 'moved_radii')::double precision;
+  v_rest_radii double precision := (parameters ->> 'rest_radii')::double precision;
+  v_rest_speed_mps double precision := (parameters ->> 'rest_speed_mps')::double precision;
+  v_min_speed_mps double precision := (parameters ->> 'min_speed_mps')::double precision;
+  v_spike_mps2 double precision := (parameters ->> 'spike_mps2')::double precision;
+  v_gap_s double precision := (parameters ->> 'gap_s')::double precision;
+  v_emits_points boolean := emits = 'points';
+  v_emits_legs boolean := emits in ('points', 'legs');
+  -- The point at hand.
+  v_recorded_at timestamptz;
+  v_at_s double precision;
+  v_x double precision;
+  v_y double precision;
+  v_z double precision;
+  v_radius_m double precision;
+  v_speed_mps double precision;
+  v_heading_deg double precision;
+  -- The state, in variables: fields of a record cost twice as much.
+  v_distance_m double precision := coalesce(state.distance_m, 0);
+  v_rejected integer := coalesce(state.points_rejected, 0);
+  v_anchor_x double precision := state.anchor_x;
+  v_anchor_y double precision := state.anchor_y;
+  v_anchor_z double precision := state.anchor_z;
+  v_anchor_radius_m double precision := state.anchor_radius_m;
+  v_anchor_at_s double precision := state.anchor_at_s;
+  v_anchor_speed_mps double precision := state.anchor_speed_mps;
+  v_anchor_heading_deg double precision := state.anchor_heading_deg;
+  v_rest_points integer := coalesce(state.rest_points, 0);
+  v_near_at_s double precision := state.near_at_s;
+  v_too_fast integer := coalesce(state.too_fast, 0);
+  v_too_fast_at_s double precision := state.too_fast_at_s;
+  v_before_at_s double precision := state.before_at_s;
+  v_before_speed_mps double precision := state.before_speed_mps;
+  v_travelled_m double precision := state.travelled_m;
+  v_has_candidate boolean := state.candidate_recorded_at is not null;
+  v_candidate_recorded_at timestamptz := state.candidate_recorded_at;
+  v_candidate_x double precision := state.candidate_x;
+  v_candidate_y double precision := state.candidate_y;
+  v_candidate_z double precision := state.candidate_z;
+  v_candidate_radius_m double precision := state.candidate_radius_m;
+  v_candidate_at_s double precision := state.candidate_at_s;
+  v_candidate_speed_mps double precision := state.candidate_speed_mps;
+  v_candidate_heading_deg double precision := state.candidate_heading_deg;
+  v_candidate_chord_m double precision := state.candidate_chord_m;
+  v_candidate_leg_m double precision := state.candidate_leg_m;
+  v_candidate_left_s double precision := state.candidate_left_s;
+  v_candidate_is_gap boolean := state.candidate_is_gap;
+  -- What follows from both.
+  v_step_s double precision;
+  v_chord_m double precision;
+  v_leg_m double precision;
+  v_back_m double precision;
+  v_noise_m double precision;
+  v_radii double precision := case when state.rest_points > 0 then v_rest_radii else v_moved_radii end;
+  v_turn_s double precision;
+  v_turn_m double precision;
+  v_known_mps double precision;
+begin
+  for v_recorded_at, v_at_s, v_x, v_y, v_z, v_radius_m, v_speed_mps, v_heading_deg in
+    select
+      g.recorded_at,
+      pg_catalog.date_part('epoch', g.recorded_at),
+      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.cosd(g.longitude),
+      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.sind(g.longitude),
+      n.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
+-- Null: the point does not count.
+      case when g.recorded_at between starts_at and ends_at
+          and coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m) <= v_max_accuracy_m
+        then greatest(coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m), v_min_accuracy_m) end,
+      case when g.speed_mps < v_min_speed_mps then 0 when g.speed_mps <= v_max_speed_mps then g.speed_mps end,
+      -- At rest a receiver's heading is an accident.
+      case when g.speed_mps >= v_min_speed_mps then g.heading_deg end
+    from public.gps_locations as g
+    -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
+    cross join lateral (
+      select 6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(g.latitude) ^ 2) as n
+    ) as n
+    where g.organization_id = advance_distance.organization_id and g.session_id = advance_distance.session_id
+      and g.recorded_at > advance_distance.after and g.recorded_at <= advance_distance.until
+    order by g.recorded_at
+  loop
+    if v_radius_m is null then
+      v_rejected := v_rejected + 1;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := case when v_recorded_at between starts_at and ends_at then 'low_accuracy' else 'outside_session' end;
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
+      continue;
+    end if;
+
+    -- The way by reported speed; null where a speed is missing or the pause is too long for a guess.
+    v_travelled_m := v_travelled_m + case when v_at_s - v_before_at_s <= v_gap_s
+      then (v_speed_mps + v_before_speed_mps) / 2 * (v_at_s - v_before_at_s) end;
+    v_chord_m := sqrt((v_x - v_anchor_x) * (v_x - v_anchor_x) + (v_y - v_anchor_y) * (v_y - v_anchor_y)
+      + (v_z - v_anchor_z) * (v_z - v_anchor_z));
+
+    if v_has_candidate then
+      v_has_candidate := false;
+      v_step_s := v_at_s - v_before_at_s;
+      v_back_m := sqrt((v_x - v_candidate_x) * (v_x - v_candidate_x) + (v_y - v_candidate_y) * (v_y - v_candidate_y)
+        + (v_z - v_candidate_z) * (v_z - v_candidate_z));
+      v_turn_s := least(v_candidate_left_s, v_step_s);
+      v_turn_m := least(v_candidate_chord_m, v_back_m);
+      v_known_mps := case when v_speed_mps is not null and v_candidate_speed_mps is not null
+        then greatest(v_speed_mps, v_candidate_speed_mps, v_anchor_speed_mps) end;
+      -- Away and back at once. Turning round within v_turn_s takes an acceleration of 4 d / t^2. Or it was slow enough to
+      -- be driven, but the receiver reported no such speed (or none) and this point is as near as if it had not happened.
+      if v_chord_m < v_back_m and (
+        4 * v_turn_m > v_spike_mps2 * v_turn_s * v_turn_s
+        or v_turn_s <= v_gap_s and coalesce(4 * v_known_mps * v_turn_s, 0) < v_turn_m
+          and v_chord_m <= v_moved_radii * sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m)
+            + coalesce(1.5 * v_known_mps * (v_at_s - v_near_at_s), 0)
+      ) then
+        v_rejected := v_rejected + 1;
+        if v_emits_points then
+          recorded_at := v_candidate_recorded_at;
+          flag := 'impossible_speed';
+          leg_m := 0;
+          is_gap := false;
+          return next;
+        end if;
+      else
+        if v_emits_legs then
+          recorded_at := v_candidate_recorded_at;
+          flag := 'ok';
+          leg_m := v_candidate_leg_m;
+          is_gap := v_candidate_is_gap;
+          return next;
+        end if;
+        v_distance_m := v_distance_m + v_candidate_leg_m;
+        v_anchor_x := v_candidate_x;
+        v_anchor_y := v_candidate_y;
+        v_anchor_z := v_candidate_z;
+        v_anchor_radius_m := v_candidate_radius_m;
+        v_anchor_at_s := v_candidate_at_s;
+        v_anchor_speed_mps := v_candidate_speed_mps;
+        v_anchor_heading_deg := v_candidate_heading_deg;
+        v_near_at_s := v_candidate_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := case when v_step_s <= v_gap_s then (v_speed_mps + v_before_speed_mps) / 2 * v_step_s end;
+        v_chord_m := v_back_m;
+      end if;
+    end if;
+
+    v_noise_m := sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m);
+    if v_chord_m <= v_radii * v_noise_m then
+      v_near_at_s := v_at_s;
+      if v_rest_points > 0 then
+        -- A mean of a thousand points moves no more.
+        if v_rest_points < 1000 then
+          v_rest_points := v_rest_points + 1;
+          v_anchor_x := v_anchor_x + (v_x - v_anchor_x) / v_rest_points;
+          v_anchor_y := v_anchor_y + (v_y - v_anchor_y) / v_rest_points;
+          v_anchor_z := v_anchor_z + (v_z - v_anchor_z) / v_rest_points;
+        end if;
+        -- What a leg from here will have travelled begins with the first point that reports a speed again.
+        v_travelled_m := case when v_speed_mps > 0 then v_travelled_m else 0 * v_speed_mps end;
+      elsif (v_at_s - v_anchor_at_s) * v_rest_speed_mps > v_radii * v_noise_m then
+        v_rest_points := 1;
+        v_radii := v_rest_radii;
+        v_anchor_speed_mps := 0;
+        v_anchor_heading_deg := null;
+      end if;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := 'jitter';
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
+    elsif v_anchor_x is null then
+      v_anchor_x := v_x;
+      v_anchor_y := v_y;
+      v_anchor_z := v_z;
+      v_anchor_radius_m := v_radius_m;
+      v_anchor_at_s := v_at_s;
+      v_anchor_speed_mps := v_speed_mps;
+      v_anchor_heading_deg := v_heading_deg;
+      v_near_at_s := v_at_s;
+      v_travelled_m := 0;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := 'ok';
+        leg_m := 0;
+        is_gap := false;
+        return next;
+      end if;
+    elsif v_chord_m - (v_radii + 1) * v_noise_m > v_max_speed_mps * (v_at_s - v_near_at_s) then
+      v_too_fast := case when v_near_at_s >= v_too_fast_at_s then 1 else v_too_fast + 1 end;
+      v_too_fast_at_s := v_at_s;
+      if v_too_fast < 3 then
+        v_rejected := v_rejected + 1;
+      else
+        -- Three in a row say that the anchor is the one that is wrong: begin anew from here and count no leg, rather than
+        -- refuse every point that follows.
+        v_anchor_x := v_x;
+        v_anchor_y := v_y;
+        v_anchor_z := v_z;
+        v_anchor_radius_m := v_radius_m;
+        v_anchor_at_s := v_at_s;
+        v_anchor_speed_mps := v_speed_mps;
+        v_anchor_heading_deg := v_heading_deg;
+        v_near_at_s := v_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := 0;
+      end if;
+      if v_emits_points then
+        recorded_at := v_recorded_at;
+        flag := case when v_too_fast < 3 then 'impossible_speed' else 'ok' end;
+        leg_m := 0;
+        is_gap := v_too_fast >= 3;
+        return next;
+      end if;
+    else
+      v_too_fast := 0;
+      -- Speeds that fall far short of the straight line (from the chord to the arc over it) are not the way's; those beyond
+      -- it are what corners allow at most.
+      v_leg_m := v_chord_m * (1 + v_chord_m * v_chord_m / 974157e9);
+      if v_travelled_m >= v_chord_m - 2 * v_noise_m then
+        v_leg_m := case when v_travelled_m <= v_chord_m + v_noise_m then v_travelled_m
+          else least(v_travelled_m, v_noise_m + v_leg_m * private.corner_factor(
+            v_anchor_x, v_anchor_y, v_anchor_z, v_x - v_anchor_x, v_y - v_anchor_y, v_z - v_anchor_z,
+            v_anchor_heading_deg, v_heading_deg)) end;
+      end if;
+      if v_chord_m <= 1.5 * greatest(v_speed_mps, v_before_speed_mps) * (v_at_s - v_near_at_s) + v_noise_m then
+        -- The receiver itself says that it moves like this; nothing is left to confirm.
+        if v_emits_legs then
+          recorded_at := v_recorded_at;
+          flag := 'ok';
+          leg_m := v_leg_m;
+          is_gap := v_at_s - v_before_at_s > v_gap_s;
+          return next;
+        end if;
+        v_distance_m := v_distance_m + v_leg_m;
+        v_anchor_x := v_x;
+        v_anchor_y := v_y;
+        v_anchor_z := v_z;
+        v_anchor_radius_m := v_radius_m;
+        v_anchor_at_s := v_at_s;
+        v_anchor_speed_mps := v_speed_mps;
+        v_anchor_heading_deg := v_heading_deg;
+        v_near_at_s := v_at_s;
+        v_rest_points := 0;
+        v_radii := v_moved_radii;
+        v_travelled_m := 0 * v_speed_mps;
+      else
+        v_has_candidate := true;
+        v_candidate_recorded_at := v_recorded_at;
+        v_candidate_x := v_x;
+        v_candidate_y := v_y;
+        v_candidate_z := v_z;
+        v_candidate_radius_m := v_radius_m;
+        v_candidate_at_s := v_at_s;
+        v_candidate_speed_mps := v_speed_mps;
+        v_candidate_heading_deg := v_heading_deg;
+        v_candidate_chord_m := v_chord_m;
+        v_candidate_leg_m := v_leg_m;
+        v_candidate_left_s := v_at_s - v_before_at_s;
+        v_candidate_is_gap := v_candidate_left_s > v_gap_s;
+      end if;
+    end if;
+    v_before_at_s := v_at_s;
+    v_before_speed_mps := v_speed_mps;
+  end loop;
+
+  if v_has_candidate and v_emits_legs then
+    recorded_at := v_candidate_recorded_at;
+    flag := 'ok';
+    leg_m := v_candidate_leg_m;
+    is_gap := v_candidate_is_gap;
+    return next;
+  end if;
+
+  recorded_at := null;
+  flag := null;
+  leg_m := null;
+  is_gap := null;
+  -- No row leaves the loop's variables null.
+  new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
+  new_state.distance_m := v_distance_m;
+  new_state.points_rejected := v_rejected;
+  new_state.anchor_x := v_anchor_x;
+  new_state.anchor_y := v_anchor_y;
+  new_state.anchor_z := v_anchor_z;
+  new_state.anchor_radius_m := v_anchor_radius_m;
+  new_state.anchor_at_s := v_anchor_at_s;
+  new_state.anchor_speed_mps := v_anchor_speed_mps;
+  new_state.anchor_heading_deg := v_anchor_heading_deg;
+  new_state.rest_points := v_rest_points;
+  new_state.near_at_s := v_near_at_s;
+  new_state.too_fast := v_too_fast;
+  new_state.too_fast_at_s := v_too_fast_at_s;
+  new_state.before_at_s := v_before_at_s;
+  new_state.before_speed_mps := v_before_speed_mps;
+  new_state.travelled_m := v_travelled_m;
+  if v_has_candidate then
+    new_state.candidate_recorded_at := v_candidate_recorded_at;
+    new_state.candidate_x := v_candidate_x;
+    new_state.candidate_y := v_candidate_y;
+    new_state.candidate_z := v_candidate_z;
+    new_state.candidate_radius_m := v_candidate_radius_m;
+    new_state.candidate_at_s := v_candidate_at_s;
+    new_state.candidate_speed_mps := v_candidate_speed_mps;
+    new_state.candidate_heading_deg := v_candidate_heading_deg;
+    new_state.candidate_chord_m := v_candidate_chord_m;
+    new_state.candidate_leg_m := v_candidate_leg_m;
+    new_state.candidate_left_s := v_candidate_left_s;
+    new_state.candidate_is_gap := v_candidate_is_gap;
+  end if;
+  return next;
+end;
+$function$;
+comment on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) is 'Takes the state of a session''s distance over the points after one time until another. Rows by emits: points (each with its flag: ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session; leg_m: metres counted on the way to it; is_gap: that leg bridges a pause), legs (those with a leg only), or state (none); the last row carries new_state alone. Under the caller''s row level security.';
+grant execute on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) to api_key, authenticated, fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.advance_live_distance(session public.attendance_sessions, first_recorded_at timestamp with time zone, last_recorded_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_live private.live_distances;
+  v_is_late boolean;
+  v_state private.distance_state;
+begin
+  select l.* into v_live
+  from private.live_distances as l
+  where l.organization_id = (session).organization_id and l.session_id = (session).id;
+  if not found then
+    v_live.parameters := private.distance_parameters((session).organization_id);
+    v_live.is_provisional := false;
+  end if;
+  v_is_late := coalesce(first_recorded_at <= (v_live.state).last_recorded_at, false);
+  v_state := v_live.state;
+  if last_recorded_at > (v_live.state).last_recorded_at is not false then
+    v_state := (
+      select a.new_state
+      from private.advance_distance((session).organization_id, (session).id, (session).checked_in_at, 'infinity',
+        v_live.parameters, v_live.state, coalesce((v_live.state).last_recorded_at, '-infinity'), last_recorded_at,
+        'state') as a
+    );
+  end if;
+
+  insert into private.live_distances as l (
+    organization_id, session_id, state, parameters, distance_m, is_provisional
+  ) values (
+    (session).organization_id, (session).id, v_state, v_live.parameters, private.distance_so_far_m(v_state),
+    v_is_late or v_live.is_provisional
+  )
+  on conflict (organization_id, session_id) do update
+  set state = excluded.state,
+    distance_m = excluded.distance_m,
+    is_provisional = excluded.is_provisional
+  where l.organization_id = (session).organization_id;
+
+  -- Once: the job that waits for this session's row will see every point that comes before it runs.
+  if v_is_late and not v_live.is_provisional then
+    perform private.request_distance(session);
+  end if;
+end;
+$function$;
+comment on function private.advance_live_distance(public.attendance_sessions,timestamp with time zone,timestamp with time zone) is 'Brings an open session''s live distance over points that were just inserted; the caller holds the session''s row.';
 
 CREATE OR REPLACE FUNCTION private.audit(organization_id uuid, action text, subject_type text, subject_id uuid, before jsonb, after jsonb, reason text DEFAULT NULL::text)
  RETURNS void
@@ -1868,6 +2641,181 @@ $function$;
 comment on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real) is 'Body of public.check_out.';
 grant execute on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.check_webhook(url text, events text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_problem text := private.webhook_url_problem(check_webhook.url);
+  v_unknown text;
+begin
+  if v_problem is not null then
+    perform private.fail('invalid_argument', 'Events cannot be sent to this URL.', 'url', v_problem);
+  end if;
+  if coalesce(pg_catalog.cardinality(check_webhook.events), 0) = 0 then
+    perform private.fail('invalid_argument', 'A webhook subscribes to at least one type of event.', 'events',
+      'Name types such as expense.approved, or * for all.');
+  end if;
+  select coalesce(e.type, 'null') into v_unknown
+  from pg_catalog.unnest(check_webhook.events) as e (type)
+  where e.type is null or (e.type <> '*' and e.type <> all (private.event_types()))
+  limit 1;
+  if found then
+    perform private.fail('invalid_argument', pg_catalog.format('There is no event of type %s.', v_unknown), 'events',
+      'docs/webhooks.md lists them; * stands for all.');
+  end if;
+end;
+$function$;
+comment on function private.check_webhook(text,text[]) is 'Refuses (invalid_argument) a URL or types of events that cannot be.';
+
+CREATE OR REPLACE FUNCTION private.claim_webhook_deliveries(max_deliveries integer, lease_seconds integer)
+ RETURNS TABLE(organization_id uuid, delivery_id uuid, webhook_id uuid, lease uuid, attempt integer, url text, body text, secrets text[], traceparent text, allow_localhost boolean)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  -- An organization with twenty dead endpoints must not hold every connection.
+  v_organization_limit constant integer := 100;
+  v_lease uuid := pg_catalog.gen_random_uuid();
+begin
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.webhooks.claim', 0)) then
+    return;
+  end if;
+  return query
+  -- Endpoints that have something waiting, found by jumping from one to the next in the index: a backlog of a million at one of
+  -- them costs nothing here.
+  with recursive endpoint as (
+    (
+      select d.organization_id, d.webhook_id
+      from public.webhook_deliveries as d
+      where d.state = 'PENDING'
+      order by d.organization_id, d.webhook_id
+      limit 1
+    )
+    union all
+    select n.organization_id, n.webhook_id
+    from endpoint as e
+    cross join lateral (
+      select d.organization_id, d.webhook_id
+      from public.webhook_deliveries as d
+      where d.state = 'PENDING' and (d.organization_id, d.webhook_id) > (e.organization_id, e.webhook_id)
+      order by d.organization_id, d.webhook_id
+      limit 1
+    ) as n
+  ),
+  open_endpoint as (
+    select w.organization_id, w.id, w.url, f.in_flight,
+      -- One that fails, or has never answered, gets one at a time.
+      case when c.consecutive_failures = 0 and c.last_success_at is not null then w.max_in_flight else 1 end - f.in_flight
+        as room
+    from endpoint as e
+    join public.webhooks as w on w.organization_id = e.organization_id and w.id = e.webhook_id
+    join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
+    cross join lateral (
+      select pg_catalog.count(*)::integer as in_flight
+      from public.webhook_deliveries as d
+      where d.organization_id = w.organization_id and d.webhook_id = w.id and d.lease is not null
+        and d.next_attempt_at > pg_catalog.now()
+    ) as f
+    where w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
+  ),
+  due as (
+    select o.organization_id, d.id, d.place, d.next_attempt_at,
+      (
+        select coalesce(pg_catalog.sum(x.in_flight), 0) from open_endpoint as x where x.organization_id = o.organization_id
+      ) as in_flight
+    from open_endpoint as o
+    cross join lateral (
+      select q.id, q.next_attempt_at, pg_catalog.row_number() over (order by q.next_attempt_at) as place
+      from (
+        select d.id, d.next_attempt_at
+        from public.webhook_deliveries as d
+        where d.organization_id = o.organization_id and d.webhook_id = o.id and d.state = 'PENDING'
+          and d.next_attempt_at <= pg_catalog.now()
+        order by d.next_attempt_at
+        limit greatest(o.room, 0)
+      ) as q
+    ) as d
+  ),
+  turn as (
+    select u.organization_id, u.id, u.next_attempt_at,
+      u.in_flight + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
+    from due as u
+  ),
+  chosen as (
+    select t.organization_id, t.id
+    from turn as t
+    where t.turn <= v_organization_limit
+    order by t.turn, t.next_attempt_at
+    limit claim_webhook_deliveries.max_deliveries
+  ),
+  claimed as (
+    update public.webhook_deliveries as d
+    set lease = v_lease,
+      next_attempt_at = pg_catalog.now() + pg_catalog.make_interval(secs => claim_webhook_deliveries.lease_seconds)
+    from chosen as c
+    where d.organization_id = c.organization_id and d.id = c.id
+      and d.state = 'PENDING' and d.next_attempt_at <= pg_catalog.now()
+    returning d.*
+  ),
+  half_open as (
+    update public.webhook_circuits as c
+    set state = 'HALF_OPEN'
+    from claimed as d
+    where c.organization_id = d.organization_id and c.webhook_id = d.webhook_id and c.state = 'OPEN'
+  )
+  select d.organization_id, d.id, d.webhook_id, d.lease, d.attempts + 1, w.url,
+    private.webhook_body(e.type, e.occurred_at, e.payload),
+    array(
+      select s.secret
+      from private.webhook_secrets as s
+      where s.organization_id = d.organization_id and s.webhook_id = d.webhook_id
+        and (s.expires_at is null or s.expires_at > pg_catalog.now())
+      order by s.id desc
+    ),
+    e.traceparent,
+    (select x.allow_localhost from private.webhook_settings as x)
+  from claimed as d
+  join public.webhooks as w on w.organization_id = d.organization_id and w.id = d.webhook_id
+  join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id;
+end;
+$function$;
+comment on function private.claim_webhook_deliveries(integer,integer) is 'Claims due deliveries of all organizations in fair turns and returns what is needed to send each, secrets included. None: nothing is due, or another sender is claiming.';
+grant execute on function private.claim_webhook_deliveries(integer,integer) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.clean_retry_intents()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_deleted bigint;
+begin
+  with old as (
+    select r.organization_id, r.id
+    from public.retry_intents as r
+    where r.settled_at < pg_catalog.now() - interval '72 hours'
+    order by r.settled_at
+    limit 5000
+    for update skip locked
+  ),
+  gone as (
+    delete from public.retry_intents as r
+    using old as o
+    where r.organization_id = o.organization_id and r.id = o.id
+    returning 1
+  )
+  select pg_catalog.count(*) into v_deleted from gone;
+  return v_deleted;
+end;
+$function$;
+comment on function private.clean_retry_intents() is 'Schedule: deletes intents that were settled 72 hours ago, at most 5,000 a run. Returns how many.';
+
 CREATE OR REPLACE FUNCTION private.close_forgotten_sessions(at_most integer DEFAULT 500)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2012,6 +2960,35 @@ $function$;
 comment on function private.compute_employee_day(uuid,uuid,date) is 'Computes a person''s day and month from session_days and expenses, and asks for the organization''s day. Returns done, or gone when there is no such person. Run by the worker under row level security (queue analytics).';
 grant execute on function private.compute_employee_day(uuid,uuid,date) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.compute_live_distance(session public.attendance_sessions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_parameters jsonb := private.distance_parameters((session).organization_id);
+  v_state private.distance_state := (
+    select a.new_state
+    from private.advance_distance((session).organization_id, (session).id, (session).checked_in_at, 'infinity',
+      v_parameters, null, '-infinity', 'infinity', 'state') as a
+  );
+begin
+  insert into private.live_distances as l (
+    organization_id, session_id, state, parameters, distance_m, is_provisional
+  ) values (
+    (session).organization_id, (session).id, v_state, v_parameters, private.distance_so_far_m(v_state), false
+  )
+  on conflict (organization_id, session_id) do update
+  set state = excluded.state,
+    parameters = excluded.parameters,
+    distance_m = excluded.distance_m,
+    is_provisional = false
+  where l.organization_id = (session).organization_id;
+end;
+$function$;
+comment on function private.compute_live_distance(public.attendance_sessions) is 'Makes the live distance of an open session anew from all its points; the caller holds the session''s row.';
+grant execute on function private.compute_live_distance(public.attendance_sessions) to fieldtrack_worker;
+
 CREATE OR REPLACE FUNCTION private.compute_organization_day(organization_id uuid, day date)
  RETURNS text
  LANGUAGE plpgsql
@@ -2089,33 +3066,46 @@ begin
   if not found then
     return 'gone';
   elsif v_session.status = 'ACTIVE' then
-    return 'open';
+    perform private.compute_live_distance(v_session);
+    return 'live';
   elsif v_session.points_purged_at is not null then
     return 'sealed';
   end if;
 
   v_parameters := private.distance_parameters(v_session.organization_id);
 
+  delete from private.live_distances as l
+  where l.organization_id = v_session.organization_id and l.session_id = v_session.id;
   delete from public.session_days as d
   where d.organization_id = v_session.organization_id and d.session_id = v_session.id;
 
-  with points as materialized (
-    select m.recorded_at, m.flag, m.leg_m
-    from private.measure_points(
-      v_session.organization_id, v_session.id, v_session.checked_in_at, v_session.checked_out_at, v_parameters) as m
+  with measured as materialized (
+    -- Legs in order of time, then one row with the state.
+    select a.recorded_at, a.leg_m, a.new_state
+    from private.advance_distance(v_session.organization_id, v_session.id, v_session.checked_in_at,
+      v_session.checked_out_at, v_parameters, null, '-infinity', 'infinity', 'legs') as a
   ),
   days as (
     select
       d.day, d.time_zone, d.day_starts_at, d.day_ends_at,
       -- Centimetres: a day's figure and the sum of days are the same number in every report.
       coalesce(pg_catalog.round((
-        select pg_catalog.sum(p.leg_m order by p.recorded_at)
-        from points as p
+        select pg_catalog.sum(m.leg_m)
+        from measured as m
         -- A leg belongs to the day of its end point; the last instant of the session to its last day.
-        where p.recorded_at >= d.day_starts_at
-          and (p.recorded_at < d.day_ends_at or d.day_ends_at = v_session.checked_out_at and p.recorded_at = d.day_ends_at)
+        where m.recorded_at >= d.day_starts_at
+          and (m.recorded_at < d.day_ends_at or d.day_ends_at = v_session.checked_out_at and m.recorded_at = d.day_ends_at)
       )::numeric, 2), 0) as distance_m
     from private.local_days(v_session.organization_id, v_session.checked_in_at, v_session.checked_out_at) as d
+  ),
+  counted as (
+    select
+      (
+        select pg_catalog.count(*)
+        from public.gps_locations as g
+        where g.organization_id = v_session.organization_id and g.session_id = v_session.id
+      ) as points,
+      (select (m.new_state).points_rejected from measured as m where m.recorded_at is null) as rejected
   ),
   written_days as (
     insert into public.session_days (
@@ -2128,17 +3118,18 @@ begin
   )
   update public.attendance_sessions as s
   set distance_m = (select pg_catalog.sum(d.distance_m) from days as d),
-    points_used = (select pg_catalog.count(*) from points as p where p.flag in ('ok', 'jitter')),
-    points_rejected = (select pg_catalog.count(*) from points as p where p.flag not in ('ok', 'jitter')),
+    points_used = c.points - c.rejected,
+    points_rejected = c.rejected,
     algorithm_version = private.distance_algorithm_version(),
     distance_parameters = v_parameters,
     distance_status = 'DONE',
     distance_computed_at = pg_catalog.now()
+  from counted as c
   where s.organization_id = v_session.organization_id and s.id = v_session.id;
   return 'done';
 end;
 $function$;
-comment on function private.compute_session_distance(uuid,uuid) is 'Computes a closed session''s distance and session_days from its points. Returns done; or open, sealed, gone: nothing to do. Run by the worker under row level security (queue distance).';
+comment on function private.compute_session_distance(uuid,uuid) is 'Computes a closed session''s distance and session_days from its points (done), an open one''s live distance (live), or nothing (sealed, gone). Run by the worker under row level security (queue distance).';
 grant execute on function private.compute_session_distance(uuid,uuid) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.consumer_report()
@@ -2173,6 +3164,46 @@ end;
 $function$;
 comment on function private.consumer_report() is 'How far each reader of the event log is behind: rows not read, and the age of the oldest of them.';
 grant execute on function private.consumer_report() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.corner_factor(x double precision, y double precision, z double precision, dx double precision, dy double precision, dz double precision, heading_from_deg double precision, heading_to_deg double precision)
+ RETURNS double precision
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_r double precision := sqrt(x * x + y * y);
+  v_bearing_deg double precision;
+  v_from_deg double precision;
+  v_to_deg double precision;
+  v_turn_deg double precision;
+begin
+  -- No heading, or at a pole, where headings mean nothing.
+  if heading_from_deg is null and heading_to_deg is null or v_r < 1000 then
+    return 1;
+  end if;
+  -- East and north of the step; the earth is round enough for an angle.
+  v_bearing_deg := pg_catalog.atan2d(
+    (x * dy - y * dx) / v_r, (dz * v_r - z * (x * dx + y * dy) / v_r) / sqrt(x * x + y * y + z * z));
+  v_from_deg := v_bearing_deg - heading_from_deg;
+  v_from_deg := v_from_deg - 360 * pg_catalog.round(v_from_deg / 360);
+  v_to_deg := heading_to_deg - v_bearing_deg;
+  v_to_deg := v_to_deg - 360 * pg_catalog.round(v_to_deg / 360);
+  v_turn_deg := v_from_deg + v_to_deg;
+  if v_from_deg * v_to_deg > 0 and abs(v_turn_deg) < 150 then
+    -- One corner: two sides of a triangle over the third (law of sines).
+    return least(pg_catalog.cosd((v_from_deg - v_to_deg) / 2) / pg_catalog.cosd(v_turn_deg / 2), 1.42);
+  end if;
+  return greatest(
+    case when abs(v_from_deg) between 30 and 150
+      then abs(pg_catalog.cosd(v_from_deg)) + abs(pg_catalog.sind(v_from_deg)) end,
+    case when abs(v_to_deg) between 30 and 150
+      then abs(pg_catalog.cosd(v_to_deg)) + abs(pg_catalog.sind(v_to_deg)) end,
+    1);
+end;
+$function$;
+comment on function private.corner_factor(double precision,double precision,double precision,double precision,double precision,double precision,double precision,double precision) is 'Length of a way with corners over its straight line, 1 to 1.42: from a place (earth-centred metres), the step from it, and the headings at both ends (degrees or null).';
+grant execute on function private.corner_factor(double precision,double precision,double precision,double precision,double precision,double precision,double precision,double precision) to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.correct_session(session_id uuid, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, reason text)
  RETURNS public.attendance_sessions
@@ -2422,6 +3453,42 @@ $function$;
 comment on function private.create_receipt_path(text,text) is 'Body of public.create_receipt_path.';
 grant execute on function private.create_receipt_path(text,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.create_webhook(url text, events text[], description text, max_in_flight integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_webhook public.webhooks;
+  v_constraint text;
+begin
+  perform private.check_webhook(create_webhook.url, create_webhook.events);
+  -- The lock makes the count hold against a second call at the same time.
+  perform from public.organizations as o where o.id = v_caller.organization_id for no key update;
+  if (select pg_catalog.count(*) from public.webhooks as w where w.organization_id = v_caller.organization_id) >= 20 then
+    perform private.fail('too_many_webhooks', 'An organization has at most 20 webhooks.', null, 'Delete one first.');
+  end if;
+  insert into public.webhooks (organization_id, url, events, description, max_in_flight)
+  values (v_caller.organization_id, create_webhook.url, create_webhook.events,
+    nullif(pg_catalog.btrim(create_webhook.description), ''), create_webhook.max_in_flight)
+  returning * into v_webhook;
+  insert into public.webhook_circuits (organization_id, webhook_id) values (v_webhook.organization_id, v_webhook.id);
+  perform private.audit(v_webhook.organization_id, 'webhook.created', 'webhook', v_webhook.id, null,
+    pg_catalog.to_jsonb(v_webhook) - 'organization_id');
+  return pg_catalog.to_jsonb(v_webhook)
+    || pg_catalog.jsonb_build_object('secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id));
+exception
+  when check_violation or not_null_violation or numeric_value_out_of_range then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The webhook cannot have these values.', v_constraint,
+      'description has at most 500 characters, max_in_flight is 1 to 20.');
+end;
+$function$;
+comment on function private.create_webhook(text,text[],text,integer) is 'Body of public.create_webhook.';
+grant execute on function private.create_webhook(text,text[],text,integer) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.cron_interval(cron text)
  RETURNS interval
  LANGUAGE plpgsql
@@ -2635,6 +3702,57 @@ $function$;
 comment on function private.custom_access_token_hook(jsonb) is 'Supabase Auth hook: adds organization_id, employee_id and app_role; none for a user without an active employment.';
 grant execute on function private.custom_access_token_hook(jsonb) to supabase_auth_admin;
 
+CREATE OR REPLACE FUNCTION private.disable_webhook(organization_id uuid, webhook_id uuid, reason text, failing_since timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  update public.webhooks as w
+  set disabled_at = pg_catalog.now(), disabled_reason = disable_webhook.reason
+  where w.organization_id = disable_webhook.organization_id and w.id = disable_webhook.webhook_id
+    and w.is_active and w.disabled_at is null;
+  if not found then
+    return;
+  end if;
+  perform private.audit(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
+    pg_catalog.jsonb_build_object('disabled_reason', disable_webhook.reason, 'failing_since', disable_webhook.failing_since));
+  perform private.emit_event(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
+    pg_catalog.jsonb_build_object(
+      'webhook_id', disable_webhook.webhook_id,
+      'reason', disable_webhook.reason,
+      'failing_since', disable_webhook.failing_since));
+end;
+$function$;
+comment on function private.disable_webhook(uuid,uuid,text,timestamp with time zone) is 'Gives up on an endpoint, once: disabled_at and reason, audit row, event webhook.disabled. is_active stays as it is.';
+
+CREATE OR REPLACE FUNCTION private.discard_retry_intent(retry_intent_id uuid)
+ RETURNS public.retry_intents
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_intent public.retry_intents;
+begin
+  update public.retry_intents as r
+  set state = 'DISCARDED', next_attempt_at = null, settled_at = pg_catalog.now()
+  where r.organization_id = v_admin.organization_id and r.id = discard_retry_intent.retry_intent_id
+    and r.state = 'PENDING'
+  returning r.* into v_intent;
+  if not found then
+    perform private.refuse_retry_intent(v_admin.organization_id, discard_retry_intent.retry_intent_id);
+  end if;
+  perform private.audit(v_intent.organization_id, 'retry_intent.discarded', 'retry_intent', v_intent.id, null,
+    pg_catalog.jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload));
+  return v_intent;
+end;
+$function$;
+comment on function private.discard_retry_intent(uuid) is 'Body of public.discard_retry_intent.';
+grant execute on function private.discard_retry_intent(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.distance_algorithm_version()
  RETURNS integer
  LANGUAGE plpgsql
@@ -2642,10 +3760,10 @@ CREATE OR REPLACE FUNCTION private.distance_algorithm_version()
  SET search_path TO ''
 AS $function$
 begin
-  return 1;
+  return 2;
 end;
 $function$;
-comment on function private.distance_algorithm_version() is 'Version of private.measure_points; raised with each change that can change a figure.';
+comment on function private.distance_algorithm_version() is 'Version of private.advance_distance; raised with each change that can change a figure.';
 grant execute on function private.distance_algorithm_version() to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.distance_parameters(organization_id uuid)
@@ -2659,20 +3777,42 @@ begin
     select pg_catalog.jsonb_build_object(
       'max_accuracy_m', o.max_accuracy_m,
       'max_speed_mps', o.max_speed_mps,
-      -- What a point without an accuracy is taken for: a receiver under open sky.
+      -- What a point without an accuracy (or with zero) is taken for: a receiver under open sky.
       'default_accuracy_m', 5,
-      -- Movement counts beyond this many times the combined radius of both points (68 % each).
+      -- Claims below it are not believed.
+      'min_accuracy_m', 3,
+      -- Movement counts beyond this many times the combined radius of both points (68 % each); from rest, this many.
       'moved_radii', 2.5,
-      -- A pause in the points that is reported as a gap.
-      'gap_s', 300
+      'rest_radii', 3.5,
+      -- Slower than this on average and still within that circle: at rest.
+      'rest_speed_mps', 0.5,
+      -- Reported speeds below it are noise.
+      'min_speed_mps', 0.7,
+      -- A spike: turning round would have taken more than this. 3 is hard braking; nobody drives so both ways at once.
+      'spike_mps2', 1.5,
+      -- A pause in the points beyond which nothing is known of the way: the straight leg counts and is marked.
+      'gap_s', 120
     )
     from public.organizations as o
     where o.id = distance_parameters.organization_id
   );
 end;
 $function$;
-comment on function private.distance_parameters(uuid) is 'Every parameter of private.measure_points for an organization; units in the key names. Kept with each result.';
+comment on function private.distance_parameters(uuid) is 'Every parameter of private.advance_distance for an organization; units in the key names. Kept with each result.';
 grant execute on function private.distance_parameters(uuid) to api_key, authenticated, fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.distance_so_far_m(state private.distance_state)
+ RETURNS numeric
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return pg_catalog.round(((state).distance_m + coalesce((state).candidate_leg_m, 0))::numeric, 2);
+end;
+$function$;
+comment on function private.distance_so_far_m(private.distance_state) is 'Metres, to the centimetre, at a state.';
+grant execute on function private.distance_so_far_m(private.distance_state) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, longitude double precision, OUT x double precision, OUT y double precision, OUT z double precision)
  RETURNS record
@@ -2765,6 +3905,9 @@ AS $function$
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
     when 'api_key_not_found' then 404
+    when 'webhook_not_found' then 404
+    when 'delivery_not_found' then 404
+    when 'retry_intent_not_found' then 404
     when 'already_in_organization' then 409
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
@@ -2776,6 +3919,9 @@ AS $function$
     when 'session_open' then 409
     when 'expense_already_reviewed' then 409
     when 'last_admin' then 409
+    when 'too_many_webhooks' then 409
+    when 'webhook_inactive' then 409
+    when 'retry_intent_settled' then 409
     when 'period_locked' then 409
     when 'conflict_retry' then 409
     when 'invitation_expired' then 410
@@ -2790,6 +3936,23 @@ AS $function$
 $function$;
 comment on function private.error_status(text) is 'HTTP status of a registered error code; null for a code that is not registered.';
 grant execute on function private.error_status(text) to api_key, authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION private.event_types()
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return array[
+    'session.checked_in', 'session.checked_out', 'session.corrected', 'session.recalculated',
+    'expense.submitted', 'expense.approved', 'expense.rejected',
+    'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
+    'organization.updated', 'webhook.test', 'webhook.disabled'
+  ];
+end;
+$function$;
+comment on function private.event_types() is 'Every type of event, as types/events.ts lists them.';
 
 CREATE OR REPLACE FUNCTION private.fail(code text, message text, details text DEFAULT NULL::text, hint text DEFAULT NULL::text, headers jsonb DEFAULT '{}'::jsonb)
  RETURNS void
@@ -2935,7 +4098,7 @@ begin
         v_caller.organization_id, v_metric, v_range."from", v_range."to", v_range.currency, v_state_of_days,
         v_ranking.leaders, v_ranking.scores
       )
-      on conflict (organization_id, metric, first_day, last_day) do update
+      on conflict on constraint rankings_pkey do update
       set currency = excluded.currency,
         state_of_days = excluded.state_of_days,
         leaders = excluded.leaders,
@@ -3135,6 +4298,8 @@ declare
   v_organization public.organizations;
   v_received integer;
   v_inserted integer;
+  v_first_recorded_at timestamptz;
+  v_last_recorded_at timestamptz;
   v_rejected jsonb;
 begin
   if pg_catalog.jsonb_typeof(insert_locations.points) is distinct from 'array' then
@@ -3240,10 +4405,12 @@ begin
     from judged as j
     where j.code is null
     on conflict do nothing
-    returning 1
+    returning recorded_at
   )
   select
     (select pg_catalog.count(*) from inserted),
+    (select pg_catalog.min(i.recorded_at) from inserted as i),
+    (select pg_catalog.max(i.recorded_at) from inserted as i),
     coalesce(pg_catalog.jsonb_agg(
       pg_catalog.jsonb_build_object(
         'index', j.index,
@@ -3259,7 +4426,7 @@ begin
         end
       ) order by j.index
     ) filter (where j.code is not null), '[]')
-  into v_inserted, v_rejected
+  into v_inserted, v_first_recorded_at, v_last_recorded_at, v_rejected
   from judged as j;
 
   if v_rejected <> '[]' then
@@ -3270,7 +4437,9 @@ begin
       pg_catalog.jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
   end if;
 
-  if v_session.status = 'CLOSED' and v_inserted > 0 then
+  if v_session.status = 'ACTIVE' and v_inserted > 0 then
+    perform private.advance_live_distance(v_session, v_first_recorded_at, v_last_recorded_at);
+  elsif v_inserted > 0 then
     update public.attendance_sessions as s
     set distance_status = 'PENDING'
     where s.organization_id = v_session.organization_id and s.id = v_session.id and s.distance_status <> 'PENDING';
@@ -3479,6 +4648,27 @@ AS $function$
 $function$;
 comment on function private.is_json_number_or_absent(jsonb,numeric,numeric) is 'Whether the value is a number from low to high, json null, or missing.';
 
+CREATE OR REPLACE FUNCTION private.is_public_address(address inet)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  if pg_catalog.family(address) = 4 then
+    return not address <<= any (array[
+      '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
+      '192.0.2.0/24', '192.31.196.0/24', '192.52.193.0/24', '192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24',
+      '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/4', '240.0.0.0/4'
+    ]::inet[]);
+  end if;
+  return address <<= '2000::/3'::inet and not address <<= any (array[
+    '2001::/23', '2001:db8::/32', '2002::/16', '2620:4f:8000::/48', '3fff::/20'
+  ]::inet[]);
+end;
+$function$;
+comment on function private.is_public_address(inet) is 'Whether an address belongs to the public network; special ranges do not.';
+
 CREATE OR REPLACE FUNCTION private.is_time_zone(name text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -3539,6 +4729,75 @@ AS $function$
 $function$;
 comment on function private.json_number(jsonb,numeric,numeric) is 'The number if it lies from low to high, else null.';
 
+CREATE OR REPLACE FUNCTION private.judge_webhook(organization_id uuid, webhook_id uuid, succeeded boolean, failures integer, pause_s double precision, gone boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_circuit public.webhook_circuits;
+  v_now timestamptz := pg_catalog.clock_timestamp();
+begin
+  -- The usual case writes nothing and locks nothing.
+  if judge_webhook.failures = 0 and exists (
+    select from public.webhook_circuits as c
+    where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
+      and c.state = 'CLOSED' and c.consecutive_failures = 0 and c.last_success_at > v_now - interval '1 minute'
+  ) then
+    return;
+  end if;
+  select c.* into v_circuit
+  from public.webhook_circuits as c
+  where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
+  for update;
+  if not found then
+    return;
+  end if;
+  if judge_webhook.succeeded then
+    v_circuit.state := 'CLOSED';
+    v_circuit.consecutive_failures := 0;
+    v_circuit.openings := 0;
+    v_circuit.failing_since := null;
+    v_circuit.paused_until := null;
+    v_circuit.last_success_at := v_now;
+  end if;
+  if judge_webhook.failures > 0 then
+    v_circuit.consecutive_failures := v_circuit.consecutive_failures + judge_webhook.failures;
+    v_circuit.failing_since := coalesce(v_circuit.failing_since, v_now);
+    v_circuit.last_failure_at := v_now;
+    -- What was under way when it opened changes nothing more.
+    if v_circuit.state = 'HALF_OPEN' or (v_circuit.state = 'CLOSED' and v_circuit.consecutive_failures >= 5) then
+      v_circuit.state := 'OPEN';
+      v_circuit.openings := v_circuit.openings + 1;
+      v_circuit.paused_until := v_now + least(
+        pg_catalog.make_interval(secs => 30 * 2 ^ least(v_circuit.openings - 1, 10)), interval '1 hour');
+    end if;
+    if judge_webhook.pause_s is not null then
+      v_circuit.paused_until := greatest(
+        v_circuit.paused_until, v_now + pg_catalog.make_interval(secs => judge_webhook.pause_s));
+    end if;
+  end if;
+  update public.webhook_circuits as c
+  set state = v_circuit.state,
+    consecutive_failures = v_circuit.consecutive_failures,
+    openings = v_circuit.openings,
+    failing_since = v_circuit.failing_since,
+    paused_until = v_circuit.paused_until,
+    last_success_at = v_circuit.last_success_at,
+    last_failure_at = v_circuit.last_failure_at
+  where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id;
+  if judge_webhook.gone then
+    perform private.disable_webhook(judge_webhook.organization_id, judge_webhook.webhook_id, 'GONE',
+      v_circuit.failing_since);
+  elsif v_circuit.failing_since <= v_now - interval '5 days' then
+    perform private.disable_webhook(judge_webhook.organization_id, judge_webhook.webhook_id, 'FAILING',
+      v_circuit.failing_since);
+  end if;
+end;
+$function$;
+comment on function private.judge_webhook(uuid,uuid,boolean,integer,double precision,boolean) is 'Moves an endpoint''s circuit by what a batch of attempts showed; disables one that is gone or failed for five days.';
+
 CREATE OR REPLACE FUNCTION private.jwt()
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3551,6 +4810,84 @@ end;
 $function$;
 comment on function private.jwt() is 'The claims of the caller''s token, or null.';
 grant execute on function private.jwt() to api_key, authenticated, fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.keep_dead_job(organization_id uuid, dead_queue text, job_id uuid)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_job pgboss.job;
+  v_error jsonb;
+begin
+  select j.* into v_job from pgboss.job as j where j.name = keep_dead_job.dead_queue and j.id = keep_dead_job.job_id;
+  -- The organization may be gone, or is not the one that the transaction is for.
+  if not found or v_job.data ->> 'organization_id' is distinct from keep_dead_job.organization_id::text
+    or not exists (select from public.organizations as o where o.id = keep_dead_job.organization_id)
+  then
+    return 'gone';
+  end if;
+  v_error := v_job.source_output -> 'error';
+  insert into public.retry_intents as r (
+    organization_id, queue, payload, reason, next_attempt_at, singleton_key, dead_job_id
+  ) values (
+    keep_dead_job.organization_id,
+    coalesce(v_job.source_name, pg_catalog.regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
+    v_job.data,
+    pg_catalog.left(
+      case pg_catalog.jsonb_typeof(v_error)
+        when 'object' then pg_catalog.concat_ws(' ', v_error ->> 'name', v_error ->> 'code')
+        else coalesce(v_error #>> '{}', v_job.source_output ->> 'message', 'unknown')
+      end, 500),
+    pg_catalog.now() + private.retry_intent_delay(0),
+    v_job.singleton_key,
+    v_job.id
+  )
+  on conflict on constraint retry_intents_organization_id_queue_payload_key do update
+  set state = 'PENDING',
+    settled_at = null,
+    reason = excluded.reason,
+    singleton_key = excluded.singleton_key,
+    dead_job_id = excluded.dead_job_id,
+    -- The replay itself died: its count goes on. Another job of the same payload begins anew.
+    attempts = case when r.replay_job_id = v_job.source_id then r.attempts else 0 end,
+    next_attempt_at = pg_catalog.now()
+      + private.retry_intent_delay(case when r.replay_job_id = v_job.source_id then r.attempts else 0 end)
+  where r.dead_job_id is distinct from excluded.dead_job_id;
+  return 'kept';
+end;
+$function$;
+comment on function private.keep_dead_job(uuid,text,uuid) is 'Makes a dead-letter job the organization''s retry intent, or brings its intent back to PENDING. Run by the worker under row level security. Returns kept; or gone: nobody to keep it for.';
+grant execute on function private.keep_dead_job(uuid,text,uuid) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.key_organization_id(scope text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.require_scope(key_organization_id.scope);
+  return (private.current_api_key()).organization_id;
+end;
+$function$;
+comment on function private.key_organization_id(text) is 'The organization of the calling API key if it has the scope (null: if it is valid). Errors: those of require_scope.';
+grant execute on function private.key_organization_id(text) to api_key;
+
+CREATE OR REPLACE FUNCTION private.live_distance(organization_id uuid, session_id uuid)
+ RETURNS TABLE(distance_m numeric, is_provisional boolean)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select l.distance_m, l.is_provisional
+  from private.live_distances as l
+  where l.organization_id = live_distance.organization_id and l.session_id = live_distance.session_id;
+end;
+$function$;
+comment on function private.live_distance(uuid,uuid) is 'The distance so far of an open session, and whether a late point waits to be counted; no row before the first point.';
 
 CREATE OR REPLACE FUNCTION private.local_day(organization_id uuid, at timestamp with time zone)
  RETURNS date
@@ -3701,148 +5038,19 @@ CREATE OR REPLACE FUNCTION private.measure_points(organization_id uuid, session_
  STABLE
  SET search_path TO ''
 AS $function$
-declare
-  v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
-  v_max_speed_mps double precision := (parameters ->> 'max_speed_mps')::double precision;
-  v_default_accuracy_m double precision := (parameters ->> 'default_accuracy_m')::double precision;
-  v_moved_radii double precision := (parameters ->> 'moved_radii')::double precision;
-  v_gap_s double precision := (parameters ->> 'gap_s')::double precision;
-  v_point record;
-  v_anchor record;
-  v_candidate record;
-  v_has_anchor boolean := false;
-  v_has_candidate boolean := false;
-  v_candidate_leg_m double precision;
-  v_candidate_is_gap boolean;
-  -- Time between the candidate and the point before it: how fast it left.
-  v_candidate_left_s double precision;
-  v_before_s double precision;
-  v_from_anchor_m double precision;
-  v_from_candidate_m double precision;
-  v_noise_m double precision;
-  v_turn_s double precision;
-  v_too_fast integer := 0;
 begin
-  for v_point in
-    select
-      g.recorded_at, g.latitude::double precision as latitude, g.longitude::double precision as longitude, g.accuracy_m,
-      coalesce(g.accuracy_m, v_default_accuracy_m)::double precision as radius_m,
-      extract(epoch from g.recorded_at)::double precision as at_s,
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.cosd(g.longitude) as x,
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.sind(g.longitude) as y,
-      n.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude) as z
-    from public.gps_locations as g
-    -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
-    cross join lateral (
-      select 6378137 / pg_catalog.sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(g.latitude) ^ 2) as n
-    ) as n
-    where g.organization_id = measure_points.organization_id and g.session_id = measure_points.session_id
-    order by g.recorded_at
-  loop
-    recorded_at := v_point.recorded_at;
-    latitude := v_point.latitude;
-    longitude := v_point.longitude;
-    accuracy_m := v_point.accuracy_m;
-    leg_m := 0;
-    is_gap := false;
-
-    if v_point.recorded_at < starts_at or v_point.recorded_at > ends_at then
-      flag := 'outside_session';
-      return next;
-      continue;
-    elsif v_point.radius_m > v_max_accuracy_m then
-      flag := 'low_accuracy';
-      return next;
-      continue;
-    elsif not v_has_anchor then
-      v_anchor := v_point;
-      -- No candidate yet; this gives the record its columns, which plpgsql_check wants to see before they are read.
-      v_candidate := v_point;
-      v_has_anchor := true;
-      v_before_s := v_point.at_s;
-      flag := 'ok';
-      return next;
-      continue;
-    end if;
-
-    v_from_anchor_m := sqrt(
-      (v_point.x - v_anchor.x) ^ 2 + (v_point.y - v_anchor.y) ^ 2 + (v_point.z - v_anchor.z) ^ 2);
-
-    if v_has_candidate then
-      v_from_candidate_m := sqrt(
-        (v_point.x - v_candidate.x) ^ 2 + (v_point.y - v_candidate.y) ^ 2 + (v_point.z - v_candidate.z) ^ 2);
-      recorded_at := v_candidate.recorded_at;
-      latitude := v_candidate.latitude;
-      longitude := v_candidate.longitude;
-      accuracy_m := v_candidate.accuracy_m;
-      v_turn_s := least(v_candidate_left_s, v_point.at_s - v_candidate.at_s);
-      -- Away and back at once. Turning round within v_turn_s takes an acceleration of 4 d / t^2; 3 m/s^2 is hard braking
-      -- and starting again, so what needs more was not driven.
-      if v_from_anchor_m < v_from_candidate_m
-        and 4 * least(v_candidate_leg_m, v_from_candidate_m) > 3 * v_turn_s * v_turn_s
-      then
-        flag := 'impossible_speed';
-      else
-        flag := 'ok';
-        leg_m := v_candidate_leg_m;
-        is_gap := v_candidate_is_gap;
-        v_anchor := v_candidate;
-        v_from_anchor_m := v_from_candidate_m;
-      end if;
-      return next;
-      v_has_candidate := false;
-      recorded_at := v_point.recorded_at;
-      latitude := v_point.latitude;
-      longitude := v_point.longitude;
-      accuracy_m := v_point.accuracy_m;
-      leg_m := 0;
-      is_gap := false;
-    end if;
-
-    v_noise_m := sqrt(v_anchor.radius_m ^ 2 + v_point.radius_m ^ 2);
-    if v_from_anchor_m <= v_moved_radii * v_noise_m then
-      v_too_fast := 0;
-      v_before_s := v_point.at_s;
-      flag := 'jitter';
-      return next;
-    elsif v_from_anchor_m - v_noise_m > v_max_speed_mps * (v_point.at_s - v_anchor.at_s) then
-      v_too_fast := v_too_fast + 1;
-      if v_too_fast < 3 then
-        flag := 'impossible_speed';
-      else
-        -- Three in a row say that the anchor is the one that is wrong: begin anew from here and count no leg, rather than
-        -- refuse every point that follows.
-        v_anchor := v_point;
-        v_before_s := v_point.at_s;
-        v_too_fast := 0;
-        flag := 'ok';
-        is_gap := true;
-      end if;
-      return next;
-    else
-      v_too_fast := 0;
-      v_candidate := v_point;
-      v_has_candidate := true;
-      v_candidate_leg_m := v_from_anchor_m * (1 + v_from_anchor_m ^ 2 / (24 * 6371008.8 ^ 2));
-      v_candidate_left_s := v_point.at_s - v_before_s;
-      v_candidate_is_gap := v_candidate_left_s > v_gap_s;
-      v_before_s := v_point.at_s;
-    end if;
-  end loop;
-
-  if v_has_candidate then
-    recorded_at := v_candidate.recorded_at;
-    latitude := v_candidate.latitude;
-    longitude := v_candidate.longitude;
-    accuracy_m := v_candidate.accuracy_m;
-    flag := 'ok';
-    leg_m := v_candidate_leg_m;
-    is_gap := v_candidate_is_gap;
-    return next;
-  end if;
+  return query
+  select g.recorded_at, g.latitude::double precision, g.longitude::double precision, g.accuracy_m, a.flag, a.leg_m, a.is_gap
+  from private.advance_distance(measure_points.organization_id, measure_points.session_id, measure_points.starts_at,
+    measure_points.ends_at, measure_points.parameters, null, '-infinity', 'infinity', 'points') as a
+  join public.gps_locations as g
+    on g.organization_id = measure_points.organization_id and g.session_id = measure_points.session_id
+    and g.recorded_at = a.recorded_at
+  where a.new_state is null
+  order by g.recorded_at;
 end;
 $function$;
-comment on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) is 'Each point of a session: flag (ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session), leg_m (metres counted on the way to it) and is_gap (that leg bridges a pause). Under the caller''s row level security. Not in order: sort by recorded_at.';
+comment on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) is 'Each point of a session in order, with its flag, leg_m and is_gap: see private.advance_distance.';
 grant execute on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.metric_limit()
@@ -3974,6 +5182,22 @@ begin
 end;
 $function$;
 comment on function private.missing_location_partitions() is 'How many partitions of gps_locations are missing from two months back to two ahead.';
+
+CREATE OR REPLACE FUNCTION private.new_webhook_secret(organization_id uuid, webhook_id uuid)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_secret text := 'whsec_' || pg_catalog.encode(extensions.gen_random_bytes(32), 'base64');
+begin
+  insert into private.webhook_secrets (organization_id, webhook_id, secret)
+  values (new_webhook_secret.organization_id, new_webhook_secret.webhook_id, v_secret);
+  return v_secret;
+end;
+$function$;
+comment on function private.new_webhook_secret(uuid,uuid) is 'Makes and returns a webhook''s current secret. For definers.';
 
 CREATE OR REPLACE FUNCTION private.position_json(latitude double precision, longitude double precision, accuracy_m real)
  RETURNS jsonb
@@ -4134,6 +5358,9 @@ begin
     when 'locations' then per_second := 1; burst := 60;
     when 'expenses' then per_second := 10 / 60.0; burst := 10;
     when 'recalculations' then per_second := 5 / 60.0; burst := 5;
+    when 'webhook_tests' then per_second := 10 / 60.0; burst := 10;
+    when 'webhook_replays' then per_second := 4 / 60.0; burst := 4;
+    when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;
@@ -4286,6 +5513,110 @@ $function$;
 comment on function private.record_locations(uuid,uuid,jsonb,boolean) is 'Body of public.record_locations.';
 grant execute on function private.record_locations(uuid,uuid,jsonb,boolean) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION private.record_webhook_attempts(outcomes jsonb)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  -- What an endpoint may ask us to wait.
+  v_longest_pause_s constant double precision := 3600;
+  v_recorded integer := 0;
+  v_endpoint record;
+begin
+  for v_endpoint in
+    with outcome as materialized (
+      select o.organization_id, o.delivery_id, o.lease, o.duration_ms, o.status, o.error, o.response, o.ordinality,
+        case
+          when o.error is null then null
+          when o.retry_after_s is not null then least(greatest(o.retry_after_s, 1), v_longest_pause_s)
+          when o.status in (429, 502, 504) then 30
+        end as pause_s
+      from rows from (
+        pg_catalog.jsonb_to_recordset(record_webhook_attempts.outcomes) as (
+          organization_id uuid, delivery_id uuid, lease uuid, duration_ms integer, status smallint, error text,
+          response text, retry_after_s double precision)
+      ) with ordinality as o (
+        organization_id, delivery_id, lease, duration_ms, status, error, response, retry_after_s, ordinality)
+    ),
+    recorded as (
+      update public.webhook_deliveries as d
+      set lease = null,
+        attempts = d.attempts + 1,
+        state = case
+          when o.error is null then 'DELIVERED'
+          when d.attempts - d.attempts_before < 9 then 'PENDING'
+          else 'DEAD'
+        end,
+        next_attempt_at = case when o.error is not null then pg_catalog.now() + greatest(
+          private.webhook_retry_delay(d.attempts - d.attempts_before + 1),
+          case when d.attempts - d.attempts_before < 9 then pg_catalog.make_interval(secs => o.pause_s) end
+        ) end,
+        delivered_at = case when o.error is null then pg_catalog.now() else d.delivered_at end,
+        last_status = o.status,
+        last_error = o.error,
+        last_attempt_at = pg_catalog.now() - pg_catalog.make_interval(secs => o.duration_ms / 1000.0)
+      from outcome as o
+      where d.organization_id = o.organization_id and d.id = o.delivery_id and d.lease = o.lease
+      returning d.organization_id, d.webhook_id, d.id, d.attempts, d.last_attempt_at, o.duration_ms, o.status, o.error,
+        o.response, o.pause_s, o.ordinality
+    ),
+    logged as (
+      insert into public.webhook_attempts (
+        organization_id, delivery_id, number, attempted_at, duration_ms, status, error, response
+      )
+      select r.organization_id, r.id, r.attempts, r.last_attempt_at, r.duration_ms, r.status, r.error,
+        pg_catalog.left(r.response, 4096)
+      from recorded as r
+    ),
+    success as (
+      select r.organization_id, r.webhook_id, pg_catalog.max(r.ordinality) filter (where r.error is null) as last_success
+      from recorded as r
+      group by r.organization_id, r.webhook_id
+    )
+    select r.organization_id, r.webhook_id,
+      pg_catalog.count(*) as attempts,
+      s.last_success is not null as succeeded,
+      pg_catalog.count(*) filter (where r.error is not null and r.ordinality > coalesce(s.last_success, 0)) as failures,
+      pg_catalog.max(r.pause_s) filter (where r.ordinality > coalesce(s.last_success, 0)) as pause_s,
+      coalesce(pg_catalog.bool_or(r.status = 410), false) as gone
+    from recorded as r
+    join success as s on s.organization_id = r.organization_id and s.webhook_id = r.webhook_id
+    group by r.organization_id, r.webhook_id, s.last_success
+    order by r.organization_id, r.webhook_id
+  loop
+    v_recorded := v_recorded + v_endpoint.attempts;
+    perform private.judge_webhook(v_endpoint.organization_id, v_endpoint.webhook_id, v_endpoint.succeeded,
+      v_endpoint.failures::integer, v_endpoint.pause_s, v_endpoint.gone);
+  end loop;
+  return v_recorded;
+end;
+$function$;
+comment on function private.record_webhook_attempts(jsonb) is 'Records what came of claimed deliveries: [{organization_id, delivery_id, lease, duration_ms, status, error, response, retry_after_s}]. One whose lease was taken over, or whose webhook is gone, is passed over. Returns how many were recorded.';
+grant execute on function private.record_webhook_attempts(jsonb) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.refuse_retry_intent(organization_id uuid, retry_intent_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_state text;
+begin
+  select r.state into v_state
+  from public.retry_intents as r
+  where r.organization_id = refuse_retry_intent.organization_id and r.id = refuse_retry_intent.retry_intent_id;
+  if not found then
+    perform private.fail('retry_intent_not_found', 'There is no such retry intent.',
+      refuse_retry_intent.retry_intent_id::text);
+  end if;
+  perform private.fail('retry_intent_settled', 'This retry intent is settled already.', v_state);
+end;
+$function$;
+comment on function private.refuse_retry_intent(uuid,uuid) is 'Fails with retry_intent_not_found or retry_intent_settled.';
+
 CREATE OR REPLACE FUNCTION private.refuse_settled_session(session public.attendance_sessions)
  RETURNS void
  LANGUAGE plpgsql
@@ -4326,6 +5657,176 @@ begin
 end;
 $function$;
 comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on. Twice is not an error.';
+
+CREATE OR REPLACE FUNCTION private.replay_due_retry_intents()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_intent record;
+  v_replayed integer := 0;
+begin
+  for v_intent in
+    select r.organization_id, r.id
+    from public.retry_intents as r
+    where r.next_attempt_at <= pg_catalog.now()
+    order by r.next_attempt_at
+    limit 500
+    for update skip locked
+  loop
+    if (private.replay_intent(v_intent.organization_id, v_intent.id)).id is not null then
+      v_replayed := v_replayed + 1;
+    end if;
+  end loop;
+  return v_replayed;
+end;
+$function$;
+comment on function private.replay_due_retry_intents() is 'Schedule: replays the intents of all organizations that are due, at most 500 a run. Returns how many.';
+
+CREATE OR REPLACE FUNCTION private.replay_intent(organization_id uuid, retry_intent_id uuid)
+ RETURNS public.retry_intents
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_intent public.retry_intents;
+begin
+  update public.retry_intents as r
+  set state = 'REPLAYED', attempts = r.attempts + 1, next_attempt_at = null, settled_at = pg_catalog.now()
+  where r.organization_id = replay_intent.organization_id and r.id = replay_intent.retry_intent_id and r.state = 'PENDING'
+  returning r.* into v_intent;
+  if not found then
+    return null;
+  end if;
+  update public.retry_intents as r
+  set replay_job_id = private.enqueue(v_intent.queue, v_intent.payload, v_intent.singleton_key)
+  where r.organization_id = v_intent.organization_id and r.id = v_intent.id
+  returning r.* into v_intent;
+  perform private.audit(v_intent.organization_id, 'retry_intent.replayed', 'retry_intent', v_intent.id, null,
+    pg_catalog.jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload, 'attempts', v_intent.attempts));
+  return v_intent;
+end;
+$function$;
+comment on function private.replay_intent(uuid,uuid) is 'Puts the job of a pending intent into its queue again; null if the intent is not pending. For definers.';
+
+CREATE OR REPLACE FUNCTION private.replay_retry_intent(retry_intent_id uuid)
+ RETURNS public.retry_intents
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_intent public.retry_intents;
+begin
+  v_intent := private.replay_intent(v_admin.organization_id, replay_retry_intent.retry_intent_id);
+  if v_intent.id is null then
+    perform private.refuse_retry_intent(v_admin.organization_id, replay_retry_intent.retry_intent_id);
+  end if;
+  return v_intent;
+end;
+$function$;
+comment on function private.replay_retry_intent(uuid) is 'Body of public.replay_retry_intent.';
+grant execute on function private.replay_retry_intent(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.replay_retry_intents(queue text, max_intents integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_id uuid;
+  v_replayed integer := 0;
+  v_left bigint;
+begin
+  if replay_retry_intents.max_intents is null or replay_retry_intents.max_intents not between 1 and 500 then
+    perform private.fail('invalid_argument', 'max_intents is 1 to 500.', 'max_intents');
+  end if;
+  perform private.take_token(v_admin.organization_id, 'retry_replays', v_admin.organization_id);
+  for v_id in
+    select r.id
+    from public.retry_intents as r
+    where r.organization_id = v_admin.organization_id and r.state = 'PENDING'
+      and (replay_retry_intents.queue is null or r.queue = replay_retry_intents.queue)
+    order by r.created_at, r.id
+    limit replay_retry_intents.max_intents
+    for update skip locked
+  loop
+    if (private.replay_intent(v_admin.organization_id, v_id)).id is not null then
+      v_replayed := v_replayed + 1;
+    end if;
+  end loop;
+  select pg_catalog.count(*) into v_left
+  from public.retry_intents as r
+  where r.organization_id = v_admin.organization_id and r.state = 'PENDING'
+    and (replay_retry_intents.queue is null or r.queue = replay_retry_intents.queue);
+  return pg_catalog.jsonb_build_object('replayed', v_replayed, 'left', v_left);
+end;
+$function$;
+comment on function private.replay_retry_intents(text,integer) is 'Body of public.replay_retry_intents.';
+grant execute on function private.replay_retry_intents(text,integer) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.replay_webhook_events(webhook_id uuid, occurred_from timestamp with time zone, occurred_to timestamp with time zone, include_delivered boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, replay_webhook_events.webhook_id);
+  v_limit constant integer := 1000;
+  v_queued integer;
+  v_continue_from timestamptz;
+begin
+  if replay_webhook_events.occurred_from is null or replay_webhook_events.occurred_to is null
+    or replay_webhook_events.occurred_from >= replay_webhook_events.occurred_to
+    or replay_webhook_events.occurred_to - replay_webhook_events.occurred_from > interval '31 days'
+  then
+    perform private.fail('invalid_argument', 'The range goes from an earlier to a later time, at most 31 days.',
+      'occurred_from');
+  end if;
+  perform private.take_token(v_caller.organization_id, 'webhook_replays', v_caller.organization_id);
+  with wanted as materialized (
+    select e.id, e.type, e.occurred_at, pg_catalog.row_number() over (order by e.occurred_at, e.id) as turn
+    from public.events as e
+    left join public.webhook_deliveries as d
+      on d.organization_id = e.organization_id and d.event_id = e.id and d.webhook_id = v_webhook.id
+    where e.organization_id = v_caller.organization_id
+      and e.occurred_at >= replay_webhook_events.occurred_from and e.occurred_at < replay_webhook_events.occurred_to
+      and e.type <> 'webhook.test' and v_webhook.events && array[e.type, '*']
+      and (
+        d.id is null or d.state = 'DEAD' or (d.state = 'DELIVERED' and replay_webhook_events.include_delivered)
+      )
+    order by e.occurred_at, e.id
+    limit v_limit + 1
+  ),
+  queued as (
+    insert into public.webhook_deliveries as d (organization_id, webhook_id, event_id, event_type)
+    select v_webhook.organization_id, v_webhook.id, w.id, w.type from wanted as w where w.turn <= v_limit
+    on conflict on constraint webhook_deliveries_organization_id_event_id_webhook_id_key do update
+    set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
+    where d.state <> 'PENDING'
+    returning 1
+  )
+  select (select pg_catalog.count(*) from queued), (select w.occurred_at from wanted as w where w.turn = v_limit + 1)
+  into v_queued, v_continue_from;
+  perform private.audit(v_webhook.organization_id, 'webhook.events_replayed', 'webhook', v_webhook.id, null,
+    pg_catalog.jsonb_build_object(
+      'occurred_from', replay_webhook_events.occurred_from,
+      'occurred_to', replay_webhook_events.occurred_to,
+      'include_delivered', replay_webhook_events.include_delivered,
+      'queued', v_queued));
+  return pg_catalog.jsonb_build_object('queued', v_queued, 'continue_from', v_continue_from);
+end;
+$function$;
+comment on function private.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Body of public.replay_webhook_events.';
+grant execute on function private.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.report_range(organization_id uuid, first_day date, last_day date, default_days integer)
  RETURNS private.report_range
@@ -4483,6 +5984,30 @@ $function$;
 comment on function private.require_employee() is 'The caller''s active employee row. Errors: not_authenticated, not_a_member.';
 grant execute on function private.require_employee() to authenticated;
 
+CREATE OR REPLACE FUNCTION private.require_live_webhook(organization_id uuid, webhook_id uuid)
+ RETURNS public.webhooks
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_webhook public.webhooks;
+begin
+  select w.* into v_webhook
+  from public.webhooks as w
+  where w.organization_id = require_live_webhook.organization_id and w.id = require_live_webhook.webhook_id;
+  if not found then
+    perform private.fail('webhook_not_found', 'There is no such webhook.', require_live_webhook.webhook_id::text);
+  end if;
+  if not v_webhook.is_active or v_webhook.disabled_at is not null then
+    perform private.fail('webhook_inactive', 'This webhook is switched off or disabled.', v_webhook.disabled_reason,
+      'Switch it on first: update_webhook with is_active true.');
+  end if;
+  return v_webhook;
+end;
+$function$;
+comment on function private.require_live_webhook(uuid,uuid) is 'The webhook, or webhook_not_found, or webhook_inactive. For definers, with the caller''s organization.';
+
 CREATE OR REPLACE FUNCTION private.require_person(caller private.caller)
  RETURNS void
  LANGUAGE plpgsql
@@ -4519,6 +6044,54 @@ end;
 $function$;
 comment on function private.require_scope(text) is 'True if the calling API key has the scope; with null, if it is valid at all. Errors: api_key_invalid 401, scope_missing 403.';
 grant execute on function private.require_scope(text) to api_key;
+
+CREATE OR REPLACE FUNCTION private.retry_intent_delay(attempts integer)
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return case when attempts < 8 then pg_catalog.make_interval(secs => least(5 * 2 ^ attempts, 300)) end;
+end;
+$function$;
+comment on function private.retry_intent_delay(integer) is 'How long after a death a job is replayed by itself, given the replays so far: 5 s, doubling to 300 s; null after eight.';
+grant execute on function private.retry_intent_delay(integer) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.retry_webhook_delivery(delivery_id uuid)
+ RETURNS public.webhook_deliveries
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_before public.webhook_deliveries;
+  v_delivery public.webhook_deliveries;
+begin
+  select d.* into v_before
+  from public.webhook_deliveries as d
+  where d.organization_id = v_caller.organization_id and d.id = retry_webhook_delivery.delivery_id;
+  if not found then
+    perform private.fail('delivery_not_found', 'There is no such delivery.', retry_webhook_delivery.delivery_id::text);
+  end if;
+  perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
+  update public.webhook_deliveries as d
+  set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts, lease = null
+  where d.organization_id = v_caller.organization_id and d.id = v_before.id
+    and (d.lease is null or d.next_attempt_at <= pg_catalog.now())
+  returning d.* into v_delivery;
+  if not found then
+    perform private.fail('conflict_retry', 'This delivery is being sent just now.', v_before.id::text,
+      'Look at its outcome in a few seconds.');
+  end if;
+  perform private.audit(v_delivery.organization_id, 'webhook.delivery_retried', 'webhook_delivery', v_delivery.id,
+    pg_catalog.jsonb_build_object('state', v_before.state, 'attempts', v_before.attempts), null);
+  return v_delivery;
+end;
+$function$;
+comment on function private.retry_webhook_delivery(uuid) is 'Body of public.retry_webhook_delivery.';
+grant execute on function private.retry_webhook_delivery(uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.review_expense(expense_id uuid, status text, approved_amount numeric, comment text)
  RETURNS public.expenses
@@ -4660,6 +6233,45 @@ end;
 $function$;
 comment on function private.rotate_api_key(uuid,integer) is 'Body of public.rotate_api_key.';
 grant execute on function private.rotate_api_key(uuid,integer) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.rotate_webhook_secret(webhook_id uuid, overlap_hours integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_webhook public.webhooks;
+  v_expires_at timestamptz := pg_catalog.now() + pg_catalog.make_interval(hours => rotate_webhook_secret.overlap_hours);
+begin
+  if rotate_webhook_secret.overlap_hours is null or rotate_webhook_secret.overlap_hours not between 0 and 24 then
+    perform private.fail('invalid_argument', 'overlap_hours is 0 to 24.', 'overlap_hours',
+      'For so long both secrets sign; 0 for a secret that leaked.');
+  end if;
+  select w.* into v_webhook
+  from public.webhooks as w
+  where w.organization_id = v_caller.organization_id and w.id = rotate_webhook_secret.webhook_id
+  for no key update;
+  if not found then
+    perform private.fail('webhook_not_found', 'There is no such webhook.', rotate_webhook_secret.webhook_id::text);
+  end if;
+  -- At most two sign: one that was rotated before ends now.
+  delete from private.webhook_secrets as s
+  where s.organization_id = v_webhook.organization_id and s.webhook_id = v_webhook.id and s.expires_at is not null;
+  update private.webhook_secrets as s
+  set expires_at = v_expires_at
+  where s.organization_id = v_webhook.organization_id and s.webhook_id = v_webhook.id and s.expires_at is null;
+  perform private.audit(v_webhook.organization_id, 'webhook.secret_rotated', 'webhook', v_webhook.id, null,
+    pg_catalog.jsonb_build_object('previous_expires_at', v_expires_at));
+  return pg_catalog.jsonb_build_object(
+    'webhook_id', v_webhook.id,
+    'secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id),
+    'previous_expires_at', v_expires_at);
+end;
+$function$;
+comment on function private.rotate_webhook_secret(uuid,integer) is 'Body of public.rotate_webhook_secret.';
+grant execute on function private.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.run_schedule(name text)
  RETURNS text
@@ -4915,6 +6527,30 @@ end;
 $function$;
 comment on function private.take_token(uuid,text,uuid) is 'Takes one token or refuses with rate_limited 429 and Retry-After (seconds). For definers, after the caller is known.';
 
+CREATE OR REPLACE FUNCTION private.test_webhook(webhook_id uuid)
+ RETURNS public.webhook_deliveries
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, test_webhook.webhook_id);
+  v_delivery public.webhook_deliveries;
+begin
+  perform private.take_token(v_caller.organization_id, 'webhook_tests', v_caller.organization_id);
+  perform private.emit_event(v_caller.organization_id, 'webhook.test', 'webhook', v_webhook.id, null,
+    pg_catalog.jsonb_build_object('webhook_id', v_webhook.id));
+  select d.* into strict v_delivery
+  from public.webhook_deliveries as d
+  where d.organization_id = v_caller.organization_id and d.webhook_id = v_webhook.id
+    and d.created_at = pg_catalog.now() and d.event_type = 'webhook.test';
+  return v_delivery;
+end;
+$function$;
+comment on function private.test_webhook(uuid) is 'Body of public.test_webhook.';
+grant execute on function private.test_webhook(uuid) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.tg_any__set_updated_at()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -5058,6 +6694,26 @@ end;
 $function$;
 comment on function private.tg_employees__make_code() is 'Before insert without a code: EMP and the organization''s next number.';
 
+CREATE OR REPLACE FUNCTION private.tg_events__fan_out()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  insert into public.webhook_deliveries (organization_id, webhook_id, event_id, event_type)
+  select w.organization_id, w.id, new.id, new.type
+  from public.webhooks as w
+  where w.organization_id = new.organization_id and w.is_active and w.disabled_at is null
+    and case new.type
+      when 'webhook.test' then w.id = new.subject_id
+      else w.events && array[new.type, '*']
+    end;
+  return null;
+end;
+$function$;
+comment on function private.tg_events__fan_out() is 'After insert: a delivery for each active webhook that subscribes to the type.';
+
 CREATE OR REPLACE FUNCTION private.tg_expenses__emit()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -5183,6 +6839,23 @@ end;
 $function$;
 comment on function private.tg_session_days__request_figures() is 'After insert or delete of session_days: asks for the figures of the employee-days that changed.';
 
+CREATE OR REPLACE FUNCTION private.tg_webhooks__audit_deletion()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  -- Not when the organization goes, and its audit log with it.
+  if exists (select from public.organizations as o where o.id = old.organization_id) then
+    perform private.audit(old.organization_id, 'webhook.deleted', 'webhook', old.id,
+      pg_catalog.to_jsonb(old) - 'organization_id', null);
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_webhooks__audit_deletion() is 'After delete: writes webhook.deleted to the audit log.';
+
 CREATE OR REPLACE FUNCTION private.time_zone_of_day(organization_id uuid, day date)
  RETURNS text
  LANGUAGE plpgsql
@@ -5305,6 +6978,74 @@ $function$;
 comment on function private.update_organization(jsonb) is 'Body of public.update_organization.';
 grant execute on function private.update_organization(jsonb) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.update_webhook(webhook_id uuid, changes jsonb)
+ RETURNS public.webhooks
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_before public.webhooks;
+  v_after public.webhooks;
+  v_constraint text;
+begin
+  if pg_catalog.jsonb_typeof(update_webhook.changes) is distinct from 'object'
+    or update_webhook.changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
+  then
+    perform private.fail('invalid_argument', 'changes is an object of url, events, description, is_active, max_in_flight.',
+      'changes', 'Send only the keys to change.');
+  end if;
+  -- The circuit first: who records an attempt takes the two in this order.
+  perform from public.webhook_circuits as c
+  where c.organization_id = v_caller.organization_id and c.webhook_id = update_webhook.webhook_id
+  for update;
+  select w.* into v_before
+  from public.webhooks as w
+  where w.organization_id = v_caller.organization_id and w.id = update_webhook.webhook_id
+  for no key update;
+  if not found then
+    perform private.fail('webhook_not_found', 'There is no such webhook.', update_webhook.webhook_id::text);
+  end if;
+  v_after := pg_catalog.jsonb_populate_record(v_before, update_webhook.changes);
+  if v_after.url is distinct from v_before.url or v_after.events is distinct from v_before.events then
+    perform private.check_webhook(v_after.url, v_after.events);
+  end if;
+  if update_webhook.changes -> 'is_active' = 'true' then
+    v_after.disabled_at := null;
+    v_after.disabled_reason := null;
+  end if;
+  update public.webhooks as w
+  set url = v_after.url,
+    events = v_after.events,
+    description = nullif(pg_catalog.btrim(v_after.description), ''),
+    is_active = v_after.is_active,
+    max_in_flight = v_after.max_in_flight,
+    disabled_at = v_after.disabled_at,
+    disabled_reason = v_after.disabled_reason
+  where w.organization_id = v_caller.organization_id and w.id = v_before.id
+  returning w.* into v_after;
+  -- Another address, or somebody who says that it is mended: what was known of it counts no more.
+  if v_after.url <> v_before.url or update_webhook.changes -> 'is_active' = 'true' then
+    update public.webhook_circuits as c
+    set state = 'CLOSED', consecutive_failures = 0, openings = 0, failing_since = null, paused_until = null,
+      last_success_at = null
+    where c.organization_id = v_caller.organization_id and c.webhook_id = v_before.id;
+  end if;
+  perform private.audit(v_after.organization_id, 'webhook.updated', 'webhook', v_after.id, c.old_values, c.new_values)
+  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  where c.new_values is not null;
+  return v_after;
+exception
+  when check_violation or not_null_violation or numeric_value_out_of_range or invalid_text_representation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The webhook cannot have these values.', v_constraint,
+      'description has at most 500 characters, max_in_flight is 1 to 20.');
+end;
+$function$;
+comment on function private.update_webhook(uuid,jsonb) is 'Body of public.update_webhook.';
+grant execute on function private.update_webhook(uuid,jsonb) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.verify_api_key(key_id text, secret_hash bytea, calls integer, OUT refusal text, OUT organization_id uuid, OUT api_key_id uuid, OUT scopes text[], OUT expires_at timestamp with time zone, OUT requests_per_minute integer, OUT granted integer, OUT remaining integer)
  RETURNS record
  LANGUAGE plpgsql
@@ -5372,6 +7113,90 @@ end;
 $function$;
 comment on function private.verify_api_key(text,bytea,integer) is 'Whose key this is and how many of the calls asked for its limit grants (0: wait); or refusal: unknown, revoked, expired.';
 grant execute on function private.verify_api_key(text,bytea,integer) to fieldtrack_edge;
+
+CREATE OR REPLACE FUNCTION private.webhook_body(type text, occurred_at timestamp with time zone, payload jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return '{"type":"' || type || '","timestamp":"'
+    || pg_catalog.to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","data":' || payload::text || '}';
+end;
+$function$;
+comment on function private.webhook_body(text,timestamp with time zone,jsonb) is 'The bytes that are signed and sent: {type, timestamp, data}. Made here, so that numbers stay as they were stored.';
+
+CREATE OR REPLACE FUNCTION private.webhook_retry_delay(failed_attempts integer)
+ RETURNS interval
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_delays_s constant integer[] := array[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400];
+begin
+  return pg_catalog.make_interval(secs => v_delays_s[failed_attempts] * (0.9 + 0.2 * pg_catalog.random()));
+end;
+$function$;
+comment on function private.webhook_retry_delay(integer) is 'How long to wait after the n-th failed attempt (1 to 9); null when there is no further one.';
+
+CREATE OR REPLACE FUNCTION private.webhook_url_problem(url text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_parts text[] := pg_catalog.regexp_match(url, '^(https?)://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
+  v_scheme text := v_parts[1];
+  v_host text := v_parts[2];
+  v_port integer := coalesce(v_parts[3]::integer, case v_parts[1] when 'https' then 443 else 80 end);
+  v_allow_localhost boolean := (select s.allow_localhost from private.webhook_settings as s);
+begin
+  if url is null or pg_catalog.length(url) > 2000 or url !~ '^[!-~]+$' or url ~ '[\\#]' then
+    return 'A URL has at most 2,000 printable ASCII characters and no fragment; write other letters in punycode or %XX.';
+  end if;
+  if pg_catalog.split_part(pg_catalog.split_part(pg_catalog.substr(url, pg_catalog.strpos(url, '://') + 3), '/', 1), '?', 1)
+    ~ '@'
+  then
+    return 'A URL carries no user name and no password; the signature says who calls.';
+  end if;
+  if v_host is null then
+    return 'Write it as https://host/path with a host name in lower case.';
+  end if;
+  if v_port > 65535 or not (v_port = 443 or v_port > 1023) then
+    return 'The port is 443 or above 1023.';
+  end if;
+  if v_allow_localhost and v_host in ('localhost', '127.0.0.1', '[::1]') then
+    return null;
+  end if;
+  if v_scheme <> 'https' then
+    return 'Only https is delivered to.';
+  end if;
+  if v_host ~ '^\[' then
+    if not private.is_public_address(pg_catalog.btrim(v_host, '[]')::inet) then
+      return 'The address is not a public one.';
+    end if;
+  elsif v_host ~ '^(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}$' then
+    if not private.is_public_address(v_host::inet) then
+      return 'The address is not a public one.';
+    end if;
+  -- A last label that begins with a digit is no name: browsers and sockets read 0x7f.1, 2130706433 and 0177.0.0.1 as addresses.
+  elsif pg_catalog.length(v_host) > 253
+    or v_host !~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'
+  then
+    return 'The host is a full name such as hooks.example.com, or a public address.';
+  elsif v_host ~ '(^|\.)(localhost|localdomain|local|internal|intranet|lan|home\.arpa)$' then
+    return 'The host is a name of private networks.';
+  end if;
+  return null;
+exception
+  when invalid_text_representation then
+    return 'The address cannot be read.';
+end;
+$function$;
+comment on function private.webhook_url_problem(text) is 'What is wrong with a webhook''s URL, as a sentence, or null. Looks at the text only: names are resolved when sending.';
 
 CREATE OR REPLACE FUNCTION private.worker_organization_id()
  RETURNS uuid

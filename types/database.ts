@@ -103,6 +103,34 @@ export type Database = {
         };
         Relationships: [];
       };
+      live_distances: {
+        Row: {
+          distance_m: number;
+          is_provisional: boolean;
+          organization_id: string;
+          parameters: NonNullable<Json>;
+          session_id: string;
+          state: Database['private']['CompositeTypes']['distance_state'];
+        };
+        ComputedFields: never;
+        Insert: {
+          distance_m: number;
+          is_provisional?: boolean;
+          organization_id: string;
+          parameters: NonNullable<Json>;
+          session_id: string;
+          state: Database['private']['CompositeTypes']['distance_state'];
+        };
+        Update: {
+          distance_m?: number;
+          is_provisional?: boolean;
+          organization_id?: string;
+          parameters?: NonNullable<Json>;
+          session_id?: string;
+          state?: Database['private']['CompositeTypes']['distance_state'];
+        };
+        Relationships: [];
+      };
       rankings: {
         Row: {
           currency: string;
@@ -277,6 +305,50 @@ export type Database = {
         };
         Relationships: [];
       };
+      webhook_secrets: {
+        Row: {
+          created_at: string;
+          expires_at: string | null;
+          id: number;
+          organization_id: string;
+          secret: string;
+          webhook_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          expires_at?: string | null;
+          id?: never;
+          organization_id: string;
+          secret: string;
+          webhook_id: string;
+        };
+        Update: {
+          created_at?: string;
+          expires_at?: string | null;
+          id?: never;
+          organization_id?: string;
+          secret?: string;
+          webhook_id?: string;
+        };
+        Relationships: [];
+      };
+      webhook_settings: {
+        Row: {
+          allow_localhost: boolean;
+          id: boolean;
+        };
+        ComputedFields: never;
+        Insert: {
+          allow_localhost?: boolean;
+          id?: boolean;
+        };
+        Update: {
+          allow_localhost?: boolean;
+          id?: boolean;
+        };
+        Relationships: [];
+      };
     };
     Views: {
       [_ in never]: never;
@@ -293,6 +365,37 @@ export type Database = {
         };
       };
       accepted_time: { Args: { at: string; organization_id: string }; Returns: string };
+      advance_distance: {
+        Args: {
+          after: string;
+          emits: string;
+          ends_at: string;
+          organization_id: string;
+          parameters: Json;
+          session_id: string;
+          starts_at: string;
+          state: Database['private']['CompositeTypes']['distance_state'];
+          until: string;
+        };
+        Returns: {
+          flag: string;
+          is_gap: boolean;
+          leg_m: number;
+          new_state: Database['private']['CompositeTypes']['distance_state'];
+          recorded_at: string;
+        }[];
+      };
+      advance_live_distance: {
+        Args: {
+          first_recorded_at: string;
+          last_recorded_at: string;
+          session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
       audit: {
         Args: {
           action: string;
@@ -338,6 +441,23 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      check_webhook: { Args: { events: string[]; url: string }; Returns: undefined };
+      claim_webhook_deliveries: {
+        Args: { lease_seconds: number; max_deliveries: number };
+        Returns: {
+          allow_localhost: boolean;
+          attempt: number;
+          body: string;
+          delivery_id: string;
+          lease: string;
+          organization_id: string;
+          secrets: string[];
+          traceparent: string;
+          url: string;
+          webhook_id: string;
+        }[];
+      };
+      clean_retry_intents: { Args: Record<PropertyKey, never>; Returns: number };
       close_forgotten_sessions: { Args: { at_most?: number }; Returns: number };
       close_session: {
         Args: {
@@ -357,6 +477,15 @@ export type Database = {
         };
       };
       compute_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: string };
+      compute_live_distance: {
+        Args: {
+          session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
       compute_organization_day: { Args: { day: string; organization_id: string }; Returns: string };
       compute_session_distance: { Args: { organization_id: string; session_id: string }; Returns: string };
       consumer_report: {
@@ -367,6 +496,19 @@ export type Database = {
           lag_rows: number;
           lag_s: number;
         }[];
+      };
+      corner_factor: {
+        Args: {
+          dx: number;
+          dy: number;
+          dz: number;
+          heading_from_deg: number;
+          heading_to_deg: number;
+          x: number;
+          y: number;
+          z: number;
+        };
+        Returns: number;
       };
       correct_session: {
         Args: { checked_in_at: string; checked_out_at: string; reason: string; session_id: string };
@@ -396,6 +538,10 @@ export type Database = {
         };
       };
       create_receipt_path: { Args: { extension: string; mime_type: string }; Returns: Json };
+      create_webhook: {
+        Args: { description: string; events: string[]; max_in_flight: number; url: string };
+        Returns: Json;
+      };
       cron_interval: { Args: { cron: string }; Returns: string };
       csv_text: { Args: { value: string }; Returns: string };
       current_actor: {
@@ -424,8 +570,23 @@ export type Database = {
       current_traceparent: { Args: Record<PropertyKey, never>; Returns: string };
       current_user_id: { Args: Record<PropertyKey, never>; Returns: string };
       custom_access_token_hook: { Args: { event: Json }; Returns: Json };
+      disable_webhook: {
+        Args: { failing_since: string; organization_id: string; reason: string; webhook_id: string };
+        Returns: undefined;
+      };
+      discard_retry_intent: {
+        Args: { retry_intent_id: string };
+        Returns: Database['public']['Tables']['retry_intents']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'retry_intents';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       distance_algorithm_version: { Args: Record<PropertyKey, never>; Returns: number };
       distance_parameters: { Args: { organization_id: string }; Returns: Json };
+      distance_so_far_m: { Args: { state: Database['private']['CompositeTypes']['distance_state'] }; Returns: number };
       earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
       emit_event: {
         Args: {
@@ -440,6 +601,7 @@ export type Database = {
       };
       enqueue: { Args: { data: Json; queue: string; singleton_key?: string; start_after?: string }; Returns: string };
       error_status: { Args: { code: string }; Returns: number };
+      event_types: { Args: Record<PropertyKey, never>; Returns: string[] };
       fail: {
         Args: { code: string; details?: string; headers?: Json; hint?: string; message: string };
         Returns: undefined;
@@ -484,6 +646,7 @@ export type Database = {
       is_admin: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_cron_usable: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_json_number_or_absent: { Args: { high: number; low: number; value: Json }; Returns: boolean };
+      is_public_address: { Args: { address: unknown }; Returns: boolean };
       is_time_zone: { Args: { name: string }; Returns: boolean };
       issue_api_key: {
         Args: {
@@ -497,7 +660,27 @@ export type Database = {
         Returns: Json;
       };
       json_number: { Args: { high: number; low: number; value: Json }; Returns: number };
+      judge_webhook: {
+        Args: {
+          failures: number;
+          gone: boolean;
+          organization_id: string;
+          pause_s: number;
+          succeeded: boolean;
+          webhook_id: string;
+        };
+        Returns: undefined;
+      };
       jwt: { Args: Record<PropertyKey, never>; Returns: Json };
+      keep_dead_job: { Args: { dead_queue: string; job_id: string; organization_id: string }; Returns: string };
+      key_organization_id: { Args: { scope: string }; Returns: string };
+      live_distance: {
+        Args: { organization_id: string; session_id: string };
+        Returns: {
+          distance_m: number;
+          is_provisional: boolean;
+        }[];
+      };
       local_day: { Args: { at: string; organization_id: string }; Returns: string };
       local_days: {
         Args: { ends_at: string; organization_id: string; starts_at: string };
@@ -535,6 +718,7 @@ export type Database = {
       };
       migration_version: { Args: Record<PropertyKey, never>; Returns: string };
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
+      new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
       queue_report: {
         Args: Record<PropertyKey, never>;
@@ -601,6 +785,8 @@ export type Database = {
         Args: { employee_id: string; points: Json; session_id: string; strict: boolean };
         Returns: Json;
       };
+      record_webhook_attempts: { Args: { outcomes: Json }; Returns: number };
+      refuse_retry_intent: { Args: { organization_id: string; retry_intent_id: string }; Returns: undefined };
       refuse_settled_session: {
         Args: {
           session: Omit<
@@ -611,6 +797,32 @@ export type Database = {
         Returns: undefined;
       };
       register_event_consumer: { Args: { name: string }; Returns: undefined };
+      replay_due_retry_intents: { Args: Record<PropertyKey, never>; Returns: number };
+      replay_intent: {
+        Args: { organization_id: string; retry_intent_id: string };
+        Returns: Database['public']['Tables']['retry_intents']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'retry_intents';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      replay_retry_intent: {
+        Args: { retry_intent_id: string };
+        Returns: Database['public']['Tables']['retry_intents']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'retry_intents';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      replay_retry_intents: { Args: { max_intents: number; queue: string }; Returns: Json };
+      replay_webhook_events: {
+        Args: { include_delivered: boolean; occurred_from: string; occurred_to: string; webhook_id: string };
+        Returns: Json;
+      };
       report_range: {
         Args: { default_days: number; first_day: string; last_day: string; organization_id: string };
         Returns: Database['private']['CompositeTypes']['report_range'];
@@ -653,8 +865,29 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      require_live_webhook: {
+        Args: { organization_id: string; webhook_id: string };
+        Returns: Database['public']['Tables']['webhooks']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'webhooks';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       require_person: { Args: { caller: Database['private']['CompositeTypes']['caller'] }; Returns: undefined };
       require_scope: { Args: { scope: string }; Returns: boolean };
+      retry_intent_delay: { Args: { attempts: number }; Returns: string };
+      retry_webhook_delivery: {
+        Args: { delivery_id: string };
+        Returns: Database['public']['Tables']['webhook_deliveries']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'webhook_deliveries';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       review_expense: {
         Args: { approved_amount: number; comment: string; expense_id: string; status: string };
         Returns: Database['public']['Tables']['expenses']['Row'];
@@ -676,6 +909,7 @@ export type Database = {
         };
       };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours: number }; Returns: Json };
+      rotate_webhook_secret: { Args: { overlap_hours: number; webhook_id: string }; Returns: Json };
       run_schedule: { Args: { name: string }; Returns: string };
       schedule_report: {
         Args: Record<PropertyKey, never>;
@@ -725,6 +959,16 @@ export type Database = {
         };
       };
       take_token: { Args: { kind: string; organization_id: string; subject_id: string }; Returns: undefined };
+      test_webhook: {
+        Args: { webhook_id: string };
+        Returns: Database['public']['Tables']['webhook_deliveries']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'webhook_deliveries';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       time_zone_of_day: { Args: { day: string; organization_id: string }; Returns: string };
       update_employee: {
         Args: { changes: Json; employee_id: string };
@@ -746,10 +990,23 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      update_webhook: {
+        Args: { changes: Json; webhook_id: string };
+        Returns: Database['public']['Tables']['webhooks']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'webhooks';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       verify_api_key: {
         Args: { calls: number; key_id: string; secret_hash: string };
         Returns: Record<string, unknown>;
       };
+      webhook_body: { Args: { occurred_at: string; payload: Json; type: string }; Returns: string };
+      webhook_retry_delay: { Args: { failed_attempts: number }; Returns: string };
+      webhook_url_problem: { Args: { url: string }; Returns: string };
       worker_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
     };
     Enums: {
@@ -764,6 +1021,37 @@ export type Database = {
         organization_id: string | null;
         employee_id: string | null;
         api_key_id: string | null;
+      };
+      distance_state: {
+        last_recorded_at: string | null;
+        distance_m: number | null;
+        points_rejected: number | null;
+        anchor_x: number | null;
+        anchor_y: number | null;
+        anchor_z: number | null;
+        anchor_radius_m: number | null;
+        anchor_at_s: number | null;
+        anchor_speed_mps: number | null;
+        anchor_heading_deg: number | null;
+        rest_points: number | null;
+        near_at_s: number | null;
+        too_fast: number | null;
+        too_fast_at_s: number | null;
+        before_at_s: number | null;
+        before_speed_mps: number | null;
+        travelled_m: number | null;
+        candidate_recorded_at: string | null;
+        candidate_x: number | null;
+        candidate_y: number | null;
+        candidate_z: number | null;
+        candidate_radius_m: number | null;
+        candidate_at_s: number | null;
+        candidate_speed_mps: number | null;
+        candidate_heading_deg: number | null;
+        candidate_chord_m: number | null;
+        candidate_leg_m: number | null;
+        candidate_left_s: number | null;
+        candidate_is_gap: boolean | null;
       };
       report_range: {
         from: string | null;
@@ -1600,6 +1888,66 @@ export type Database = {
         };
         Relationships: [];
       };
+      retry_intents: {
+        Row: {
+          attempts: number;
+          created_at: string;
+          dead_job_id: string | null;
+          id: string;
+          next_attempt_at: string | null;
+          organization_id: string;
+          payload: NonNullable<Json>;
+          queue: string;
+          reason: string;
+          replay_job_id: string | null;
+          settled_at: string | null;
+          singleton_key: string | null;
+          state: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          attempts?: number;
+          created_at?: string;
+          dead_job_id?: string | null;
+          id?: string;
+          next_attempt_at?: string | null;
+          organization_id: string;
+          payload: NonNullable<Json>;
+          queue: string;
+          reason: string;
+          replay_job_id?: string | null;
+          settled_at?: string | null;
+          singleton_key?: string | null;
+          state?: string;
+          updated_at?: string;
+        };
+        Update: {
+          attempts?: number;
+          created_at?: string;
+          dead_job_id?: string | null;
+          id?: string;
+          next_attempt_at?: string | null;
+          organization_id?: string;
+          payload?: NonNullable<Json>;
+          queue?: string;
+          reason?: string;
+          replay_job_id?: string | null;
+          settled_at?: string | null;
+          singleton_key?: string | null;
+          state?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: false;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
+          },
+        ];
+      };
       session_days: {
         Row: {
           day: string;
@@ -1642,6 +1990,214 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'attendance_sessions';
             referencedColumns: ['organization_id', 'id', 'employee_id'];
+          },
+        ];
+      };
+      webhook_attempts: {
+        Row: {
+          attempted_at: string;
+          delivery_id: string;
+          duration_ms: number;
+          error: string | null;
+          number: number;
+          organization_id: string;
+          response: string | null;
+          status: number | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          attempted_at: string;
+          delivery_id: string;
+          duration_ms: number;
+          error?: string | null;
+          number: number;
+          organization_id: string;
+          response?: string | null;
+          status?: number | null;
+        };
+        Update: {
+          attempted_at?: string;
+          delivery_id?: string;
+          duration_ms?: number;
+          error?: string | null;
+          number?: number;
+          organization_id?: string;
+          response?: string | null;
+          status?: number | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'delivery';
+            columns: ['organization_id', 'delivery_id'];
+            isOneToOne: false;
+            referencedRelation: 'webhook_deliveries';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
+      };
+      webhook_circuits: {
+        Row: {
+          consecutive_failures: number;
+          failing_since: string | null;
+          last_failure_at: string | null;
+          last_success_at: string | null;
+          openings: number;
+          organization_id: string;
+          paused_until: string | null;
+          state: string;
+          webhook_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          consecutive_failures?: number;
+          failing_since?: string | null;
+          last_failure_at?: string | null;
+          last_success_at?: string | null;
+          openings?: number;
+          organization_id: string;
+          paused_until?: string | null;
+          state?: string;
+          webhook_id: string;
+        };
+        Update: {
+          consecutive_failures?: number;
+          failing_since?: string | null;
+          last_failure_at?: string | null;
+          last_success_at?: string | null;
+          openings?: number;
+          organization_id?: string;
+          paused_until?: string | null;
+          state?: string;
+          webhook_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'webhook';
+            columns: ['organization_id', 'webhook_id'];
+            isOneToOne: true;
+            referencedRelation: 'webhooks';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
+      };
+      webhook_deliveries: {
+        Row: {
+          attempts: number;
+          attempts_before: number;
+          created_at: string;
+          delivered_at: string | null;
+          event_id: number;
+          event_type: string;
+          id: string;
+          last_attempt_at: string | null;
+          last_error: string | null;
+          last_status: number | null;
+          lease: string | null;
+          next_attempt_at: string | null;
+          organization_id: string;
+          state: string;
+          webhook_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          attempts?: number;
+          attempts_before?: number;
+          created_at?: string;
+          delivered_at?: string | null;
+          event_id: number;
+          event_type: string;
+          id?: string;
+          last_attempt_at?: string | null;
+          last_error?: string | null;
+          last_status?: number | null;
+          lease?: string | null;
+          next_attempt_at?: string | null;
+          organization_id: string;
+          state?: string;
+          webhook_id: string;
+        };
+        Update: {
+          attempts?: number;
+          attempts_before?: number;
+          created_at?: string;
+          delivered_at?: string | null;
+          event_id?: number;
+          event_type?: string;
+          id?: string;
+          last_attempt_at?: string | null;
+          last_error?: string | null;
+          last_status?: number | null;
+          lease?: string | null;
+          next_attempt_at?: string | null;
+          organization_id?: string;
+          state?: string;
+          webhook_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'event';
+            columns: ['organization_id', 'event_id'];
+            isOneToOne: false;
+            referencedRelation: 'events';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'webhook';
+            columns: ['organization_id', 'webhook_id'];
+            isOneToOne: false;
+            referencedRelation: 'webhooks';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
+      };
+      webhooks: {
+        Row: {
+          created_at: string;
+          description: string | null;
+          disabled_at: string | null;
+          disabled_reason: string | null;
+          events: string[];
+          id: string;
+          is_active: boolean;
+          max_in_flight: number;
+          organization_id: string;
+          updated_at: string;
+          url: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          description?: string | null;
+          disabled_at?: string | null;
+          disabled_reason?: string | null;
+          events: string[];
+          id?: string;
+          is_active?: boolean;
+          max_in_flight?: number;
+          organization_id: string;
+          updated_at?: string;
+          url: string;
+        };
+        Update: {
+          created_at?: string;
+          description?: string | null;
+          disabled_at?: string | null;
+          disabled_reason?: string | null;
+          events?: string[];
+          id?: string;
+          is_active?: boolean;
+          max_in_flight?: number;
+          organization_id?: string;
+          updated_at?: string;
+          url?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: false;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
           },
         ];
       };
@@ -1898,6 +2454,35 @@ export type Database = {
         };
       };
       create_receipt_path: { Args: { extension: string; mime_type?: string }; Returns: Json };
+      create_webhook: {
+        Args: { description?: string; events: string[]; max_in_flight?: number; url: string };
+        Returns: Json;
+      };
+      discard_retry_intent: {
+        Args: { retry_intent_id: string };
+        Returns: {
+          attempts: number;
+          created_at: string;
+          dead_job_id: string | null;
+          id: string;
+          next_attempt_at: string | null;
+          organization_id: string;
+          payload: NonNullable<Json>;
+          queue: string;
+          reason: string;
+          replay_job_id: string | null;
+          settled_at: string | null;
+          singleton_key: string | null;
+          state: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'retry_intents';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       force_check_out: {
         Args: { checked_out_at?: string; employee_id: string; reason?: string };
         Returns: {
@@ -2023,6 +2608,62 @@ export type Database = {
         Args: { employee_id?: string; points: Json; session_id?: string; strict?: boolean };
         Returns: Json;
       };
+      replay_retry_intent: {
+        Args: { retry_intent_id: string };
+        Returns: {
+          attempts: number;
+          created_at: string;
+          dead_job_id: string | null;
+          id: string;
+          next_attempt_at: string | null;
+          organization_id: string;
+          payload: NonNullable<Json>;
+          queue: string;
+          reason: string;
+          replay_job_id: string | null;
+          settled_at: string | null;
+          singleton_key: string | null;
+          state: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'retry_intents';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      replay_retry_intents: { Args: { max_intents?: number; queue?: string }; Returns: Json };
+      replay_webhook_events: {
+        Args: { include_delivered?: boolean; occurred_from: string; occurred_to: string; webhook_id: string };
+        Returns: Json;
+      };
+      retry_webhook_delivery: {
+        Args: { delivery_id: string };
+        Returns: {
+          attempts: number;
+          attempts_before: number;
+          created_at: string;
+          delivered_at: string | null;
+          event_id: number;
+          event_type: string;
+          id: string;
+          last_attempt_at: string | null;
+          last_error: string | null;
+          last_status: number | null;
+          lease: string | null;
+          next_attempt_at: string | null;
+          organization_id: string;
+          state: string;
+          webhook_id: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'webhook_deliveries';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       review_expense: {
         Args: { approved_amount?: number; comment?: string; expense_id: string; status: string };
         Returns: {
@@ -2077,6 +2718,7 @@ export type Database = {
         };
       };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours?: number }; Returns: Json };
+      rotate_webhook_secret: { Args: { overlap_hours?: number; webhook_id: string }; Returns: Json };
       set_employee_active: {
         Args: { employee_id: string; is_active: boolean };
         Returns: {
@@ -2135,6 +2777,32 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      test_webhook: {
+        Args: { webhook_id: string };
+        Returns: {
+          attempts: number;
+          attempts_before: number;
+          created_at: string;
+          delivered_at: string | null;
+          event_id: number;
+          event_type: string;
+          id: string;
+          last_attempt_at: string | null;
+          last_error: string | null;
+          last_status: number | null;
+          lease: string | null;
+          next_attempt_at: string | null;
+          organization_id: string;
+          state: string;
+          webhook_id: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'webhook_deliveries';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       update_employee: {
         Args: { changes: Json; employee_id: string };
         Returns: {
@@ -2176,6 +2844,28 @@ export type Database = {
         SetofOptions: {
           from: '*';
           to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      update_webhook: {
+        Args: { changes: Json; webhook_id: string };
+        Returns: {
+          created_at: string;
+          description: string | null;
+          disabled_at: string | null;
+          disabled_reason: string | null;
+          events: string[];
+          id: string;
+          is_active: boolean;
+          max_in_flight: number;
+          organization_id: string;
+          updated_at: string;
+          url: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'webhooks';
           isOneToOne: true;
           isSetofReturn: false;
         };
