@@ -204,7 +204,7 @@ const reports: [string, keyof typeof users, string, number][] = [
   ['the trend of a year', 'admin', `public.get_session_trend(current_date - 365, current_date)`, 366],
   ['expenses of a year', 'admin', `public.get_expense_summary(current_date - 365, current_date)`, 3 * 366],
   ['the own week', 'employee', 'public.get_my_summary()', 7],
-  // Everybody is ranked: ten days of 2,000 people, or their whole month and no day of it.
+  // Everybody is ranked: ten days of 2,000 people and the own again, or their whole month and no day of it.
   [
     'a leaderboard of ten days',
     'employee',
