@@ -144,6 +144,7 @@ CREATE INDEX attendance_sessions_newest ON public.attendance_sessions USING btre
 CREATE INDEX attendance_sessions_newest_of_employee ON public.attendance_sessions USING btree (organization_id, employee_id, checked_in_at DESC);
 CREATE UNIQUE INDEX attendance_sessions_one_open ON public.attendance_sessions USING btree (organization_id, employee_id) WHERE (status = 'ACTIVE'::text);
 CREATE INDEX attendance_sessions_open_by_age ON public.attendance_sessions USING btree (checked_in_at) WHERE (status = 'ACTIVE'::text);
+CREATE INDEX attendance_sessions_unsealed ON public.attendance_sessions USING btree (organization_id, checked_in_at) WHERE (points_purged_at IS NULL);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
 CREATE TRIGGER _300_emit_on_update AFTER UPDATE OF status, corrected_at, distance_status, distance_m ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
@@ -340,6 +341,7 @@ create table public.employees (
   employee_code text not null,
   app_role text not null default 'EMPLOYEE'::text,
   is_active boolean not null default true,
+  erased_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint employees_pkey PRIMARY KEY (organization_id, id),
@@ -348,6 +350,7 @@ create table public.employees (
   constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
   constraint app_role_is_valid CHECK ((app_role = ANY (ARRAY['ADMIN'::text, 'EMPLOYEE'::text]))),
   constraint employee_code_has_1_to_40_characters CHECK ((employee_code ~ '^[A-Za-z0-9][A-Za-z0-9._/-]{0,39}$'::text)),
+  constraint erased_is_nobody CHECK (((erased_at IS NULL) OR ((user_id IS NULL) AND (phone IS NULL) AND (NOT is_active)))),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
   constraint phone_has_1_to_40_characters CHECK (((char_length(phone) >= 1) AND (char_length(phone) <= 40)))
 );
@@ -364,6 +367,7 @@ comment on column public.employees.user_id is 'auth.users.id; null until the inv
 comment on column public.employees.employee_code is 'Unique in the organization; made as EMP0001, EMP0002, … when absent.';
 comment on column public.employees.app_role is 'ADMIN or EMPLOYEE.';
 comment on column public.employees.is_active is 'False: the person may do nothing more; the history stays.';
+comment on column public.employees.erased_at is 'When the person was erased: identity, positions and receipts are gone or going, the figures stay. Null: not erased.';
 create policy select_key on public.employees
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
@@ -728,6 +732,7 @@ create table public.organizations (
   max_session_hours integer not null default 16,
   late_upload_grace_hours integer not null default 72,
   location_retention_days integer not null default 365,
+  deletion_due_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint organizations_pkey PRIMARY KEY (id),
@@ -742,6 +747,7 @@ create table public.organizations (
   constraint slug_is_valid CHECK ((slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'::text))
 );
 alter table public.organizations enable row level security;
+CREATE INDEX organizations_deletion_due ON public.organizations USING btree (deletion_due_at) WHERE (deletion_due_at IS NOT NULL);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _200_keep_time_zones_on_insert AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__keep_time_zones();
 CREATE TRIGGER _200_keep_time_zones_on_update AFTER UPDATE OF time_zone ON public.organizations FOR EACH ROW WHEN ((old.time_zone IS DISTINCT FROM new.time_zone)) EXECUTE FUNCTION private.tg_organizations__keep_time_zones();
@@ -755,7 +761,9 @@ comment on column public.organizations.max_accuracy_m is 'Points that report a l
 comment on column public.organizations.max_speed_mps is 'Legs that imply a higher speed (metres per second) are flagged impossible_speed and do not count.';
 comment on column public.organizations.max_session_hours is 'A session still open after this many hours is closed at the time of its last point.';
 comment on column public.organizations.late_upload_grace_hours is 'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
-comment on column public.organizations.location_retention_days is 'Points older than this are deleted; sessions keep their figures.';
+comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions
+keep their figures.';
+comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
 create policy select_key on public.organizations
   as permissive for select to api_key
   using (id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
@@ -1063,6 +1071,19 @@ create table private.employee_code_counters (
 );
 alter table private.employee_code_counters enable row level security;
 comment on table private.employee_code_counters is 'The last number given out for an employee_code, per organization.';
+
+create table private.erasures (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  requested_at timestamp with time zone not null default now(),
+  events_cleaned_to bigint,
+  completed_at timestamp with time zone,
+  constraint erasures_pkey PRIMARY KEY (organization_id, employee_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE
+);
+alter table private.erasures enable row level security;
+CREATE INDEX erasures_unfinished ON private.erasures USING btree (requested_at) WHERE (completed_at IS NULL);
+comment on table private.erasures is 'People whose data is being taken out, step by step, by the schedule erasures.';
 
 create table private.event_consumers (
   name text not null,
@@ -1450,6 +1471,18 @@ receive and verify. Administrators, and API keys with webhooks:manage; audited.
 Errors: admin_required 403, scope_missing 403, too_many_webhooks 409, invalid_argument 400 (details: url, events or the rule).';
 grant execute on function public.create_webhook(text,text[],text,integer) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.delete_organization(slug text, reason text DEFAULT NULL::text)
+ RETURNS public.organizations
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.delete_organization(slug, reason);
+$function$;
+comment on function public.delete_organization(text,text) is 'Gives notice: in 30 days (deletion_due_at) everything of the caller''s organization is deleted, unless keep_organization is
+called before. Until then all works as always. Again: the first date stays. Administrators; audited.
+Errors: admin_required 403, invalid_argument 400 (slug is not the organization''s).';
+grant execute on function public.delete_organization(text,text) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.discard_retry_intent(retry_intent_id uuid)
  RETURNS public.retry_intents
  LANGUAGE sql
@@ -1460,6 +1493,33 @@ $function$;
 comment on function public.discard_retry_intent(uuid) is 'Gives a dead job up: it is not run again. Administrators; audited.
 Errors: admin_required 403, retry_intent_not_found 404, retry_intent_settled 409.';
 grant execute on function public.discard_retry_intent(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.erase_employee(employee_id uuid, reason text)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.erase_employee(employee_id, reason);
+$function$;
+comment on function public.erase_employee(uuid,text) is 'Erases a person: name, phone, account link, invitations, device tokens, positions, points, free texts and receipts go; ids,
+times, distances, durations and amounts stay, so no figure changes. Cannot be undone. The rest of a long history follows within
+minutes; call again to see (is_done). Delete the listed receipts with Storage''s remove(). The reason is kept: do not name the
+person in it. Answers {employee_id, is_done, receipts: [path]}. Administrators; audited.
+Errors: admin_required 403, employee_not_found 404, last_admin 409, invalid_argument 400.';
+grant execute on function public.erase_employee(uuid,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.export_employee_data(employee_id uuid DEFAULT NULL::uuid, after_session_id uuid DEFAULT NULL::uuid, after_recorded_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.export_employee_data(employee_id, after_session_id, after_recorded_at);
+$function$;
+comment on function public.export_employee_data(uuid,uuid,timestamp with time zone) is 'All data about a person: the caller''s own, or for administrators any employee''s. The first page has everything but points:
+{employee, organization, account, invitations, sessions, session_days, expenses, acts_on_the_person, receipts}, and each page
+{points, next}: 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute.
+Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
+grant execute on function public.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.force_check_out(employee_id uuid, checked_out_at timestamp with time zone DEFAULT NULL::timestamp with time zone, reason text DEFAULT NULL::text)
  RETURNS public.attendance_sessions
@@ -1766,6 +1826,17 @@ invitation that still waits. Answers {invitation_id, employee_id, token, expires
 Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited. Errors:
 admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
 grant execute on function public.invite_employee(text,text,text,text,text) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.keep_organization()
+ RETURNS public.organizations
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.keep_organization();
+$function$;
+comment on function public.keep_organization() is 'Takes delete_organization back, while its 30 days run. Without a notice nothing happens. Administrators; audited.
+Errors: admin_required 403.';
+grant execute on function public.keep_organization() to authenticated;
 
 CREATE OR REPLACE FUNCTION public.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions
@@ -3165,6 +3236,117 @@ $function$;
 comment on function private.consumer_report() is 'How far each reader of the event log is behind: rows not read, and the age of the oldest of them.';
 grant execute on function private.consumer_report() to fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.continue_erasure(organization_id uuid, employee_id uuid, max_points integer, max_events integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_erasure private.erasures;
+  v_session record;
+  v_points bigint;
+  v_deleted bigint := 0;
+  v_last_event bigint;
+begin
+  select x.* into v_erasure
+  from private.erasures as x
+  where x.organization_id = continue_erasure.organization_id and x.employee_id = continue_erasure.employee_id
+  for update;
+  if not found or v_erasure.completed_at is not null then
+    return true;
+  end if;
+
+  for v_session in
+    select s.id, s.distance_status
+    from public.attendance_sessions as s
+    where s.organization_id = v_erasure.organization_id and s.employee_id = v_erasure.employee_id
+      and (
+        s.points_purged_at is null
+        -- Sealed by retention; the partition that will go holds the points still.
+        or exists (
+          select from public.gps_locations as g where g.organization_id = s.organization_id and g.session_id = s.id
+        )
+      )
+    order by s.checked_in_at
+    for no key update of s
+  loop
+    if v_session.distance_status = 'PENDING' then
+      perform private.compute_session_distance(v_erasure.organization_id, v_session.id);
+    end if;
+    delete from public.gps_locations as g
+    where g.organization_id = v_erasure.organization_id and g.session_id = v_session.id;
+    get diagnostics v_points = row_count;
+    v_deleted := v_deleted + v_points;
+    update public.attendance_sessions as s
+    set points_purged_at = coalesce(s.points_purged_at, pg_catalog.now()),
+      check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
+      check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
+    where s.organization_id = v_erasure.organization_id and s.id = v_session.id;
+    if v_deleted >= continue_erasure.max_points then
+      return false;
+    end if;
+  end loop;
+
+  -- The organization's events in the order of their key, a bounded piece of it at a time.
+  select pg_catalog.max(e.id) into v_last_event
+  from (
+    select e.id from public.events as e
+    where e.organization_id = v_erasure.organization_id and e.id > coalesce(v_erasure.events_cleaned_to, 0)
+    order by e.id
+    limit continue_erasure.max_events
+  ) as e;
+  if v_last_event is not null then
+    update public.events as e
+    set payload = private.erased_payload(e.payload)
+    where e.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and e.id > coalesce(v_erasure.events_cleaned_to, 0) and e.id <= v_last_event;
+    -- What an endpoint answered may repeat what it was sent. Deliveries have no copy of the payload: they read the event.
+    update public.webhook_attempts as a
+    set response = null
+    from public.webhook_deliveries as d
+    join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id
+    where d.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and d.event_id > coalesce(v_erasure.events_cleaned_to, 0) and d.event_id <= v_last_event
+      and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
+    update private.erasures as x
+    set events_cleaned_to = v_last_event
+    where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;
+    return false;
+  end if;
+
+  update private.erasures as x
+  set completed_at = pg_catalog.now()
+  where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;
+  return true;
+end;
+$function$;
+comment on function private.continue_erasure(uuid,uuid,integer,integer) is 'One bounded step of a person''s erasure: points and positions of sessions, then payloads of events. True when done.';
+
+CREATE OR REPLACE FUNCTION private.continue_erasures()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_erasure record;
+  v_steps integer := 0;
+begin
+  for v_erasure in
+    select x.organization_id, x.employee_id from private.erasures as x
+    where x.completed_at is null
+    order by x.requested_at
+    limit 10
+  loop
+    perform private.continue_erasure(v_erasure.organization_id, v_erasure.employee_id, 20000, 5000);
+    v_steps := v_steps + 1;
+  end loop;
+  return v_steps;
+end;
+$function$;
+comment on function private.continue_erasures() is 'The next step of the erasures that are not done. Run by schedule.';
+
 CREATE OR REPLACE FUNCTION private.corner_factor(x double precision, y double precision, z double precision, dx double precision, dy double precision, dz double precision, heading_from_deg double precision, heading_to_deg double precision)
  RETURNS double precision
  LANGUAGE plpgsql
@@ -3702,6 +3884,95 @@ $function$;
 comment on function private.custom_access_token_hook(jsonb) is 'Supabase Auth hook: adds organization_id, employee_id and app_role; none for a user without an active employment.';
 grant execute on function private.custom_access_token_hook(jsonb) to supabase_auth_admin;
 
+CREATE OR REPLACE FUNCTION private.delete_due_organizations(max_rows integer DEFAULT 20000)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization_id uuid;
+  v_table record;
+  v_rows bigint;
+  v_deleted bigint := 0;
+begin
+  select o.id into v_organization_id
+  from public.organizations as o
+  where o.deletion_due_at <= pg_catalog.now()
+  order by o.deletion_due_at
+  limit 1
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  -- Nobody writes into it any more: its people are locked out first, whatever is still left.
+  update public.employees as e set is_active = false
+  where e.organization_id = v_organization_id and e.is_active;
+  perform pg_catalog.set_config('fieldtrack.erasure', 'on', true);
+  for v_table in
+    with recursive depths as (
+      select c.oid, 0 as depth
+      from pg_catalog.pg_class as c
+      join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attname = 'organization_id' and not a.attisdropped
+      where c.relkind = 'r' and c.relnamespace in ('public'::regnamespace, 'private'::regnamespace, 'gps'::regnamespace)
+      union all
+      -- One level above whatever refers to it.
+      select k.confrelid, d.depth + 1
+      from depths as d
+      join pg_catalog.pg_constraint as k on k.conrelid = d.oid and k.contype = 'f' and k.confrelid <> k.conrelid
+      where d.depth < 20
+    )
+    select d.oid::regclass as name, pg_catalog.max(d.depth) as depth
+    from depths as d
+    where d.oid <> 'public.organizations'::regclass and d.oid in (
+      select a.attrelid from pg_catalog.pg_attribute as a where a.attname = 'organization_id' and not a.attisdropped
+    )
+    group by d.oid
+    order by 2, 1
+  loop
+    execute pg_catalog.format($sql$
+      delete from %1$s where ctid = any (array(
+        select t.ctid from %1$s as t where t.organization_id = $1 limit $2
+      ))
+    $sql$, v_table.name) using v_organization_id, max_rows - v_deleted;
+    get diagnostics v_rows = row_count;
+    v_deleted := v_deleted + v_rows;
+    if v_deleted >= max_rows then
+      return v_deleted;
+    end if;
+  end loop;
+  delete from public.organizations as o where o.id = v_organization_id;
+  return v_deleted + 1;
+end;
+$function$;
+comment on function private.delete_due_organizations(integer) is 'Deletes up to max_rows rows of the organization whose notice has run out first, and at last the organization. Run by schedule.';
+
+CREATE OR REPLACE FUNCTION private.delete_organization(slug text, reason text)
+ RETURNS public.organizations
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_organization public.organizations;
+begin
+  update public.organizations as o
+  set deletion_due_at = coalesce(o.deletion_due_at, pg_catalog.now() + interval '30 days')
+  where o.id = v_admin.organization_id and o.slug = delete_organization.slug
+  returning o.* into v_organization;
+  if not found then
+    perform private.fail('invalid_argument', 'This is not the slug of your organization.', 'slug',
+      'To delete it, name it: everything goes, for everybody.');
+  end if;
+  perform private.audit(v_organization.id, 'organization.deletion_requested', 'organization', v_organization.id, null,
+    pg_catalog.jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), delete_organization.reason);
+  return v_organization;
+end;
+$function$;
+comment on function private.delete_organization(text,text) is 'Body of public.delete_organization.';
+grant execute on function private.delete_organization(text,text) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.disable_webhook(organization_id uuid, webhook_id uuid, reason text, failing_since timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
@@ -3814,6 +4085,62 @@ $function$;
 comment on function private.distance_so_far_m(private.distance_state) is 'Metres, to the centimetre, at a state.';
 grant execute on function private.distance_so_far_m(private.distance_state) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.drop_location_partition()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+ SET lock_timeout TO '2s'
+AS $function$
+declare
+  v_oldest text := (
+    select pg_catalog.min(c.relname)
+    from pg_catalog.pg_inherits as i
+    join pg_catalog.pg_class as c on c.oid = i.inhrelid
+    where i.inhparent = 'public.gps_locations'::regclass and c.relname ~ '^gps_locations_\d{4}_\d{2}$'
+  );
+  v_ends_at timestamptz := (
+    pg_catalog.to_date(pg_catalog.right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';
+  v_has_unsealed boolean;
+begin
+  if v_ends_at is null or v_ends_at > pg_catalog.now() - pg_catalog.make_interval(
+    days => coalesce((select pg_catalog.max(o.location_retention_days) from public.organizations as o), 0))
+    -- The months that maintain_location_partitions() would make again.
+    or v_ends_at > pg_catalog.date_trunc('month', pg_catalog.now() at time zone 'UTC') at time zone 'UTC'
+      - interval '2 months'
+  then
+    return 0;
+  end if;
+  -- From session to session through the partition's key: one step a session, not a row a point.
+  execute pg_catalog.format($sql$
+    with recursive sessions as (
+      (select g.organization_id, g.session_id from gps.%1$I as g order by g.organization_id, g.session_id limit 1)
+      union all
+      select n.organization_id, n.session_id
+      from sessions as s
+      cross join lateral (
+        select g.organization_id, g.session_id from gps.%1$I as g
+        where (g.organization_id, g.session_id) > (s.organization_id, s.session_id)
+        order by g.organization_id, g.session_id
+        limit 1
+      ) as n
+    )
+    select exists (
+      select from sessions as s
+      join public.attendance_sessions as a on a.organization_id = s.organization_id and a.id = s.session_id
+      where a.points_purged_at is null
+    )
+  $sql$, v_oldest) into v_has_unsealed;
+  if v_has_unsealed then
+    return 0;
+  end if;
+  execute pg_catalog.format('alter table public.gps_locations detach partition gps.%I', v_oldest);
+  execute pg_catalog.format('drop table gps.%I', v_oldest);
+  return 1;
+end;
+$function$;
+comment on function private.drop_location_partition() is 'Drops the oldest partition of gps_locations if all its points are past every organization''s retention and of sealed sessions. Run by schedule; answers how many it dropped.';
+
 CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, longitude double precision, OUT x double precision, OUT y double precision, OUT z double precision)
  RETURNS record
  LANGUAGE plpgsql
@@ -3884,6 +4211,114 @@ end;
 $function$;
 comment on function private.enqueue(text,jsonb,text,timestamp with time zone) is 'Puts a job into a pg-boss queue in the caller''s transaction, with the queue''s own options. Returns its id, or null when a job with the same singleton_key already waits. The only SQL that writes pgboss.job. Before calling it, lock the row that the job will lock: a job that already runs must not miss what this transaction writes.';
 
+CREATE OR REPLACE FUNCTION private.erase_audit_values(organization_id uuid, employee_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform pg_catalog.set_config('fieldtrack.erasure', 'on', true);
+  update public.audit_log as a
+  set before = a.before - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
+    after = a.after - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
+    reason = null
+  where a.organization_id = erase_audit_values.organization_id
+    and (a.subject_type, a.subject_id) in (
+      select 'employee', erase_audit_values.employee_id
+      union all
+      select 'session', s.id from public.attendance_sessions as s
+      where s.organization_id = erase_audit_values.organization_id and s.employee_id = erase_audit_values.employee_id
+      union all
+      select 'expense', x.id from public.expenses as x
+      where x.organization_id = erase_audit_values.organization_id and x.employee_id = erase_audit_values.employee_id
+    );
+  perform pg_catalog.set_config('fieldtrack.erasure', '', true);
+end;
+$function$;
+comment on function private.erase_audit_values(uuid,uuid) is 'Takes a person''s values and the reasons out of the audit log; the rows stay. For the erasure only.';
+
+CREATE OR REPLACE FUNCTION private.erase_employee(employee_id uuid, reason text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_employee public.employees;
+  v_is_done boolean;
+begin
+  if coalesce(pg_catalog.char_length(pg_catalog.btrim(erase_employee.reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  select e.* into v_employee
+  from public.employees as e
+  where e.organization_id = v_admin.organization_id and e.id = erase_employee.employee_id
+  for update;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee.', erase_employee.employee_id::text);
+  end if;
+
+  if v_employee.erased_at is null then
+    if v_employee.app_role = 'ADMIN' and v_employee.is_active then
+      perform private.require_another_admin(v_admin.organization_id, v_employee.id);
+    end if;
+    perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+      'session.force_checked_out', null);
+    update public.employees as e
+    set name = 'Erased',
+      phone = null,
+      user_id = null,
+      employee_code = 'ERASED-' || pg_catalog.replace(e.id::text, '-', ''),
+      is_active = false,
+      erased_at = pg_catalog.now()
+    where e.organization_id = v_admin.organization_id and e.id = v_employee.id;
+    delete from public.invitations as i
+    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id;
+    update public.expenses as x
+    set description = 'Erased',
+      review_comment = case when x.status = 'REJECTED' then 'Erased' end,
+      receipt_path = null
+    where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
+    delete from private.rate_buckets as b
+    where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
+    perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
+    insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
+    -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
+    perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
+      pg_catalog.btrim(erase_employee.reason));
+  end if;
+
+  -- Small histories are gone at once; of large ones this is the first step.
+  v_is_done := private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
+    or private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000);
+  return pg_catalog.jsonb_build_object(
+    'employee_id', v_employee.id,
+    'is_done', v_is_done,
+    'receipts', pg_catalog.to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id))
+  );
+end;
+$function$;
+comment on function private.erase_employee(uuid,text) is 'Body of public.erase_employee.';
+grant execute on function private.erase_employee(uuid,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.erased_payload(payload jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return payload
+    || case when payload ? 'position' then '{"position": null}'::jsonb else '{}' end
+    || case when payload ? 'name' then '{"name": "Erased"}'::jsonb else '{}' end
+    || case when payload ? 'employee_code' then '{"employee_code": "ERASED"}'::jsonb else '{}' end
+    || case when payload ? 'review_comment' then '{"review_comment": null}'::jsonb else '{}' end;
+end;
+$function$;
+comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and comment.';
+
 CREATE OR REPLACE FUNCTION private.error_status(code text)
  RETURNS integer
  LANGUAGE sql
@@ -3953,6 +4388,105 @@ begin
 end;
 $function$;
 comment on function private.event_types() is 'Every type of event, as types/events.ts lists them.';
+
+CREATE OR REPLACE FUNCTION private.export_employee_data(employee_id uuid, after_session_id uuid, after_recorded_at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller public.employees := private.require_employee();
+  v_employee public.employees;
+  v_max_points constant integer := 10000;
+  v_points jsonb;
+  v_last jsonb;
+  v_page jsonb;
+begin
+  select e.* into v_employee
+  from public.employees as e
+  where e.organization_id = v_caller.organization_id
+    and e.id = coalesce(export_employee_data.employee_id, v_caller.id)
+    and (v_caller.app_role = 'ADMIN' or e.id = v_caller.id);
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee, or it is not yours to export.',
+      export_employee_data.employee_id::text);
+  end if;
+  perform private.take_token(v_caller.organization_id, 'personal_data', v_caller.id);
+
+  select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(p) order by p.session_id, p.recorded_at)
+  into v_points
+  from (
+    select g.session_id, g.recorded_at, g.received_at, g.latitude, g.longitude, g.accuracy_m, g.speed_mps, g.heading_deg,
+      g.battery_pct, g.is_mock, g.sequence_number
+    from public.attendance_sessions as s
+    cross join lateral (
+      select g.* from public.gps_locations as g
+      where g.organization_id = s.organization_id and g.session_id = s.id
+        and (s.id <> export_employee_data.after_session_id or g.recorded_at > export_employee_data.after_recorded_at)
+          is not false
+      order by g.recorded_at
+      limit v_max_points
+    ) as g
+    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
+      and (s.id >= export_employee_data.after_session_id) is not false
+    order by s.id, g.recorded_at
+    limit v_max_points
+  ) as p;
+  if pg_catalog.jsonb_array_length(v_points) = v_max_points then
+    v_last := v_points -> -1;
+  end if;
+  v_page := pg_catalog.jsonb_build_object(
+    'points', coalesce(v_points, '[]'),
+    'next', case when v_last is not null then pg_catalog.jsonb_build_object(
+      'after_session_id', v_last -> 'session_id', 'after_recorded_at', v_last -> 'recorded_at') end);
+  if export_employee_data.after_session_id is not null then
+    return v_page;
+  end if;
+
+  perform private.audit(v_caller.organization_id, 'employee.exported', 'employee', v_employee.id, null, null);
+  return pg_catalog.jsonb_build_object(
+    'employee', pg_catalog.to_jsonb(v_employee),
+    'organization', (
+      select pg_catalog.jsonb_build_object(
+        'id', o.id, 'name', o.name, 'time_zone', o.time_zone, 'location_retention_days', o.location_retention_days)
+      from public.organizations as o where o.id = v_employee.organization_id
+    ),
+    'account', (
+      select pg_catalog.jsonb_build_object('email', u.email, 'created_at', u.created_at)
+      from auth.users as u where u.id = v_employee.user_id
+    ),
+    'invitations', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(i) order by i.created_at), '[]')
+      from public.invitations as i
+      where i.organization_id = v_employee.organization_id and i.employee_id = v_employee.id
+    ),
+    'sessions', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(s) order by s.checked_in_at), '[]')
+      from public.attendance_sessions as s
+      where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
+    ),
+    'session_days', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(d) order by d.day, d.session_id), '[]')
+      from public.session_days as d
+      where d.organization_id = v_employee.organization_id and d.employee_id = v_employee.id
+    ),
+    'expenses', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(x) order by x.submitted_at), '[]')
+      from public.expenses as x
+      where x.organization_id = v_employee.organization_id and x.employee_id = v_employee.id
+    ),
+    'acts_on_the_person', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(a) - 'actor_id' order by a.id), '[]')
+      from public.audit_log as a
+      where a.organization_id = v_employee.organization_id and a.subject_type = 'employee' and a.subject_id = v_employee.id
+    ),
+    'receipts', pg_catalog.to_jsonb(private.receipt_paths(v_employee.organization_id, v_employee.id))
+  ) || v_page;
+end;
+$function$;
+comment on function private.export_employee_data(uuid,uuid,timestamp with time zone) is 'Body of public.export_employee_data.';
+grant execute on function private.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.fail(code text, message text, details text DEFAULT NULL::text, hint text DEFAULT NULL::text, headers jsonb DEFAULT '{}'::jsonb)
  RETURNS void
@@ -4509,12 +5043,24 @@ begin
         allowed_mime_types = excluded.allowed_mime_types
     $sql$, v_buckets);
     -- A receipt lies under organization/employee/ (create_receipt_path). It is read by signed URL, which asks select;
-    -- nobody replaces or deletes one: it is evidence.
+    -- nobody replaces or deletes one: it is evidence …
     drop policy if exists insert_own_receipt on storage.objects;
     create policy insert_own_receipt on storage.objects for insert to authenticated with check (
       bucket_id = 'receipts'
       and (storage.foldername(name))[1] = (select private.current_organization_id())::text
       and (storage.foldername(name))[2] = (select private.current_employee_id())::text
+    );
+    -- But the files of a person who was erased: erase_employee lists them, an administrator removes them.
+    drop policy if exists delete_erased_receipt on storage.objects;
+    create policy delete_erased_receipt on storage.objects for delete to authenticated using (
+      bucket_id = 'receipts'
+      and (storage.foldername(name))[1] = (select private.current_organization_id())::text
+      and (select private.is_admin())
+      and exists (
+        select from public.employees as e
+        where e.organization_id = (select private.current_organization_id())
+          and e.id::text = (storage.foldername(name))[2] and e.erased_at is not null
+      )
     );
     drop policy if exists select_member_receipt on storage.objects;
     create policy select_member_receipt on storage.objects for select to authenticated using (
@@ -4860,6 +5406,31 @@ $function$;
 comment on function private.keep_dead_job(uuid,text,uuid) is 'Makes a dead-letter job the organization''s retry intent, or brings its intent back to PENDING. Run by the worker under row level security. Returns kept; or gone: nobody to keep it for.';
 grant execute on function private.keep_dead_job(uuid,text,uuid) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.keep_organization()
+ RETURNS public.organizations
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_organization public.organizations;
+begin
+  update public.organizations as o
+  set deletion_due_at = null
+  where o.id = v_admin.organization_id and o.deletion_due_at is not null
+  returning o.* into v_organization;
+  if found then
+    perform private.audit(v_organization.id, 'organization.deletion_withdrawn', 'organization', v_organization.id, null, null);
+    return v_organization;
+  end if;
+  select o.* into strict v_organization from public.organizations as o where o.id = v_admin.organization_id;
+  return v_organization;
+end;
+$function$;
+comment on function private.keep_organization() is 'Body of public.keep_organization.';
+grant execute on function private.keep_organization() to authenticated;
+
 CREATE OR REPLACE FUNCTION private.key_organization_id(scope text)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -5134,6 +5705,57 @@ begin
   ) as counted;
 
   return query
+  select 'webhook_circuits', pg_catalog.jsonb_build_object('state', pg_catalog.lower(k.state)), k.circuits::double precision
+  from (
+    select s.state, pg_catalog.count(c.state) as circuits
+    from (values ('CLOSED'), ('OPEN'), ('HALF_OPEN')) as s (state)
+    left join (
+      select c.state from public.webhook_circuits as c limit private.metric_limit()
+    ) as c on c.state = s.state
+    group by s.state
+  ) as k;
+
+  return query
+  select 'webhooks_disabled', '{}'::jsonb, pg_catalog.count(*)::double precision
+  from (
+    select from public.webhooks as w where w.disabled_at is not null limit private.metric_limit()
+  ) as counted;
+
+  return query
+  select l.name, '{}'::jsonb, l.value
+  from (
+    select
+      pg_catalog.count(*)::double precision as pending,
+      pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour')::double precision as late,
+      coalesce(extract(epoch from pg_catalog.now() - pg_catalog.min(d.created_at)), 0)::double precision as oldest_s
+    from (
+      select d.created_at from public.webhook_deliveries as d where d.state = 'PENDING' limit private.metric_limit()
+    ) as d
+  ) as p
+  cross join lateral (
+    values
+      ('webhook_deliveries_pending', p.pending),
+      ('webhook_deliveries_late', p.late),
+      ('webhook_oldest_delivery_seconds', p.oldest_s)
+  ) as l (name, value);
+
+  return query
+  select 'retry_intents', pg_catalog.jsonb_build_object('state', pg_catalog.lower(k.state)), k.intents::double precision
+  from (
+    select s.state, pg_catalog.count(i.state) as intents
+    from (values ('PENDING'), ('REPLAYED'), ('DISCARDED')) as s (state)
+    left join (
+      select i.state from public.retry_intents as i limit private.metric_limit()
+    ) as i on i.state = s.state
+    group by s.state
+  ) as k;
+
+  return query
+  select 'erasures_unfinished', '{}'::jsonb, pg_catalog.count(*)::double precision
+  from private.erasures as x
+  where x.completed_at is null;
+
+  return query
   select 'database_connections', pg_catalog.jsonb_build_object('state', coalesce(a.state, 'other')),
     pg_catalog.count(*)::double precision
   from pg_catalog.pg_stat_activity as a
@@ -5213,6 +5835,107 @@ begin
 end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
+
+CREATE OR REPLACE FUNCTION private.purge_leftovers()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_rows bigint;
+  v_deleted bigint := 0;
+  v_invitation record;
+begin
+  -- A bucket that nobody used for a day is full again.
+  delete from private.rate_buckets as b
+  where b.ctid = any (array(
+    select b.ctid from private.rate_buckets as b where b.refilled_at < pg_catalog.now() - interval '1 day' limit 5000
+  ));
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  -- An invitation that nobody took up is an address without a purpose; a month later it goes, and who never came is no employee.
+  for v_invitation in
+    select i.organization_id, i.id, i.employee_id
+    from public.invitations as i
+    where i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days'
+    limit 500
+    for update of i skip locked
+  loop
+    delete from public.invitations as i
+    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id;
+    update public.employees as e
+    set is_active = false
+    where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
+      and e.user_id is null and e.is_active;
+    perform private.audit(v_invitation.organization_id, 'invitation.expired', 'employee', v_invitation.employee_id, null, null);
+    v_deleted := v_deleted + 1;
+  end loop;
+
+  -- pg_cron keeps a row a run for ever.
+  if pg_catalog.to_regclass('cron.job_run_details') is not null then
+    execute $sql$
+      delete from cron.job_run_details as d
+      where d.runid in (
+        select d.runid from cron.job_run_details as d
+        where d.end_time < pg_catalog.now() - interval '7 days' limit 5000
+      )
+    $sql$;
+    get diagnostics v_rows = row_count;
+    v_deleted := v_deleted + v_rows;
+  end if;
+  return v_deleted;
+end;
+$function$;
+comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, invitations a month past their expiry (their employees are deactivated) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
+
+CREATE OR REPLACE FUNCTION private.purge_locations(max_sessions integer DEFAULT 500, max_points integer DEFAULT 50000)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_longest integer := (select pg_catalog.max(o.location_retention_days) from public.organizations as o);
+  v_session record;
+  v_points bigint;
+  v_deleted bigint := 0;
+  v_sealed integer := 0;
+begin
+  for v_session in
+    select s.organization_id, s.id, o.location_retention_days
+    from public.organizations as o
+    cross join lateral (
+      select s.organization_id, s.id
+      from public.attendance_sessions as s
+      where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
+        -- A distance that is still to come needs its points.
+        and s.distance_status <> 'PENDING'
+        and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(days => o.location_retention_days)
+        and s.checked_out_at < pg_catalog.now() - pg_catalog.make_interval(days => o.location_retention_days)
+      order by s.checked_in_at
+      limit purge_locations.max_sessions
+      for no key update of s skip locked
+    ) as s
+    limit purge_locations.max_sessions
+  loop
+    update public.attendance_sessions as s
+    set points_purged_at = pg_catalog.now()
+    where s.organization_id = v_session.organization_id and s.id = v_session.id;
+    v_sealed := v_sealed + 1;
+    if v_session.location_retention_days < v_longest then
+      delete from public.gps_locations as g
+      where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
+      get diagnostics v_points = row_count;
+      v_deleted := v_deleted + v_points;
+      exit when v_deleted >= purge_locations.max_points;
+    end if;
+  end loop;
+  return v_sealed;
+end;
+$function$;
+comment on function private.purge_locations(integer,integer) is 'Seals sessions past their organization''s retention and deletes their points, unless a whole partition will go with them. Run by schedule; answers how many it sealed.';
 
 CREATE OR REPLACE FUNCTION private.queue_report()
  RETURNS TABLE(queue text, state text, jobs bigint, oldest_s double precision)
@@ -5362,6 +6085,7 @@ begin
     when 'webhook_replays' then per_second := 4 / 60.0; burst := 4;
     when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
+    when 'personal_data' then per_second := 1; burst := 60;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;
 end;
@@ -5456,6 +6180,28 @@ end;
 $function$;
 comment on function private.recalculate_session(uuid) is 'Body of public.recalculate_session.';
 grant execute on function private.recalculate_session(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.receipt_paths(organization_id uuid, employee_id uuid)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_paths text[];
+begin
+  if pg_catalog.to_regclass('storage.objects') is null then
+    return array[]::text[];
+  end if;
+  execute $sql$
+    select coalesce(pg_catalog.array_agg(o.name order by o.name), '{}')
+    from storage.objects as o
+    where o.bucket_id = 'receipts' and o.name like $1
+  $sql$ into v_paths using pg_catalog.format('%s/%s/%%', organization_id, employee_id);
+  return v_paths;
+end;
+$function$;
+comment on function private.receipt_paths(uuid,uuid) is 'Paths of the files that a person put into the bucket receipts.';
 
 CREATE OR REPLACE FUNCTION private.record_locations(session_id uuid, employee_id uuid, points jsonb, strict boolean)
  RETURNS jsonb
@@ -5877,6 +6623,10 @@ CREATE OR REPLACE FUNCTION private.request_employee_day(organization_id uuid, em
  SET search_path TO ''
 AS $function$
 begin
+  -- A whole organization is being deleted, piece by piece: its figures go too.
+  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' then
+    return;
+  end if;
   if private.lock_employee_day(request_employee_day.organization_id, request_employee_day.employee_id,
     request_employee_day.day)
   then
@@ -7148,7 +7898,8 @@ CREATE OR REPLACE FUNCTION private.webhook_url_problem(url text)
  SET search_path TO ''
 AS $function$
 declare
-  v_parts text[] := pg_catalog.regexp_match(url, '^(https?)://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
+  v_parts text[] := pg_catalog.regexp_match(url,
+    '^(https?)://(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
   v_scheme text := v_parts[1];
   v_host text := v_parts[2];
   v_port integer := coalesce(v_parts[3]::integer, case v_parts[1] when 'https' then 443 else 80 end);

@@ -40,6 +40,31 @@ export type Database = {
         };
         Relationships: [];
       };
+      erasures: {
+        Row: {
+          completed_at: string | null;
+          employee_id: string;
+          events_cleaned_to: number | null;
+          organization_id: string;
+          requested_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          completed_at?: string | null;
+          employee_id: string;
+          events_cleaned_to?: number | null;
+          organization_id: string;
+          requested_at?: string;
+        };
+        Update: {
+          completed_at?: string | null;
+          employee_id?: string;
+          events_cleaned_to?: number | null;
+          organization_id?: string;
+          requested_at?: string;
+        };
+        Relationships: [];
+      };
       event_consumers: {
         Row: {
           advanced_at: string;
@@ -497,6 +522,11 @@ export type Database = {
           lag_s: number;
         }[];
       };
+      continue_erasure: {
+        Args: { employee_id: string; max_events: number; max_points: number; organization_id: string };
+        Returns: boolean;
+      };
+      continue_erasures: { Args: Record<PropertyKey, never>; Returns: number };
       corner_factor: {
         Args: {
           dx: number;
@@ -570,6 +600,17 @@ export type Database = {
       current_traceparent: { Args: Record<PropertyKey, never>; Returns: string };
       current_user_id: { Args: Record<PropertyKey, never>; Returns: string };
       custom_access_token_hook: { Args: { event: Json }; Returns: Json };
+      delete_due_organizations: { Args: { max_rows?: number }; Returns: number };
+      delete_organization: {
+        Args: { reason: string; slug: string };
+        Returns: Database['public']['Tables']['organizations']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       disable_webhook: {
         Args: { failing_since: string; organization_id: string; reason: string; webhook_id: string };
         Returns: undefined;
@@ -587,6 +628,7 @@ export type Database = {
       distance_algorithm_version: { Args: Record<PropertyKey, never>; Returns: number };
       distance_parameters: { Args: { organization_id: string }; Returns: Json };
       distance_so_far_m: { Args: { state: Database['private']['CompositeTypes']['distance_state'] }; Returns: number };
+      drop_location_partition: { Args: Record<PropertyKey, never>; Returns: number };
       earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
       emit_event: {
         Args: {
@@ -600,8 +642,15 @@ export type Database = {
         Returns: undefined;
       };
       enqueue: { Args: { data: Json; queue: string; singleton_key?: string; start_after?: string }; Returns: string };
+      erase_audit_values: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
+      erase_employee: { Args: { employee_id: string; reason: string }; Returns: Json };
+      erased_payload: { Args: { payload: Json }; Returns: Json };
       error_status: { Args: { code: string }; Returns: number };
       event_types: { Args: Record<PropertyKey, never>; Returns: string[] };
+      export_employee_data: {
+        Args: { after_recorded_at: string; after_session_id: string; employee_id: string };
+        Returns: Json;
+      };
       fail: {
         Args: { code: string; details?: string; headers?: Json; hint?: string; message: string };
         Returns: undefined;
@@ -673,6 +722,16 @@ export type Database = {
       };
       jwt: { Args: Record<PropertyKey, never>; Returns: Json };
       keep_dead_job: { Args: { dead_queue: string; job_id: string; organization_id: string }; Returns: string };
+      keep_organization: {
+        Args: Record<PropertyKey, never>;
+        Returns: Database['public']['Tables']['organizations']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       key_organization_id: { Args: { scope: string }; Returns: string };
       live_distance: {
         Args: { organization_id: string; session_id: string };
@@ -720,6 +779,8 @@ export type Database = {
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
+      purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
+      purge_locations: { Args: { max_points?: number; max_sessions?: number }; Returns: number };
       queue_report: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -781,6 +842,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      receipt_paths: { Args: { employee_id: string; organization_id: string }; Returns: string[] };
       record_locations: {
         Args: { employee_id: string; points: Json; session_id: string; strict: boolean };
         Returns: Json;
@@ -1399,6 +1461,7 @@ export type Database = {
           app_role: string;
           created_at: string;
           employee_code: string;
+          erased_at: string | null;
           id: string;
           is_active: boolean;
           name: string;
@@ -1412,6 +1475,7 @@ export type Database = {
           app_role?: string;
           created_at?: string;
           employee_code: string;
+          erased_at?: string | null;
           id?: string;
           is_active?: boolean;
           name: string;
@@ -1424,6 +1488,7 @@ export type Database = {
           app_role?: string;
           created_at?: string;
           employee_code?: string;
+          erased_at?: string | null;
           id?: string;
           is_active?: boolean;
           name?: string;
@@ -1843,6 +1908,7 @@ export type Database = {
         Row: {
           created_at: string;
           currency: string;
+          deletion_due_at: string | null;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -1859,6 +1925,7 @@ export type Database = {
         Insert: {
           created_at?: string;
           currency: string;
+          deletion_due_at?: string | null;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -1874,6 +1941,7 @@ export type Database = {
         Update: {
           created_at?: string;
           currency?: string;
+          deletion_due_at?: string | null;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -2272,6 +2340,7 @@ export type Database = {
           app_role: string;
           created_at: string;
           employee_code: string;
+          erased_at: string | null;
           id: string;
           is_active: boolean;
           name: string;
@@ -2434,6 +2503,7 @@ export type Database = {
         Returns: {
           created_at: string;
           currency: string;
+          deletion_due_at: string | null;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2457,6 +2527,31 @@ export type Database = {
       create_webhook: {
         Args: { description?: string; events: string[]; max_in_flight?: number; url: string };
         Returns: Json;
+      };
+      delete_organization: {
+        Args: { reason?: string; slug: string };
+        Returns: {
+          created_at: string;
+          currency: string;
+          deletion_due_at: string | null;
+          id: string;
+          late_upload_grace_hours: number;
+          location_retention_days: number;
+          locked_until: string | null;
+          max_accuracy_m: number;
+          max_session_hours: number;
+          max_speed_mps: number;
+          name: string;
+          slug: string;
+          time_zone: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       discard_retry_intent: {
         Args: { retry_intent_id: string };
@@ -2482,6 +2577,11 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      erase_employee: { Args: { employee_id: string; reason: string }; Returns: Json };
+      export_employee_data: {
+        Args: { after_recorded_at?: string; after_session_id?: string; employee_id?: string };
+        Returns: Json;
       };
       force_check_out: {
         Args: { checked_out_at?: string; employee_id: string; reason?: string };
@@ -2545,6 +2645,31 @@ export type Database = {
       invite_employee: {
         Args: { app_role?: string; email: string; employee_code?: string; name: string; phone?: string };
         Returns: Json;
+      };
+      keep_organization: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          created_at: string;
+          currency: string;
+          deletion_due_at: string | null;
+          id: string;
+          late_upload_grace_hours: number;
+          location_retention_days: number;
+          locked_until: string | null;
+          max_accuracy_m: number;
+          max_session_hours: number;
+          max_speed_mps: number;
+          name: string;
+          slug: string;
+          time_zone: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       recalculate_session: {
         Args: { session_id: string };
@@ -2725,6 +2850,7 @@ export type Database = {
           app_role: string;
           created_at: string;
           employee_code: string;
+          erased_at: string | null;
           id: string;
           is_active: boolean;
           name: string;
@@ -2809,6 +2935,7 @@ export type Database = {
           app_role: string;
           created_at: string;
           employee_code: string;
+          erased_at: string | null;
           id: string;
           is_active: boolean;
           name: string;
@@ -2829,6 +2956,7 @@ export type Database = {
         Returns: {
           created_at: string;
           currency: string;
+          deletion_due_at: string | null;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
