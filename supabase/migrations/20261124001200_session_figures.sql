@@ -55,13 +55,9 @@ begin
     from private.local_days(v_session.organization_id, v_session.checked_in_at, v_session.checked_out_at) as d
   ),
   counted as (
-    select
-      (
-        select pg_catalog.count(*)
-        from public.gps_locations as g
-        where g.organization_id = v_session.organization_id and g.session_id = v_session.id
-      ) as points,
-      (select (m.new_state).points_rejected from measured as m where m.recorded_at is null) as rejected
+    select (m.new_state).points_seen as points, (m.new_state).points_rejected as rejected
+    from measured as m
+    where m.recorded_at is null
   ),
   written_days as (
     insert into public.session_days (
