@@ -34,7 +34,7 @@ create domain private.actor_type as text
 create type private.caller as (organization_id uuid, employee_id uuid, api_key_id uuid);
 comment on type private.caller is 'An administrator or an API key with its organization; the other id is null.';
 
-create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_radius_m double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_radius_m double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
+create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_seen integer, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_variance_m2 double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_variance_m2 double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
 comment on type private.distance_state is 'State of private.advance_distance between two points: of fixed size, however long the session. Metres, seconds since 1970, earth-centred coordinates.';
 
 create domain private.latitude as double precision
@@ -2163,6 +2163,7 @@ CREATE OR REPLACE FUNCTION private.advance_distance(organization_id uuid, sessio
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
   v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
@@ -2183,16 +2184,17 @@ declare
   v_x double precision;
   v_y double precision;
   v_z double precision;
-  v_radius_m double precision;
+  v_variance_m2 double precision;
   v_speed_mps double precision;
   v_heading_deg double precision;
   -- The state, in variables: fields of a record cost twice as much.
   v_distance_m double precision := coalesce(state.distance_m, 0);
+  v_seen integer := coalesce(state.points_seen, 0);
   v_rejected integer := coalesce(state.points_rejected, 0);
   v_anchor_x double precision := state.anchor_x;
   v_anchor_y double precision := state.anchor_y;
   v_anchor_z double precision := state.anchor_z;
-  v_anchor_radius_m double precision := state.anchor_radius_m;
+  v_anchor_variance_m2 double precision := state.anchor_variance_m2;
   v_anchor_at_s double precision := state.anchor_at_s;
   v_anchor_speed_mps double precision := state.anchor_speed_mps;
   v_anchor_heading_deg double precision := state.anchor_heading_deg;
@@ -2208,7 +2210,7 @@ declare
   v_candidate_x double precision := state.candidate_x;
   v_candidate_y double precision := state.candidate_y;
   v_candidate_z double precision := state.candidate_z;
-  v_candidate_radius_m double precision := state.candidate_radius_m;
+  v_candidate_variance_m2 double precision := state.candidate_variance_m2;
   v_candidate_at_s double precision := state.candidate_at_s;
   v_candidate_speed_mps double precision := state.candidate_speed_mps;
   v_candidate_heading_deg double precision := state.candidate_heading_deg;
@@ -2227,30 +2229,39 @@ declare
   v_turn_m double precision;
   v_known_mps double precision;
 begin
-  for v_recorded_at, v_at_s, v_x, v_y, v_z, v_radius_m, v_speed_mps, v_heading_deg in
+  for v_recorded_at, v_at_s, v_x, v_y, v_z, v_variance_m2, v_speed_mps, v_heading_deg in
     select
       g.recorded_at,
-      pg_catalog.date_part('epoch', g.recorded_at),
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.cosd(g.longitude),
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.sind(g.longitude),
-      n.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
--- Null: the point does not count.
-      case when g.recorded_at between starts_at and ends_at
-          and coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m) <= v_max_accuracy_m
-        then greatest(coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m), v_min_accuracy_m) end,
+      g.at_s,
+      -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
+      g.n * g.cosine * pg_catalog.cosd(g.longitude),
+      g.n * g.cosine * pg_catalog.sind(g.longitude),
+      g.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
+      -- Null: the point does not count.
+      case when g.recorded_at between starts_at and ends_at and g.radius_m <= v_max_accuracy_m
+        then greatest(g.radius_m, v_min_accuracy_m) * greatest(g.radius_m, v_min_accuracy_m) end,
       case when g.speed_mps < v_min_speed_mps then 0 when g.speed_mps <= v_max_speed_mps then g.speed_mps end,
       -- At rest a receiver's heading is an accident.
       case when g.speed_mps >= v_min_speed_mps then g.heading_deg end
-    from public.gps_locations as g
-    -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
-    cross join lateral (
-      select 6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(g.latitude) ^ 2) as n
-    ) as n
-    where g.organization_id = advance_distance.organization_id and g.session_id = advance_distance.session_id
-      and g.recorded_at > advance_distance.after and g.recorded_at <= advance_distance.until
-    order by g.recorded_at
+    from (
+      select
+        l.recorded_at, l.latitude, l.longitude,
+        -- In the variables' types: PL/pgSQL's own conversion costs more.
+        l.speed_mps::double precision as speed_mps, l.heading_deg::double precision as heading_deg,
+        pg_catalog.date_part('epoch', l.recorded_at) as at_s,
+        coalesce(nullif(l.accuracy_m, 0), v_default_accuracy_m) as radius_m,
+        pg_catalog.cosd(l.latitude) as cosine,
+        6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(l.latitude) * pg_catalog.sind(l.latitude)) as n
+      from public.gps_locations as l
+      where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
+        and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
+      order by l.recorded_at
+      -- Keeps the planner from writing n and the cosine out at every mention.
+      offset 0
+    ) as g
   loop
-    if v_radius_m is null then
+    v_seen := v_seen + 1;
+    if v_variance_m2 is null then
       v_rejected := v_rejected + 1;
       if v_emits_points then
         recorded_at := v_recorded_at;
@@ -2262,9 +2273,13 @@ begin
       continue;
     end if;
 
-    -- The way by reported speed; null where a speed is missing or the pause is too long for a guess.
-    v_travelled_m := v_travelled_m + case when v_at_s - v_before_at_s <= v_gap_s
-      then (v_speed_mps + v_before_speed_mps) / 2 * (v_at_s - v_before_at_s) end;
+    -- The way by reported speed; null where a speed is missing or the pause is too long for a guess. At rest it begins with
+    -- the first point that reports a speed again.
+    v_travelled_m := case
+      when v_rest_points > 0 and v_speed_mps = 0 then 0
+      when v_at_s - v_before_at_s <= v_gap_s
+        then v_travelled_m + (v_speed_mps + v_before_speed_mps) / 2 * (v_at_s - v_before_at_s)
+    end;
     v_chord_m := sqrt((v_x - v_anchor_x) * (v_x - v_anchor_x) + (v_y - v_anchor_y) * (v_y - v_anchor_y)
       + (v_z - v_anchor_z) * (v_z - v_anchor_z));
 
@@ -2282,7 +2297,7 @@ begin
       if v_chord_m < v_back_m and (
         4 * v_turn_m > v_spike_mps2 * v_turn_s * v_turn_s
         or v_turn_s <= v_gap_s and coalesce(4 * v_known_mps * v_turn_s, 0) < v_turn_m
-          and v_chord_m <= v_moved_radii * sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m)
+          and v_chord_m <= v_moved_radii * sqrt(v_anchor_variance_m2 + v_variance_m2)
             + coalesce(1.5 * v_known_mps * (v_at_s - v_near_at_s), 0)
       ) then
         v_rejected := v_rejected + 1;
@@ -2305,7 +2320,7 @@ begin
         v_anchor_x := v_candidate_x;
         v_anchor_y := v_candidate_y;
         v_anchor_z := v_candidate_z;
-        v_anchor_radius_m := v_candidate_radius_m;
+        v_anchor_variance_m2 := v_candidate_variance_m2;
         v_anchor_at_s := v_candidate_at_s;
         v_anchor_speed_mps := v_candidate_speed_mps;
         v_anchor_heading_deg := v_candidate_heading_deg;
@@ -2317,20 +2332,17 @@ begin
       end if;
     end if;
 
-    v_noise_m := sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m);
-    if v_chord_m <= v_radii * v_noise_m then
+    if v_chord_m <= v_radii * sqrt(v_anchor_variance_m2 + v_variance_m2) then
       v_near_at_s := v_at_s;
       if v_rest_points > 0 then
-        -- A mean of a thousand points moves no more.
-        if v_rest_points < 1000 then
+        -- A mean of three hundred points hardly moves.
+        if v_rest_points < 300 then
           v_rest_points := v_rest_points + 1;
           v_anchor_x := v_anchor_x + (v_x - v_anchor_x) / v_rest_points;
           v_anchor_y := v_anchor_y + (v_y - v_anchor_y) / v_rest_points;
           v_anchor_z := v_anchor_z + (v_z - v_anchor_z) / v_rest_points;
         end if;
-        -- What a leg from here will have travelled begins with the first point that reports a speed again.
-        v_travelled_m := case when v_speed_mps > 0 then v_travelled_m else 0 * v_speed_mps end;
-      elsif (v_at_s - v_anchor_at_s) * v_rest_speed_mps > v_radii * v_noise_m then
+      elsif (v_at_s - v_anchor_at_s) * v_rest_speed_mps > v_radii * sqrt(v_anchor_variance_m2 + v_variance_m2) then
         v_rest_points := 1;
         v_radii := v_rest_radii;
         v_anchor_speed_mps := 0;
@@ -2347,7 +2359,7 @@ begin
       v_anchor_x := v_x;
       v_anchor_y := v_y;
       v_anchor_z := v_z;
-      v_anchor_radius_m := v_radius_m;
+      v_anchor_variance_m2 := v_variance_m2;
       v_anchor_at_s := v_at_s;
       v_anchor_speed_mps := v_speed_mps;
       v_anchor_heading_deg := v_heading_deg;
@@ -2360,7 +2372,7 @@ begin
         is_gap := false;
         return next;
       end if;
-    elsif v_chord_m - (v_radii + 1) * v_noise_m > v_max_speed_mps * (v_at_s - v_near_at_s) then
+    elsif v_chord_m - (v_radii + 1) * sqrt(v_anchor_variance_m2 + v_variance_m2) > v_max_speed_mps * (v_at_s - v_near_at_s) then
       v_too_fast := case when v_near_at_s >= v_too_fast_at_s then 1 else v_too_fast + 1 end;
       v_too_fast_at_s := v_at_s;
       if v_too_fast < 3 then
@@ -2371,7 +2383,7 @@ begin
         v_anchor_x := v_x;
         v_anchor_y := v_y;
         v_anchor_z := v_z;
-        v_anchor_radius_m := v_radius_m;
+        v_anchor_variance_m2 := v_variance_m2;
         v_anchor_at_s := v_at_s;
         v_anchor_speed_mps := v_speed_mps;
         v_anchor_heading_deg := v_heading_deg;
@@ -2389,6 +2401,7 @@ begin
       end if;
     else
       v_too_fast := 0;
+      v_noise_m := sqrt(v_anchor_variance_m2 + v_variance_m2);
       -- Speeds that fall far short of the straight line (from the chord to the arc over it) are not the way's; those beyond
       -- it are what corners allow at most.
       v_leg_m := v_chord_m * (1 + v_chord_m * v_chord_m / 974157e9);
@@ -2411,7 +2424,7 @@ begin
         v_anchor_x := v_x;
         v_anchor_y := v_y;
         v_anchor_z := v_z;
-        v_anchor_radius_m := v_radius_m;
+        v_anchor_variance_m2 := v_variance_m2;
         v_anchor_at_s := v_at_s;
         v_anchor_speed_mps := v_speed_mps;
         v_anchor_heading_deg := v_heading_deg;
@@ -2425,7 +2438,7 @@ begin
         v_candidate_x := v_x;
         v_candidate_y := v_y;
         v_candidate_z := v_z;
-        v_candidate_radius_m := v_radius_m;
+        v_candidate_variance_m2 := v_variance_m2;
         v_candidate_at_s := v_at_s;
         v_candidate_speed_mps := v_speed_mps;
         v_candidate_heading_deg := v_heading_deg;
@@ -2454,11 +2467,12 @@ begin
   -- No row leaves the loop's variables null.
   new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
   new_state.distance_m := v_distance_m;
+  new_state.points_seen := v_seen;
   new_state.points_rejected := v_rejected;
   new_state.anchor_x := v_anchor_x;
   new_state.anchor_y := v_anchor_y;
   new_state.anchor_z := v_anchor_z;
-  new_state.anchor_radius_m := v_anchor_radius_m;
+  new_state.anchor_variance_m2 := v_anchor_variance_m2;
   new_state.anchor_at_s := v_anchor_at_s;
   new_state.anchor_speed_mps := v_anchor_speed_mps;
   new_state.anchor_heading_deg := v_anchor_heading_deg;
@@ -2474,7 +2488,7 @@ begin
     new_state.candidate_x := v_candidate_x;
     new_state.candidate_y := v_candidate_y;
     new_state.candidate_z := v_candidate_z;
-    new_state.candidate_radius_m := v_candidate_radius_m;
+    new_state.candidate_variance_m2 := v_candidate_variance_m2;
     new_state.candidate_at_s := v_candidate_at_s;
     new_state.candidate_speed_mps := v_candidate_speed_mps;
     new_state.candidate_heading_deg := v_candidate_heading_deg;
@@ -3170,13 +3184,9 @@ begin
     from private.local_days(v_session.organization_id, v_session.checked_in_at, v_session.checked_out_at) as d
   ),
   counted as (
-    select
-      (
-        select pg_catalog.count(*)
-        from public.gps_locations as g
-        where g.organization_id = v_session.organization_id and g.session_id = v_session.id
-      ) as points,
-      (select (m.new_state).points_rejected from measured as m where m.recorded_at is null) as rejected
+    select (m.new_state).points_seen as points, (m.new_state).points_rejected as rejected
+    from measured as m
+    where m.recorded_at is null
   ),
   written_days as (
     insert into public.session_days (

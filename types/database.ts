@@ -1087,11 +1087,12 @@ export type Database = {
       distance_state: {
         last_recorded_at: string | null;
         distance_m: number | null;
+        points_seen: number | null;
         points_rejected: number | null;
         anchor_x: number | null;
         anchor_y: number | null;
         anchor_z: number | null;
-        anchor_radius_m: number | null;
+        anchor_variance_m2: number | null;
         anchor_at_s: number | null;
         anchor_speed_mps: number | null;
         anchor_heading_deg: number | null;
@@ -1106,7 +1107,7 @@ export type Database = {
         candidate_x: number | null;
         candidate_y: number | null;
         candidate_z: number | null;
-        candidate_radius_m: number | null;
+        candidate_variance_m2: number | null;
         candidate_at_s: number | null;
         candidate_speed_mps: number | null;
         candidate_heading_deg: number | null;
