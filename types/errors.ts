@@ -5,6 +5,10 @@
 export const errors = {
   not_authenticated: { status: 401, meaning: 'The request carries no user’s access token.' },
   api_key_invalid: { status: 401, meaning: 'The API key was revoked, has expired or never was.' },
+  device_token_invalid: {
+    status: 401,
+    meaning: 'The device token was revoked or never was, or its person is not active.',
+  },
   not_a_member: { status: 403, meaning: 'The user is not an active member of an organization.' },
   admin_required: { status: 403, meaning: 'Only an administrator of the organization may do this.' },
   scope_missing: { status: 403, meaning: 'The API key lacks the scope that details names.' },
@@ -23,6 +27,7 @@ export const errors = {
   webhook_not_found: { status: 404, meaning: 'No such webhook in the caller’s organization.' },
   delivery_not_found: { status: 404, meaning: 'No such webhook delivery in the caller’s organization.' },
   retry_intent_not_found: { status: 404, meaning: 'No such retry intent in the caller’s organization.' },
+  device_token_not_found: { status: 404, meaning: 'No such device token that the caller may revoke.' },
   already_in_organization: { status: 409, meaning: 'The user already belongs to an organization.' },
   slug_taken: { status: 409, meaning: 'Another organization has this slug.' },
   employee_code_taken: { status: 409, meaning: 'Another employee of the organization has this code.' },

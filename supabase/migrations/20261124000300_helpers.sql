@@ -12,6 +12,7 @@ as $$
   select case code
     when 'not_authenticated' then 401
     when 'api_key_invalid' then 401
+    when 'device_token_invalid' then 401
     when 'not_a_member' then 403
     when 'admin_required' then 403
     when 'scope_missing' then 403
@@ -24,6 +25,7 @@ as $$
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
     when 'api_key_not_found' then 404
+    when 'device_token_not_found' then 404
     when 'webhook_not_found' then 404
     when 'delivery_not_found' then 404
     when 'retry_intent_not_found' then 404

@@ -212,6 +212,9 @@ begin
     return row('service', null)::private.actor;
   elsif session_user = 'fieldtrack_worker' then
     return row('worker', null)::private.actor;
+  elsif session_user = 'fieldtrack_edge' and pg_catalog.current_setting('fieldtrack.device_id', true) <> '' then
+    -- private.ingest_locations set it, once it knew the token.
+    return row('device', pg_catalog.current_setting('fieldtrack.device_id')::uuid)::private.actor;
   end if;
   return row('system', null)::private.actor;
 end;

@@ -126,6 +126,7 @@ begin
     when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
     when 'personal_data' then per_second := 1; burst := 60;
+    when 'ingest' then per_second := 2; burst := 600;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;
 end;

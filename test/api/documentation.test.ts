@@ -168,6 +168,9 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   });
   await call('ada', 'rotate_api_key', { api_key_id: key.id, overlap_hours: 48 });
   await call('ada', 'revoke_api_key', { api_key_id: key.id });
+  const device = await call('ada', 'create_device_token', { employee_id, name: 'Van 3' });
+  await call('eva', 'my_device_token', {});
+  await call('ada', 'revoke_device_token', { device_token_id: device.id });
   await call('ada', 'set_employee_active', { employee_id, is_active: false });
   await eventually('every distance', async () => {
     const rows = await stack.admin`select 1 from public.attendance_sessions where distance_status = 'PENDING'`;
@@ -218,6 +221,7 @@ function standIns(value: unknown, key = ''): unknown {
   if (typeof value !== 'string') return value;
   if (value.startsWith('fti_')) return 'fti_…';
   if (value.startsWith('ft_live_')) return 'ft_live_…';
+  if (value.startsWith('ft_device_')) return 'ft_device_…';
   if (key === 'key_id' || key === 'last_four') return '…';
   if (value.startsWith('whsec_')) return 'whsec_…';
   if (value.startsWith(receiver.url)) return value.replace(receiver.url, 'https://hooks.acme.example');

@@ -1,0 +1,28 @@
+import { kernelOf, serve } from '../_shared/boot.ts';
+import { ask, openDatabase } from '../_shared/database.ts';
+import { readEnv } from '../_shared/env.ts';
+import { createHandler, type Ingested } from './handler.ts';
+
+const env = readEnv(Deno.env.toObject(), {});
+const { kernel, abuse } = kernelOf('ingest', env);
+const database = openDatabase({
+  url: env.FIELDTRACK_EDGE_DATABASE_URL,
+  poolSize: env.FIELDTRACK_EDGE_POOL_SIZE,
+  application: 'fieldtrack-ingest',
+});
+
+serve(
+  createHandler({
+    kernel,
+    abuse,
+    async ingest({ log, traceparent }, tokenHash, points, unreadable, protocol) {
+      const [row] = await ask(
+        log,
+        database<{ result: Ingested }[]>`
+          select private.ingest_locations(${tokenHash}, ${database.json(points)}, ${unreadable}, ${protocol}, ${traceparent}) as result`,
+      );
+      if (!row) throw new Error('private.ingest_locations answered no row');
+      return row.result;
+    },
+  }),
+);

@@ -1,0 +1,384 @@
+-- Device tokens: phones that report with an app of somebody else (Traccar Client, OsmAnd, OwnTracks, Overland).
+--
+-- Such an app knows no session and no login: it sends points to an address, with a token in it. A token belongs to one
+-- employee; it can send that person's points and nothing else. The edge function `ingest` turns what each app sends into
+-- points and calls private.ingest_locations, as fieldtrack_edge.
+-- A point goes to the session in which it was recorded: the open one, or a closed one whose points came late, because the
+-- phone had no signal. A point that falls into none is counted on the token and kept nowhere; it is not refused, since these
+-- apps would send it again for ever. An organization may let the first point of a local day check its person in.
+
+create table public.device_tokens (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  name text not null,
+  last_four text not null,
+  created_by uuid,
+  revoked_at timestamptz,
+  last_seen_at timestamptz,
+  last_protocol text,
+  points_stored bigint not null default 0,
+  points_without_session bigint not null default 0,
+  points_refused bigint not null default 0,
+  created_at timestamptz not null default now(),
+  primary key (organization_id, id),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade,
+  constraint creator foreign key (organization_id, created_by)
+    references public.employees (organization_id, id) on delete set null (created_by),
+  constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
+  constraint last_protocol_is_valid check (last_protocol in ('osmand', 'owntracks', 'overland'))
+) with (fillfactor = 70);
+
+alter table public.device_tokens enable row level security;
+
+-- A person's tokens; also the employee reference.
+create index device_tokens_employee on public.device_tokens (organization_id, employee_id);
+
+-- The creator reference.
+create index device_tokens_creator on public.device_tokens (organization_id, created_by);
+
+comment on table public.device_tokens is
+  'Tokens of phones. Administrators read all of their organization''s, an employee reads the own. Shown once.';
+comment on column public.device_tokens.name is 'Which phone it is, in words.';
+comment on column public.device_tokens.last_four is 'The last four characters of the token, to recognise it by.';
+comment on column public.device_tokens.created_by is 'The administrator or the person (employees.id) who made it.';
+comment on column public.device_tokens.revoked_at is 'The token is refused from then on; null: not revoked.';
+comment on column public.device_tokens.last_seen_at is 'When the phone last reported.';
+comment on column public.device_tokens.last_protocol is 'What its app spoke: osmand, owntracks or overland.';
+comment on column public.device_tokens.points_stored is 'Points that were stored.';
+comment on column public.device_tokens.points_without_session is 'Points that fell into no session and were not kept.';
+comment on column public.device_tokens.points_refused is 'Points that were not valid, or came too late.';
+
+create policy select_member on public.device_tokens for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+create policy select_key on public.device_tokens for select to api_key using (
+  organization_id = (select private.key_organization_id('employees:read'))
+);
+
+grant select on public.device_tokens to authenticated, api_key, service_role;
+
+-- NOTE: nobody writes but the functions below.
+
+create table private.device_token_secrets (
+  organization_id uuid not null,
+  device_token_id uuid not null,
+  token_hash bytea not null unique,
+  primary key (organization_id, device_token_id),
+  constraint device_token foreign key (organization_id, device_token_id)
+    references public.device_tokens (organization_id, id) on delete cascade
+);
+
+alter table private.device_token_secrets enable row level security;
+
+comment on table private.device_token_secrets is 'SHA-256 of each device token (256 random bits, so no salt is needed).';
+
+-- NOTE: nothing is granted on it.
+
+create function private.issue_device_token(
+  organization_id uuid, employee_id uuid, name text, created_by uuid
+) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_token text := 'ft_device_' || private.random_base62(43);
+  v_row public.device_tokens;
+  v_constraint text;
+begin
+  perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
+  insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
+  values (issue_device_token.organization_id, issue_device_token.employee_id, pg_catalog.btrim(issue_device_token.name),
+    pg_catalog.right(v_token, 4), issue_device_token.created_by)
+  returning * into v_row;
+  insert into private.device_token_secrets (organization_id, device_token_id, token_hash)
+  values (v_row.organization_id, v_row.id, private.hash_token(v_token));
+  perform private.audit(v_row.organization_id, 'device_token.created', 'device_token', v_row.id, null,
+    pg_catalog.jsonb_build_object('employee_id', v_row.employee_id, 'name', v_row.name));
+  return pg_catalog.jsonb_build_object(
+    'id', v_row.id, 'employee_id', v_row.employee_id, 'name', v_row.name, 'token', v_token);
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The token cannot be made with these values.', v_constraint,
+      'name has 1 to 200 characters.');
+end;
+$$;
+
+comment on function private.issue_device_token(uuid, uuid, text, uuid) is
+  'Makes a device token and audits it. For definers that know whose it is to be.';
+
+create function private.create_device_token(employee_id uuid, name text) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin private.caller := private.require_admin();
+begin
+  if not exists (
+    select from public.employees as e
+    where e.organization_id = v_admin.organization_id and e.id = create_device_token.employee_id and e.is_active
+  ) then
+    perform private.fail('employee_not_found', 'There is no such active employee.', create_device_token.employee_id::text);
+  end if;
+  return private.issue_device_token(v_admin.organization_id, create_device_token.employee_id, create_device_token.name,
+    v_admin.employee_id);
+end;
+$$;
+
+comment on function private.create_device_token(uuid, text) is 'Body of public.create_device_token.';
+
+grant execute on function private.create_device_token(uuid, text) to authenticated;
+
+create function public.create_device_token(employee_id uuid, name text default 'Phone') returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  select private.create_device_token(employee_id, name);
+$$;
+
+comment on function public.create_device_token(uuid, text) is
+  'Makes a token with which an employee''s phone reports through /functions/v1/ingest: {id, employee_id, name, token}; token is
+shown only here. Administrators, no API key; audited; 60 new keys and device tokens an hour.
+Errors: admin_required 403, employee_not_found 404, invalid_argument 400, rate_limited 429.';
+
+grant execute on function public.create_device_token(uuid, text) to authenticated;
+
+create function private.my_device_token(name text) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+begin
+  return private.issue_device_token(v_employee.organization_id, v_employee.id, my_device_token.name, v_employee.id);
+end;
+$$;
+
+comment on function private.my_device_token(text) is 'Body of public.my_device_token.';
+
+grant execute on function private.my_device_token(text) to authenticated;
+
+create function public.my_device_token(name text default 'Phone') returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  select private.my_device_token(name);
+$$;
+
+comment on function public.my_device_token(text) is
+  'Makes a token for the caller''s own phone: {id, employee_id, name, token}; token is shown only here. Audited.
+Errors: not_a_member 403, invalid_argument 400, rate_limited 429.';
+
+grant execute on function public.my_device_token(text) to authenticated;
+
+create function private.revoke_device_token(device_token_id uuid) returns public.device_tokens
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+  v_row public.device_tokens;
+begin
+  select t.* into v_row
+  from public.device_tokens as t
+  where t.organization_id = v_employee.organization_id and t.id = revoke_device_token.device_token_id
+    and (v_employee.app_role = 'ADMIN' or t.employee_id = v_employee.id)
+  for no key update;
+  if not found then
+    perform private.fail('device_token_not_found', 'There is no such device token, or it is not yours.',
+      revoke_device_token.device_token_id::text);
+  end if;
+  if v_row.revoked_at is null then
+    update public.device_tokens as t
+    set revoked_at = pg_catalog.now()
+    where t.organization_id = v_row.organization_id and t.id = v_row.id
+    returning t.* into v_row;
+    perform private.audit(v_row.organization_id, 'device_token.revoked', 'device_token', v_row.id,
+      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_row.revoked_at));
+  end if;
+  return v_row;
+end;
+$$;
+
+comment on function private.revoke_device_token(uuid) is 'Body of public.revoke_device_token.';
+
+grant execute on function private.revoke_device_token(uuid) to authenticated;
+
+create function public.revoke_device_token(device_token_id uuid) returns public.device_tokens
+language sql volatile
+set search_path = ''
+as $$
+  select private.revoke_device_token(device_token_id);
+$$;
+
+comment on function public.revoke_device_token(uuid) is
+  'Ends a device token at once: the own, or as administrator any of the organization. Twice is not an error. Audited.
+Errors: not_a_member 403, device_token_not_found 404.';
+
+grant execute on function public.revoke_device_token(uuid) to authenticated;
+
+create function private.session_at(organization_id uuid, employee_id uuid, at timestamptz) returns uuid
+language sql stable
+set search_path = ''
+as $$
+  select s.id
+  from (
+    select l.id, l.checked_out_at
+    from public.attendance_sessions as l
+    where l.organization_id = session_at.organization_id and l.employee_id = session_at.employee_id
+      and l.checked_in_at <= session_at.at
+    order by l.checked_in_at desc
+    limit 1
+  ) as s
+  where s.checked_out_at is null or s.checked_out_at >= session_at.at;
+$$;
+
+comment on function private.session_at(uuid, uuid, timestamptz) is
+  'The session of an employee in which an instant falls, or null. Sessions of a person never overlap.';
+
+-- Opens a session at the first point of a local day that has none. Only the day's first: an app that goes on reporting after
+-- the check-out must not check its person in again.
+create function private.check_in_by_device(
+  organization_id uuid, employee_id uuid, at timestamptz, point jsonb
+) returns boolean
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_organization public.organizations;
+  v_day date;
+begin
+  select o.* into strict v_organization from public.organizations as o where o.id = check_in_by_device.organization_id;
+  v_day := private.local_day(v_organization.id, check_in_by_device.at);
+  if not v_organization.device_checks_in
+    or v_day < v_organization.locked_until
+    or check_in_by_device.at > pg_catalog.now() + interval '2 minutes'
+    or check_in_by_device.at
+      < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+    or exists (
+      select from public.attendance_sessions as s
+      where s.organization_id = v_organization.id and s.employee_id = check_in_by_device.employee_id
+        and s.checked_in_at > check_in_by_device.at - interval '2 days'
+        and (s.status = 'ACTIVE' or private.local_day(v_organization.id, s.checked_in_at) = v_day)
+    )
+  then
+    return false;
+  end if;
+  insert into public.attendance_sessions (
+    organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
+  ) values (
+    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, pg_catalog.now()),
+    (point ->> 'latitude')::double precision, (point ->> 'longitude')::double precision, (point ->> 'accuracy_m')::real
+  )
+  on conflict do nothing;
+  return found;
+end;
+$$;
+
+comment on function private.check_in_by_device(uuid, uuid, timestamptz, jsonb) is
+  'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
+
+-- What the function `ingest` calls. It trusts the shape of the points (the function made them: recorded_at is a UTC time,
+-- numbers are numbers and in range; what had no place or time is only counted), not their truth: private.insert_locations judges each.
+create function private.ingest_locations(
+  token_hash bytea, points jsonb, unreadable integer, protocol text, traceparent text
+) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_device public.device_tokens;
+  v_first record;
+  v_batch record;
+  v_result jsonb;
+  v_stored bigint := 0;
+  v_duplicates bigint := 0;
+  v_refused bigint := ingest_locations.unreadable;
+  v_without_session bigint := 0;
+begin
+  select t.* into v_device
+  from private.device_token_secrets as s
+  join public.device_tokens as t on t.organization_id = s.organization_id and t.id = s.device_token_id
+  join public.employees as e on e.organization_id = t.organization_id and e.id = t.employee_id
+  where s.token_hash = ingest_locations.token_hash and t.revoked_at is null and e.is_active;
+  if not found then
+    perform private.fail('device_token_invalid', 'This device token is not valid.', null,
+      'Make a new one with my_device_token, or ask an administrator.');
+  end if;
+  perform private.take_token(v_device.organization_id, 'ingest', v_device.id);
+  perform pg_catalog.set_config('fieldtrack.device_id', v_device.id::text, true);
+  perform pg_catalog.set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
+
+  -- The first point that falls into no session.
+  select p.at, p.point into v_first
+  from (
+    select (e.point ->> 'recorded_at')::timestamptz as at, e.point
+    from pg_catalog.jsonb_array_elements(ingest_locations.points) as e (point)
+  ) as p
+  where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
+  order by p.at
+  limit 1;
+  if found then
+    perform private.check_in_by_device(v_device.organization_id, v_device.employee_id, v_first.at, v_first.point);
+  end if;
+
+  for v_batch in
+    with placed as (
+      select e.ordinality, e.point,
+        private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
+          as session_id
+      from pg_catalog.jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
+    ),
+    -- insert_locations takes a hundred at a time.
+    numbered as (
+      select p.*, (pg_catalog.row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
+      from placed as p
+    )
+    select n.session_id, n.part, pg_catalog.count(*) as points, pg_catalog.jsonb_agg(n.point order by n.ordinality) as batch
+    from numbered as n
+    group by n.session_id, n.part
+    order by n.session_id, n.part
+  loop
+    if v_batch.session_id is null then
+      v_without_session := v_without_session + v_batch.points;
+      continue;
+    end if;
+    begin
+      v_result := private.insert_locations(v_device.organization_id, v_device.employee_id, v_batch.session_id, v_batch.batch,
+        false);
+      v_stored := v_stored + (v_result ->> 'inserted')::bigint;
+      v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
+      v_refused := v_refused + pg_catalog.jsonb_array_length(v_result -> 'rejected');
+    exception
+      -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
+      when sqlstate 'PGRST' then
+        v_refused := v_refused + v_batch.points;
+    end;
+  end loop;
+
+  update public.device_tokens as t
+  set last_seen_at = pg_catalog.now(),
+    last_protocol = ingest_locations.protocol,
+    points_stored = t.points_stored + v_stored,
+    points_without_session = t.points_without_session + v_without_session,
+    points_refused = t.points_refused + v_refused
+  where t.organization_id = v_device.organization_id and t.id = v_device.id;
+  return pg_catalog.jsonb_build_object(
+    'device_id', v_device.id,
+    'stored', v_stored,
+    'duplicates', v_duplicates,
+    'refused', v_refused,
+    'without_session', v_without_session
+  );
+end;
+$$;
+
+comment on function private.ingest_locations(bytea, jsonb, integer, text, text) is
+  'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. '
+  'Errors: device_token_invalid 401, rate_limited 429.';
+
+grant execute on function private.ingest_locations(bytea, jsonb, integer, text, text) to fieldtrack_edge;
