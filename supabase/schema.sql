@@ -229,6 +229,49 @@ create policy select_admin on public.audit_log
 grant select on public.audit_log to authenticated;
 grant select on public.audit_log to service_role;
 
+create table public.device_tokens (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  name text not null,
+  last_four text not null,
+  created_by uuid,
+  revoked_at timestamp with time zone,
+  last_seen_at timestamp with time zone,
+  last_protocol text,
+  points_stored bigint not null default 0,
+  points_without_session bigint not null default 0,
+  points_refused bigint not null default 0,
+  created_at timestamp with time zone not null default now(),
+  constraint device_tokens_pkey PRIMARY KEY (organization_id, id),
+  constraint creator FOREIGN KEY (organization_id, created_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (created_by),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint last_protocol_is_valid CHECK ((last_protocol = ANY (ARRAY['osmand'::text, 'owntracks'::text, 'overland'::text]))),
+  constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name))))
+) with (fillfactor=70);
+alter table public.device_tokens enable row level security;
+CREATE INDEX device_tokens_creator ON public.device_tokens USING btree (organization_id, created_by);
+CREATE INDEX device_tokens_employee ON public.device_tokens USING btree (organization_id, employee_id);
+comment on table public.device_tokens is 'Tokens of phones. Administrators read all of their organization''s, an employee reads the own. Shown once.';
+comment on column public.device_tokens.name is 'Which phone it is, in words.';
+comment on column public.device_tokens.last_four is 'The last four characters of the token, to recognise it by.';
+comment on column public.device_tokens.created_by is 'The administrator or the person (employees.id) who made it.';
+comment on column public.device_tokens.revoked_at is 'The token is refused from then on; null: not revoked.';
+comment on column public.device_tokens.last_seen_at is 'When the phone last reported.';
+comment on column public.device_tokens.last_protocol is 'What its app spoke: osmand, owntracks or overland.';
+comment on column public.device_tokens.points_stored is 'Points that were stored.';
+comment on column public.device_tokens.points_without_session is 'Points that fell into no session and were not kept.';
+comment on column public.device_tokens.points_refused is 'Points that were not valid, or came too late.';
+create policy select_key on public.device_tokens
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
+create policy select_member on public.device_tokens
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.device_tokens to api_key;
+grant select on public.device_tokens to authenticated;
+grant select on public.device_tokens to service_role;
+
 create table public.employee_daily_metrics (
   organization_id uuid not null,
   employee_id uuid not null,
@@ -733,6 +776,7 @@ create table public.organizations (
   late_upload_grace_hours integer not null default 72,
   location_retention_days integer not null default 365,
   deletion_due_at timestamp with time zone,
+  device_checks_in boolean not null default false,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint organizations_pkey PRIMARY KEY (id),
@@ -764,6 +808,7 @@ comment on column public.organizations.late_upload_grace_hours is 'How far back 
 comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions
 keep their figures.';
 comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
+comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
 create policy select_key on public.organizations
   as permissive for select to api_key
   using (id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
@@ -1062,6 +1107,17 @@ create table private.api_key_secrets (
 );
 alter table private.api_key_secrets enable row level security;
 comment on table private.api_key_secrets is 'SHA-256 of each key''s secret part (256 random bits, so no salt is needed).';
+
+create table private.device_token_secrets (
+  organization_id uuid not null,
+  device_token_id uuid not null,
+  token_hash bytea not null,
+  constraint device_token_secrets_pkey PRIMARY KEY (organization_id, device_token_id),
+  constraint device_token_secrets_token_hash_key UNIQUE (token_hash),
+  constraint device_token FOREIGN KEY (organization_id, device_token_id) REFERENCES public.device_tokens(organization_id, id) ON DELETE CASCADE
+);
+alter table private.device_token_secrets enable row level security;
+comment on table private.device_token_secrets is 'SHA-256 of each device token (256 random bits, so no salt is needed).';
 
 create table private.employee_code_counters (
   organization_id uuid not null,
@@ -1435,6 +1491,18 @@ as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locati
 employees:read, employees:write, analytics:read, webhooks:manage, events:read. Administrators, no API key; audited; 60 new
 keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
 grant execute on function public.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_device_token(employee_id uuid, name text DEFAULT 'Phone'::text)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_device_token(employee_id, name);
+$function$;
+comment on function public.create_device_token(uuid,text) is 'Makes a token with which an employee''s phone reports through /functions/v1/ingest: {id, employee_id, name, token}; token is
+shown only here. Administrators, no API key; audited; 60 new keys and device tokens an hour.
+Errors: admin_required 403, employee_not_found 404, invalid_argument 400, rate_limited 429.';
+grant execute on function public.create_device_token(uuid,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_organization(name text, slug text, time_zone text, currency text DEFAULT 'EUR'::text)
  RETURNS public.organizations
@@ -1838,6 +1906,17 @@ comment on function public.keep_organization() is 'Takes delete_organization bac
 Errors: admin_required 403.';
 grant execute on function public.keep_organization() to authenticated;
 
+CREATE OR REPLACE FUNCTION public.my_device_token(name text DEFAULT 'Phone'::text)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.my_device_token(name);
+$function$;
+comment on function public.my_device_token(text) is 'Makes a token for the caller''s own phone: {id, employee_id, name, token}; token is shown only here. Audited.
+Errors: not_a_member 403, invalid_argument 400, rate_limited 429.';
+grant execute on function public.my_device_token(text) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions
  LANGUAGE sql
@@ -1960,6 +2039,17 @@ comment on function public.revoke_api_key(uuid) is 'Ends a key: its next call is
 Errors: admin_required 403, api_key_not_found 404.';
 grant execute on function public.revoke_api_key(uuid) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.revoke_device_token(device_token_id uuid)
+ RETURNS public.device_tokens
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.revoke_device_token(device_token_id);
+$function$;
+comment on function public.revoke_device_token(uuid) is 'Ends a device token at once: the own, or as administrator any of the organization. Twice is not an error. Audited.
+Errors: not_a_member 403, device_token_not_found 404.';
+grant execute on function public.revoke_device_token(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.rotate_api_key(api_key_id uuid, overlap_hours integer DEFAULT 24)
  RETURNS jsonb
  LANGUAGE sql
@@ -2042,7 +2132,8 @@ AS $function$
   select private.update_organization(changes);
 $function$;
 comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
-max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days. Administrators; audited.
+max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in. Administrators;
+audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
 grant execute on function public.update_organization(jsonb) to authenticated;
 
@@ -2656,6 +2747,43 @@ end;
 $function$;
 comment on function private.check_in(timestamp with time zone,uuid,double precision,double precision,real) is 'Body of public.check_in.';
 grant execute on function private.check_in(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.check_in_by_device(organization_id uuid, employee_id uuid, at timestamp with time zone, point jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization public.organizations;
+  v_day date;
+begin
+  select o.* into strict v_organization from public.organizations as o where o.id = check_in_by_device.organization_id;
+  v_day := private.local_day(v_organization.id, check_in_by_device.at);
+  if not v_organization.device_checks_in
+    or v_day < v_organization.locked_until
+    or check_in_by_device.at > pg_catalog.now() + interval '2 minutes'
+    or check_in_by_device.at
+      < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+    or exists (
+      select from public.attendance_sessions as s
+      where s.organization_id = v_organization.id and s.employee_id = check_in_by_device.employee_id
+        and s.checked_in_at > check_in_by_device.at - interval '2 days'
+        and (s.status = 'ACTIVE' or private.local_day(v_organization.id, s.checked_in_at) = v_day)
+    )
+  then
+    return false;
+  end if;
+  insert into public.attendance_sessions (
+    organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
+  ) values (
+    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, pg_catalog.now()),
+    (point ->> 'latitude')::double precision, (point ->> 'longitude')::double precision, (point ->> 'accuracy_m')::real
+  )
+  on conflict do nothing;
+  return found;
+end;
+$function$;
+comment on function private.check_in_by_device(uuid,uuid,timestamp with time zone,jsonb) is 'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
 
 CREATE OR REPLACE FUNCTION private.check_out(checked_out_at timestamp with time zone, client_request_id uuid, latitude double precision, longitude double precision, accuracy_m real)
  RETURNS public.attendance_sessions
@@ -3536,6 +3664,28 @@ $function$;
 comment on function private.create_api_key(text,text[],timestamp with time zone,integer) is 'Body of public.create_api_key.';
 grant execute on function private.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.create_device_token(employee_id uuid, name text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+begin
+  if not exists (
+    select from public.employees as e
+    where e.organization_id = v_admin.organization_id and e.id = create_device_token.employee_id and e.is_active
+  ) then
+    perform private.fail('employee_not_found', 'There is no such active employee.', create_device_token.employee_id::text);
+  end if;
+  return private.issue_device_token(v_admin.organization_id, create_device_token.employee_id, create_device_token.name,
+    v_admin.employee_id);
+end;
+$function$;
+comment on function private.create_device_token(uuid,text) is 'Body of public.create_device_token.';
+grant execute on function private.create_device_token(uuid,text) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.create_location_partitions(first_month date, last_month date)
  RETURNS integer
  LANGUAGE plpgsql
@@ -3735,6 +3885,9 @@ begin
     return row('service', null)::private.actor;
   elsif session_user = 'fieldtrack_worker' then
     return row('worker', null)::private.actor;
+  elsif session_user = 'fieldtrack_edge' and pg_catalog.current_setting('fieldtrack.device_id', true) <> '' then
+    -- private.ingest_locations set it, once it knew the token.
+    return row('device', pg_catalog.current_setting('fieldtrack.device_id')::uuid)::private.actor;
   end if;
   return row('system', null)::private.actor;
 end;
@@ -4338,6 +4491,7 @@ AS $function$
   select case code
     when 'not_authenticated' then 401
     when 'api_key_invalid' then 401
+    when 'device_token_invalid' then 401
     when 'not_a_member' then 403
     when 'admin_required' then 403
     when 'scope_missing' then 403
@@ -4350,6 +4504,7 @@ AS $function$
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
     when 'api_key_not_found' then 404
+    when 'device_token_not_found' then 404
     when 'webhook_not_found' then 404
     when 'delivery_not_found' then 404
     when 'retry_intent_not_found' then 404
@@ -4831,6 +4986,101 @@ $function$;
 comment on function private.horizon_report() is 'The oldest transaction, prepared transaction, snapshot and replication slot of the cluster, each with who holds it. Event readers wait for the first two, vacuum for all.';
 grant execute on function private.horizon_report() to fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.ingest_locations(token_hash bytea, points jsonb, unreadable integer, protocol text, traceparent text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_device public.device_tokens;
+  v_first record;
+  v_batch record;
+  v_result jsonb;
+  v_stored bigint := 0;
+  v_duplicates bigint := 0;
+  v_refused bigint := ingest_locations.unreadable;
+  v_without_session bigint := 0;
+begin
+  select t.* into v_device
+  from private.device_token_secrets as s
+  join public.device_tokens as t on t.organization_id = s.organization_id and t.id = s.device_token_id
+  join public.employees as e on e.organization_id = t.organization_id and e.id = t.employee_id
+  where s.token_hash = ingest_locations.token_hash and t.revoked_at is null and e.is_active;
+  if not found then
+    perform private.fail('device_token_invalid', 'This device token is not valid.', null,
+      'Make a new one with my_device_token, or ask an administrator.');
+  end if;
+  perform private.take_token(v_device.organization_id, 'ingest', v_device.id);
+  perform pg_catalog.set_config('fieldtrack.device_id', v_device.id::text, true);
+  perform pg_catalog.set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
+
+  -- The first point that falls into no session.
+  select p.at, p.point into v_first
+  from (
+    select (e.point ->> 'recorded_at')::timestamptz as at, e.point
+    from pg_catalog.jsonb_array_elements(ingest_locations.points) as e (point)
+  ) as p
+  where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
+  order by p.at
+  limit 1;
+  if found then
+    perform private.check_in_by_device(v_device.organization_id, v_device.employee_id, v_first.at, v_first.point);
+  end if;
+
+  for v_batch in
+    with placed as (
+      select e.ordinality, e.point,
+        private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
+          as session_id
+      from pg_catalog.jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
+    ),
+    -- insert_locations takes a hundred at a time.
+    numbered as (
+      select p.*, (pg_catalog.row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
+      from placed as p
+    )
+    select n.session_id, n.part, pg_catalog.count(*) as points, pg_catalog.jsonb_agg(n.point order by n.ordinality) as batch
+    from numbered as n
+    group by n.session_id, n.part
+    order by n.session_id, n.part
+  loop
+    if v_batch.session_id is null then
+      v_without_session := v_without_session + v_batch.points;
+      continue;
+    end if;
+    begin
+      v_result := private.insert_locations(v_device.organization_id, v_device.employee_id, v_batch.session_id, v_batch.batch,
+        false);
+      v_stored := v_stored + (v_result ->> 'inserted')::bigint;
+      v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
+      v_refused := v_refused + pg_catalog.jsonb_array_length(v_result -> 'rejected');
+    exception
+      -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
+      when sqlstate 'PGRST' then
+        v_refused := v_refused + v_batch.points;
+    end;
+  end loop;
+
+  update public.device_tokens as t
+  set last_seen_at = pg_catalog.now(),
+    last_protocol = ingest_locations.protocol,
+    points_stored = t.points_stored + v_stored,
+    points_without_session = t.points_without_session + v_without_session,
+    points_refused = t.points_refused + v_refused
+  where t.organization_id = v_device.organization_id and t.id = v_device.id;
+  return pg_catalog.jsonb_build_object(
+    'device_id', v_device.id,
+    'stored', v_stored,
+    'duplicates', v_duplicates,
+    'refused', v_refused,
+    'without_session', v_without_session
+  );
+end;
+$function$;
+comment on function private.ingest_locations(bytea,jsonb,integer,text,text) is 'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. Errors: device_token_invalid 401, rate_limited 429.';
+grant execute on function private.ingest_locations(bytea,jsonb,integer,text,text) to fieldtrack_edge;
+
 CREATE OR REPLACE FUNCTION private.insert_locations(organization_id uuid, employee_id uuid, session_id uuid, points jsonb, strict boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5272,6 +5522,37 @@ begin
 end;
 $function$;
 comment on function private.issue_api_key(uuid,text,text[],timestamp with time zone,integer,uuid) is 'Makes a key with its secret. For definers behind require_admin.';
+
+CREATE OR REPLACE FUNCTION private.issue_device_token(organization_id uuid, employee_id uuid, name text, created_by uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_token text := 'ft_device_' || private.random_base62(43);
+  v_row public.device_tokens;
+  v_constraint text;
+begin
+  perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
+  insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
+  values (issue_device_token.organization_id, issue_device_token.employee_id, pg_catalog.btrim(issue_device_token.name),
+    pg_catalog.right(v_token, 4), issue_device_token.created_by)
+  returning * into v_row;
+  insert into private.device_token_secrets (organization_id, device_token_id, token_hash)
+  values (v_row.organization_id, v_row.id, private.hash_token(v_token));
+  perform private.audit(v_row.organization_id, 'device_token.created', 'device_token', v_row.id, null,
+    pg_catalog.jsonb_build_object('employee_id', v_row.employee_id, 'name', v_row.name));
+  return pg_catalog.jsonb_build_object(
+    'id', v_row.id, 'employee_id', v_row.employee_id, 'name', v_row.name, 'token', v_token);
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The token cannot be made with these values.', v_constraint,
+      'name has 1 to 200 characters.');
+end;
+$function$;
+comment on function private.issue_device_token(uuid,uuid,text,uuid) is 'Makes a device token and audits it. For definers that know whose it is to be.';
 
 CREATE OR REPLACE FUNCTION private.json_number(value jsonb, low numeric, high numeric)
  RETURNS numeric
@@ -5815,6 +6096,21 @@ end;
 $function$;
 comment on function private.missing_location_partitions() is 'How many partitions of gps_locations are missing from two months back to two ahead.';
 
+CREATE OR REPLACE FUNCTION private.my_device_token(name text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+begin
+  return private.issue_device_token(v_employee.organization_id, v_employee.id, my_device_token.name, v_employee.id);
+end;
+$function$;
+comment on function private.my_device_token(text) is 'Body of public.my_device_token.';
+grant execute on function private.my_device_token(text) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.new_webhook_secret(organization_id uuid, webhook_id uuid)
  RETURNS text
  LANGUAGE plpgsql
@@ -6096,6 +6392,7 @@ begin
     when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
     when 'personal_data' then per_second := 1; burst := 60;
+    when 'ingest' then per_second := 2; burst := 600;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;
 end;
@@ -6954,6 +7251,39 @@ $function$;
 comment on function private.revoke_api_key(uuid) is 'Body of public.revoke_api_key.';
 grant execute on function private.revoke_api_key(uuid) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.revoke_device_token(device_token_id uuid)
+ RETURNS public.device_tokens
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_row public.device_tokens;
+begin
+  select t.* into v_row
+  from public.device_tokens as t
+  where t.organization_id = v_employee.organization_id and t.id = revoke_device_token.device_token_id
+    and (v_employee.app_role = 'ADMIN' or t.employee_id = v_employee.id)
+  for no key update;
+  if not found then
+    perform private.fail('device_token_not_found', 'There is no such device token, or it is not yours.',
+      revoke_device_token.device_token_id::text);
+  end if;
+  if v_row.revoked_at is null then
+    update public.device_tokens as t
+    set revoked_at = pg_catalog.now()
+    where t.organization_id = v_row.organization_id and t.id = v_row.id
+    returning t.* into v_row;
+    perform private.audit(v_row.organization_id, 'device_token.revoked', 'device_token', v_row.id,
+      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_row.revoked_at));
+  end if;
+  return v_row;
+end;
+$function$;
+comment on function private.revoke_device_token(uuid) is 'Body of public.revoke_device_token.';
+grant execute on function private.revoke_device_token(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.rotate_api_key(api_key_id uuid, overlap_hours integer)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7111,6 +7441,25 @@ end;
 $function$;
 comment on function private.schedule_report() is 'Every schedule with its totals, its last run, and whether it is overdue: no success for two intervals and its max_duration.';
 grant execute on function private.schedule_report() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.session_at(organization_id uuid, employee_id uuid, at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select s.id
+  from (
+    select l.id, l.checked_out_at
+    from public.attendance_sessions as l
+    where l.organization_id = session_at.organization_id and l.employee_id = session_at.employee_id
+      and l.checked_in_at <= session_at.at
+    order by l.checked_in_at desc
+    limit 1
+  ) as s
+  where s.checked_out_at is null or s.checked_out_at >= session_at.at;
+$function$;
+comment on function private.session_at(uuid,uuid,timestamp with time zone) is 'The session of an employee in which an instant falls, or null. Sessions of a person never overlap.';
 
 CREATE OR REPLACE FUNCTION private.set_employee_active(employee_id uuid, is_active boolean)
  RETURNS public.employees
@@ -7705,11 +8054,11 @@ declare
 begin
   if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
-      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days'] <> '{}'
+      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days', 'device_checks_in'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
-      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours '
-      'and location_retention_days; only those to change.');
+      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours, '
+      'location_retention_days and device_checks_in; only those to change.');
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
@@ -7722,7 +8071,8 @@ begin
     max_speed_mps = v_after.max_speed_mps,
     max_session_hours = v_after.max_session_hours,
     late_upload_grace_hours = v_after.late_upload_grace_hours,
-    location_retention_days = v_after.location_retention_days
+    location_retention_days = v_after.location_retention_days,
+    device_checks_in = v_after.device_checks_in
   where o.id = v_admin.organization_id
   returning o.* into v_after;
   perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)

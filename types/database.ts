@@ -24,6 +24,25 @@ export type Database = {
         };
         Relationships: [];
       };
+      device_token_secrets: {
+        Row: {
+          device_token_id: string;
+          organization_id: string;
+          token_hash: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          device_token_id: string;
+          organization_id: string;
+          token_hash: string;
+        };
+        Update: {
+          device_token_id?: string;
+          organization_id?: string;
+          token_hash?: string;
+        };
+        Relationships: [];
+      };
       employee_code_counters: {
         Row: {
           last_number: number;
@@ -450,6 +469,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      check_in_by_device: {
+        Args: { at: string; employee_id: string; organization_id: string; point: Json };
+        Returns: boolean;
+      };
       check_out: {
         Args: {
           accuracy_m: number;
@@ -556,6 +579,7 @@ export type Database = {
         Args: { expires_at: string; name: string; requests_per_minute: number; scopes: string[] };
         Returns: Json;
       };
+      create_device_token: { Args: { employee_id: string; name: string }; Returns: Json };
       create_location_partitions: { Args: { first_month: string; last_month: string }; Returns: number };
       create_organization: {
         Args: { currency: string; name: string; slug: string; time_zone: string };
@@ -683,6 +707,10 @@ export type Database = {
           role: string;
         }[];
       };
+      ingest_locations: {
+        Args: { points: Json; protocol: string; token_hash: string; traceparent: string; unreadable: number };
+        Returns: Json;
+      };
       insert_locations: {
         Args: { employee_id: string; organization_id: string; points: Json; session_id: string; strict: boolean };
         Returns: Json;
@@ -706,6 +734,10 @@ export type Database = {
           requests_per_minute: number;
           scopes: string[];
         };
+        Returns: Json;
+      };
+      issue_device_token: {
+        Args: { created_by: string; employee_id: string; name: string; organization_id: string };
         Returns: Json;
       };
       json_number: { Args: { high: number; low: number; value: Json }; Returns: number };
@@ -777,6 +809,7 @@ export type Database = {
       };
       migration_version: { Args: Record<PropertyKey, never>; Returns: string };
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
+      my_device_token: { Args: { name: string }; Returns: Json };
       new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
@@ -970,6 +1003,16 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      revoke_device_token: {
+        Args: { device_token_id: string };
+        Returns: Database['public']['Tables']['device_tokens']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'device_tokens';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours: number }; Returns: Json };
       rotate_webhook_secret: { Args: { overlap_hours: number; webhook_id: string }; Returns: Json };
       run_schedule: { Args: { name: string }; Returns: string };
@@ -992,6 +1035,7 @@ export type Database = {
           time_zone: string;
         }[];
       };
+      session_at: { Args: { at: string; employee_id: string; organization_id: string }; Returns: string };
       set_employee_active: {
         Args: { employee_id: string; is_active: boolean };
         Returns: Database['public']['Tables']['employees']['Row'];
@@ -1349,6 +1393,70 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'organizations';
             referencedColumns: ['id'];
+          },
+        ];
+      };
+      device_tokens: {
+        Row: {
+          created_at: string;
+          created_by: string | null;
+          employee_id: string;
+          id: string;
+          last_four: string;
+          last_protocol: string | null;
+          last_seen_at: string | null;
+          name: string;
+          organization_id: string;
+          points_refused: number;
+          points_stored: number;
+          points_without_session: number;
+          revoked_at: string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          created_by?: string | null;
+          employee_id: string;
+          id?: string;
+          last_four: string;
+          last_protocol?: string | null;
+          last_seen_at?: string | null;
+          name: string;
+          organization_id: string;
+          points_refused?: number;
+          points_stored?: number;
+          points_without_session?: number;
+          revoked_at?: string | null;
+        };
+        Update: {
+          created_at?: string;
+          created_by?: string | null;
+          employee_id?: string;
+          id?: string;
+          last_four?: string;
+          last_protocol?: string | null;
+          last_seen_at?: string | null;
+          name?: string;
+          organization_id?: string;
+          points_refused?: number;
+          points_stored?: number;
+          points_without_session?: number;
+          revoked_at?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'creator';
+            columns: ['organization_id', 'created_by'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
           },
         ];
       };
@@ -1910,6 +2018,7 @@ export type Database = {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -1927,6 +2036,7 @@ export type Database = {
           created_at?: string;
           currency: string;
           deletion_due_at?: string | null;
+          device_checks_in?: boolean;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -1943,6 +2053,7 @@ export type Database = {
           created_at?: string;
           currency?: string;
           deletion_due_at?: string | null;
+          device_checks_in?: boolean;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -2499,12 +2610,14 @@ export type Database = {
         Args: { expires_at?: string; name: string; requests_per_minute?: number; scopes: string[] };
         Returns: Json;
       };
+      create_device_token: { Args: { employee_id: string; name?: string }; Returns: Json };
       create_organization: {
         Args: { currency?: string; name: string; slug: string; time_zone: string };
         Returns: {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2535,6 +2648,7 @@ export type Database = {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2653,6 +2767,7 @@ export type Database = {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2672,6 +2787,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      my_device_token: { Args: { name?: string }; Returns: Json };
       recalculate_session: {
         Args: { session_id: string };
         Returns: {
@@ -2843,6 +2959,30 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      revoke_device_token: {
+        Args: { device_token_id: string };
+        Returns: {
+          created_at: string;
+          created_by: string | null;
+          employee_id: string;
+          id: string;
+          last_four: string;
+          last_protocol: string | null;
+          last_seen_at: string | null;
+          name: string;
+          organization_id: string;
+          points_refused: number;
+          points_stored: number;
+          points_without_session: number;
+          revoked_at: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'device_tokens';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours?: number }; Returns: Json };
       rotate_webhook_secret: { Args: { overlap_hours?: number; webhook_id: string }; Returns: Json };
       set_employee_active: {
@@ -2958,6 +3098,7 @@ export type Database = {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
