@@ -283,7 +283,8 @@ comment on function private.check_in_by_device(uuid, uuid, timestamptz, jsonb) i
   'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
 
 -- What the function `ingest` calls. It trusts the shape of the points (the function made them: recorded_at is a UTC time,
--- numbers are numbers and in range; what had no place or time is only counted), not their truth: private.insert_locations judges each.
+-- numbers are numbers and in range; what had no place or time is only counted), not their truth, of which
+-- private.insert_locations judges.
 create function private.ingest_locations(
   token_hash bytea, points jsonb, unreadable integer, protocol text, traceparent text
 ) returns jsonb
