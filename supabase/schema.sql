@@ -1147,10 +1147,11 @@ create table private.event_consumers (
   xact xid8 not null,
   id bigint not null,
   advanced_at timestamp with time zone not null default now(),
+  dropped_at timestamp with time zone,
   constraint event_consumers_pkey PRIMARY KEY (name)
 );
 alter table private.event_consumers enable row level security;
-comment on table private.event_consumers is 'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id).';
+comment on table private.event_consumers is 'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id). dropped_at: it lagged for too long and was dropped; it reads again when it is registered again.';
 
 create table private.event_epochs (
   epoch smallint not null,
@@ -1160,6 +1161,17 @@ create table private.event_epochs (
 );
 alter table private.event_epochs enable row level security;
 comment on table private.event_epochs is 'The clusters that this log has lived in, newest epoch last. xid8 values are comparable within an epoch only.';
+
+create table private.event_log_floor (
+  is_only_row boolean not null default true,
+  epoch smallint not null,
+  xact xid8 not null,
+  id bigint not null,
+  constraint event_log_floor_pkey PRIMARY KEY (is_only_row),
+  constraint event_log_floor_is_only_row_check CHECK (is_only_row)
+);
+alter table private.event_log_floor enable row level security;
+comment on table private.event_log_floor is 'The newest position that retention has deleted: what lies after it is complete.';
 
 create table private.invitation_tokens (
   organization_id uuid not null,
@@ -4304,6 +4316,41 @@ end;
 $function$;
 comment on function private.drop_location_partition() is 'Drops the oldest partition of gps_locations if all its points are past every organization''s retention and of sealed sessions. Run by schedule; answers how many it dropped.';
 
+CREATE OR REPLACE FUNCTION private.drop_stalled_consumers(behind interval DEFAULT '7 days'::interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_consumer private.event_consumers;
+  v_dropped integer := 0;
+begin
+  for v_consumer in
+    select c.*
+    from private.event_consumers as c
+    where c.dropped_at is null
+      and exists (
+        select from private.read_log(c.epoch, c.xact, c.id, 1) as e
+        where e.occurred_at < pg_catalog.now() - drop_stalled_consumers.behind
+      )
+    for update
+  loop
+    update private.event_consumers as c set dropped_at = pg_catalog.now() where c.name = v_consumer.name;
+    perform private.emit_event(u.organization_id, 'consumer.dropped', 'organization', u.organization_id, null,
+      pg_catalog.jsonb_build_object('consumer', v_consumer.name))
+    from (
+      select distinct e.organization_id
+      from public.events as e
+      where (e.epoch, e.xact, e.id) > (v_consumer.epoch, v_consumer.xact, v_consumer.id)
+    ) as u;
+    v_dropped := v_dropped + 1;
+  end loop;
+  return v_dropped;
+end;
+$function$;
+comment on function private.drop_stalled_consumers(interval) is 'Drops internal consumers whose oldest unread event is older than `behind` (7 days). Run by schedule; returns how many.';
+
 CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, longitude double precision, OUT x double precision, OUT y double precision, OUT z double precision)
  RETURNS record
  LANGUAGE plpgsql
@@ -5329,10 +5376,23 @@ begin
       and ((select private.is_admin()) or (storage.foldername(name))[2] = (select private.current_employee_id())::text)
     );
   end if;
+
+  if pg_catalog.to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
+    v_found := v_found || 'realtime'::text;
+    drop trigger if exists _900_broadcast on public.events;
+    create trigger _900_broadcast after insert on public.events
+      for each row execute function private.tg_events__broadcast();
+    drop policy if exists select_admin_of_channel on realtime.messages;
+    create policy select_admin_of_channel on realtime.messages for select to authenticated using (
+      extension = 'broadcast'
+      and (select private.is_admin())
+      and (select realtime.topic()) = 'org:' || (select private.current_organization_id())::text
+    );
+  end if;
   return v_found;
 end;
 $function$;
-comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage) and returns their names. Safe to run again.';
+comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage, realtime) and returns their names. Safe to run again.';
 
 CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_role text, phone text, employee_code text)
  RETURNS jsonb
@@ -6142,6 +6202,53 @@ end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
 
+CREATE OR REPLACE FUNCTION private.purge_events(max_rows integer DEFAULT 5000, keep interval DEFAULT '30 days'::interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_deleted integer;
+begin
+  -- In order of position, and only as far as every row is old enough: what remains is the log's unbroken end. Rows of a
+  -- transaction that ran for long may be a little older than their neighbours; they go with them.
+  with oldest as (
+    select e.organization_id, e.id, e.epoch, e.xact, e.occurred_at
+    from public.events as e
+    order by e.epoch, e.xact, e.id
+    limit purge_events.max_rows
+  ),
+  expired as (
+    select o.*
+    from oldest as o
+    where (o.epoch, o.xact, o.id) < (
+      select y.epoch, y.xact, y.id
+      from oldest as y
+      where y.occurred_at >= pg_catalog.now() - purge_events.keep
+      union all
+      (select 32767::smallint, '0'::xid8, 0::bigint)
+      order by 1, 2, 3
+      limit 1
+    )
+  ),
+  deleted as (
+    delete from public.events as e using expired as x
+    where e.organization_id = x.organization_id and e.id = x.id
+    returning e.epoch, e.xact, e.id
+  ),
+  floor as (
+    update private.event_log_floor as f
+    set epoch = d.epoch, xact = d.xact, id = d.id
+    from (select d.* from deleted as d order by d.epoch desc, d.xact desc, d.id desc limit 1) as d
+    where f.is_only_row
+  )
+  select pg_catalog.count(*)::integer into v_deleted from deleted;
+  return v_deleted;
+end;
+$function$;
+comment on function private.purge_events(integer,interval) is 'Deletes the oldest events, a bounded number, as far as they are older than `keep` (30 days: more than the 75 hours of a webhook''s retries and the 7 days a consumer may lag). Run by schedule; returns how many.';
+
 CREATE OR REPLACE FUNCTION private.purge_leftovers()
  RETURNS bigint
  LANGUAGE plpgsql
@@ -6412,6 +6519,9 @@ begin
   select c.* into v_consumer from private.event_consumers as c where c.name = read_events.consumer for update;
   if not found then
     raise exception 'event consumer % is not registered', read_events.consumer;
+  elsif v_consumer.dropped_at is not null then
+    raise exception 'event consumer % was dropped: it lagged for too long', read_events.consumer
+      using errcode = 'object_not_in_prerequisite_state', hint = 'private.register_event_consumer() lets it begin anew.';
   end if;
   -- A later statement, hence a snapshot taken after the lock.
   for v_event in
@@ -6706,10 +6816,12 @@ begin
   from private.event_epochs as e
   order by e.epoch desc
   limit 1
-  on conflict do nothing;
+  on conflict on constraint event_consumers_pkey do update
+  set epoch = excluded.epoch, xact = excluded.xact, id = 0, advanced_at = pg_catalog.now(), dropped_at = null
+  where event_consumers.dropped_at is not null;
 end;
 $function$;
-comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on. Twice is not an error.';
+comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on; one that was dropped begins so again. Twice is no error.';
 
 CREATE OR REPLACE FUNCTION private.replay_due_retry_intents()
  RETURNS integer
@@ -7802,6 +7914,32 @@ begin
 end;
 $function$;
 comment on function private.tg_employees__make_code() is 'Before insert without a code: EMP and the organization''s next number.';
+
+CREATE OR REPLACE FUNCTION private.tg_events__broadcast()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
+  execute 'select realtime.send($1, $2, $3, true)' using
+    pg_catalog.jsonb_build_object(
+      'id', pg_catalog.format('%s.%s.%s', new.epoch, new.xact, new.id),
+      'type', new.type,
+      'timestamp', new.occurred_at,
+      'data', new.payload),
+    new.type,
+    'org:' || new.organization_id;
+  return null;
+exception
+  -- Whatever Realtime does must not undo a check-in: this is the one place where everything is caught.
+  when others then
+    raise warning 'event % was not broadcast: %', new.type, sqlstate;
+    return null;
+end;
+$function$;
+comment on function private.tg_events__broadcast() is 'After insert, where Realtime is present: publishes the event to the private channel org:<organization_id>.';
 
 CREATE OR REPLACE FUNCTION private.tg_events__fan_out()
  RETURNS trigger

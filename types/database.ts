@@ -87,6 +87,7 @@ export type Database = {
       event_consumers: {
         Row: {
           advanced_at: string;
+          dropped_at: string | null;
           epoch: number;
           id: number;
           name: string;
@@ -95,6 +96,7 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           advanced_at?: string;
+          dropped_at?: string | null;
           epoch: number;
           id: number;
           name: string;
@@ -102,6 +104,7 @@ export type Database = {
         };
         Update: {
           advanced_at?: string;
+          dropped_at?: string | null;
           epoch?: number;
           id?: number;
           name?: string;
@@ -125,6 +128,28 @@ export type Database = {
           began_at?: string;
           epoch?: number;
           system_identifier?: number;
+        };
+        Relationships: [];
+      };
+      event_log_floor: {
+        Row: {
+          epoch: number;
+          id: number;
+          is_only_row: boolean;
+          xact: unknown;
+        };
+        ComputedFields: never;
+        Insert: {
+          epoch: number;
+          id: number;
+          is_only_row?: boolean;
+          xact: unknown;
+        };
+        Update: {
+          epoch?: number;
+          id?: number;
+          is_only_row?: boolean;
+          xact?: unknown;
         };
         Relationships: [];
       };
@@ -653,6 +678,7 @@ export type Database = {
       distance_parameters: { Args: { organization_id: string }; Returns: Json };
       distance_so_far_m: { Args: { state: Database['private']['CompositeTypes']['distance_state'] }; Returns: number };
       drop_location_partition: { Args: Record<PropertyKey, never>; Returns: number };
+      drop_stalled_consumers: { Args: { behind?: string }; Returns: number };
       earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
       emit_event: {
         Args: {
@@ -812,6 +838,7 @@ export type Database = {
       my_device_token: { Args: { name: string }; Returns: Json };
       new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
+      purge_events: { Args: { keep?: string; max_rows?: number }; Returns: number };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
       purge_locations: { Args: { max_points?: number; max_sessions?: number }; Returns: number };
       queue_report: {

@@ -74,6 +74,7 @@ export const eventPayloads = {
   }),
   'employee.activated': z.strictObject(employee),
   'employee.deactivated': z.strictObject(employee),
+  'consumer.dropped': z.strictObject({ consumer: z.string() }),
   'organization.updated': z.strictObject({ organization_id: id, changed: z.array(z.string()).min(1) }),
   'webhook.test': z.strictObject({ webhook_id: id }),
   'webhook.disabled': z.strictObject({

@@ -362,13 +362,15 @@ create table private.event_consumers (
   epoch smallint not null,
   xact xid8 not null,
   id bigint not null,
-  advanced_at timestamptz not null default now()
+  advanced_at timestamptz not null default now(),
+  dropped_at timestamptz
 );
 
 alter table private.event_consumers enable row level security;
 
 comment on table private.event_consumers is
-  'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id).';
+  'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id). dropped_at: it lagged for too '
+  'long and was dropped; it reads again when it is registered again.';
 
 -- The consumer's row is the lock: of two readers with one name the second waits. The position moves in the reader's own
 -- transaction, so what it does with the events and that it has seen them commit together.
@@ -383,6 +385,9 @@ begin
   select c.* into v_consumer from private.event_consumers as c where c.name = read_events.consumer for update;
   if not found then
     raise exception 'event consumer % is not registered', read_events.consumer;
+  elsif v_consumer.dropped_at is not null then
+    raise exception 'event consumer % was dropped: it lagged for too long', read_events.consumer
+      using errcode = 'object_not_in_prerequisite_state', hint = 'private.register_event_consumer() lets it begin anew.';
   end if;
   -- A later statement, hence a snapshot taken after the lock.
   for v_event in
@@ -413,9 +418,141 @@ begin
   from private.event_epochs as e
   order by e.epoch desc
   limit 1
-  on conflict do nothing;
+  on conflict on constraint event_consumers_pkey do update
+  set epoch = excluded.epoch, xact = excluded.xact, id = 0, advanced_at = pg_catalog.now(), dropped_at = null
+  where event_consumers.dropped_at is not null;
 end;
 $$;
 
 comment on function private.register_event_consumer(text) is
-  'Makes a consumer that begins with what is written from now on. Twice is not an error.';
+  'Makes a consumer that begins with what is written from now on; one that was dropped begins so again. Twice is no error.';
+
+-- Keeping the log bounded. What is deleted leaves its last position behind, so that a reader that was away for longer is told
+-- (the live stream sends `reset`) instead of silently missing rows.
+
+create table private.event_log_floor (
+  is_only_row boolean primary key default true check (is_only_row),
+  epoch smallint not null,
+  xact xid8 not null,
+  id bigint not null
+);
+
+alter table private.event_log_floor enable row level security;
+
+comment on table private.event_log_floor is 'The newest position that retention has deleted: what lies after it is complete.';
+
+insert into private.event_log_floor (epoch, xact, id) values (0, '0', 0);
+
+create function private.purge_events(max_rows integer default 5000, keep interval default '30 days') returns integer
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_deleted integer;
+begin
+  -- In order of position, and only as far as every row is old enough: what remains is the log's unbroken end. Rows of a
+  -- transaction that ran for long may be a little older than their neighbours; they go with them.
+  with oldest as (
+    select e.organization_id, e.id, e.epoch, e.xact, e.occurred_at
+    from public.events as e
+    order by e.epoch, e.xact, e.id
+    limit purge_events.max_rows
+  ),
+  expired as (
+    select o.*
+    from oldest as o
+    where (o.epoch, o.xact, o.id) < (
+      select y.epoch, y.xact, y.id
+      from oldest as y
+      where y.occurred_at >= pg_catalog.now() - purge_events.keep
+      union all
+      (select 32767::smallint, '0'::xid8, 0::bigint)
+      order by 1, 2, 3
+      limit 1
+    )
+  ),
+  deleted as (
+    delete from public.events as e using expired as x
+    where e.organization_id = x.organization_id and e.id = x.id
+    returning e.epoch, e.xact, e.id
+  ),
+  floor as (
+    update private.event_log_floor as f
+    set epoch = d.epoch, xact = d.xact, id = d.id
+    from (select d.* from deleted as d order by d.epoch desc, d.xact desc, d.id desc limit 1) as d
+    where f.is_only_row
+  )
+  select pg_catalog.count(*)::integer into v_deleted from deleted;
+  return v_deleted;
+end;
+$$;
+
+comment on function private.purge_events(integer, interval) is
+  'Deletes the oldest events, a bounded number, as far as they are older than `keep` (30 days: more than the 75 hours of a '
+  'webhook''s retries and the 7 days a consumer may lag). Run by schedule; returns how many.';
+
+-- An internal consumer that stands still would, one day, miss what retention deletes. It is dropped before that, loudly: the
+-- row says when (an alert watches it), the organizations whose events it has not seen get an event, and its next read fails
+-- until it is registered again, which begins at the log's end.
+create function private.drop_stalled_consumers(behind interval default '7 days') returns integer
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_consumer private.event_consumers;
+  v_dropped integer := 0;
+begin
+  for v_consumer in
+    select c.*
+    from private.event_consumers as c
+    where c.dropped_at is null
+      and exists (
+        select from private.read_log(c.epoch, c.xact, c.id, 1) as e
+        where e.occurred_at < pg_catalog.now() - drop_stalled_consumers.behind
+      )
+    for update
+  loop
+    update private.event_consumers as c set dropped_at = pg_catalog.now() where c.name = v_consumer.name;
+    perform private.emit_event(u.organization_id, 'consumer.dropped', 'organization', u.organization_id, null,
+      pg_catalog.jsonb_build_object('consumer', v_consumer.name))
+    from (
+      select distinct e.organization_id
+      from public.events as e
+      where (e.epoch, e.xact, e.id) > (v_consumer.epoch, v_consumer.xact, v_consumer.id)
+    ) as u;
+    v_dropped := v_dropped + 1;
+  end loop;
+  return v_dropped;
+end;
+$$;
+
+comment on function private.drop_stalled_consumers(interval) is
+  'Drops internal consumers whose oldest unread event is older than `behind` (7 days). Run by schedule; returns how many.';
+
+-- Supabase Realtime, where it is present: the same events on the private channel org:<organization_id>. A hint, not a promise
+-- (Realtime may lose messages): clients refetch by the log's position. private.install_platform() makes the trigger.
+create function private.tg_events__broadcast() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
+  execute 'select realtime.send($1, $2, $3, true)' using
+    pg_catalog.jsonb_build_object(
+      'id', pg_catalog.format('%s.%s.%s', new.epoch, new.xact, new.id),
+      'type', new.type,
+      'timestamp', new.occurred_at,
+      'data', new.payload),
+    new.type,
+    'org:' || new.organization_id;
+  return null;
+exception
+  -- Whatever Realtime does must not undo a check-in: this is the one place where everything is caught.
+  when others then
+    raise warning 'event % was not broadcast: %', new.type, sqlstate;
+    return null;
+end;
+$$;
+
+comment on function private.tg_events__broadcast() is
+  'After insert, where Realtime is present: publishes the event to the private channel org:<organization_id>.';

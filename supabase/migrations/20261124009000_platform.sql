@@ -4,7 +4,7 @@
 -- never both: private.is_cron_usable() decides for either side.
 -- Each run leaves a row of history and moves its schedule's totals, in the run's own transaction.
 -- Receipts are files in Supabase Storage: where its schema is present, their bucket and its policies are set up here.
--- Not covered yet: realtime.
+-- Where Supabase Realtime is present, events are broadcast to their organization's administrators.
 
 -- How often an expression fires, for the shapes that we use. What is overdue follows from it.
 create function private.cron_interval(cron text) returns interval
@@ -65,7 +65,11 @@ insert into private.schedules (name, cron, command, description) values
   ('organization-deletion', '*/5 * * * *', 'select private.delete_due_organizations()',
     'Deletes organizations whose 30 days'' notice has run out, a piece at a time.'),
   ('leftovers', '37 * * * *', 'select private.purge_leftovers()',
-    'Deletes unused rate buckets, invitations long past, and the history of pg_cron.');
+    'Deletes unused rate buckets, invitations long past, and the history of pg_cron.'),
+  ('event-retention', '* * * * *', 'select private.purge_events()',
+    'Deletes events older than 30 days, 5,000 a minute.'),
+  ('stalled-consumers', '23 * * * *', 'select private.drop_stalled_consumers()',
+    'Drops internal readers of the event log that are more than 7 days behind.');
 
 grant select on private.schedules to fieldtrack_worker, service_role;
 
@@ -310,11 +314,25 @@ begin
       and ((select private.is_admin()) or (storage.foldername(name))[2] = (select private.current_employee_id())::text)
     );
   end if;
+
+  if pg_catalog.to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
+    v_found := v_found || 'realtime'::text;
+    drop trigger if exists _900_broadcast on public.events;
+    create trigger _900_broadcast after insert on public.events
+      for each row execute function private.tg_events__broadcast();
+    drop policy if exists select_admin_of_channel on realtime.messages;
+    create policy select_admin_of_channel on realtime.messages for select to authenticated using (
+      extension = 'broadcast'
+      and (select private.is_admin())
+      and (select realtime.topic()) = 'org:' || (select private.current_organization_id())::text
+    );
+  end if;
   return v_found;
 end;
 $$;
 
 comment on function private.install_platform() is
-  'Sets up the optional parts of the platform that are present (pg_cron, storage) and returns their names. Safe to run again.';
+  'Sets up the optional parts of the platform that are present (pg_cron, storage, realtime) and returns their names. Safe to '
+  'run again.';
 
 select private.install_platform();

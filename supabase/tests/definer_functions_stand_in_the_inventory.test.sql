@@ -183,7 +183,11 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.keep_organization()', 'authenticated', 'organization', 'As delete_organization.'),
   ('private.delete_due_organizations(integer)', null, 'organization',
     'Schedule; one organization a run, whose own administrators gave notice 30 days before.'),
-  ('private.purge_leftovers()', null, 'all organizations', 'Schedule over all tenants; what has run out for each alike.')
+  ('private.purge_leftovers()', null, 'all organizations', 'Schedule over all tenants; what has run out for each alike.'),
+  ('private.purge_events(integer, interval)', null, 'all organizations', 'Schedule: deletes by age alone.'),
+  ('private.drop_stalled_consumers(interval)', null, 'all organizations',
+    'Schedule: each organization''s event names that organization only.'),
+  ('private.tg_events__broadcast()', null, 'organization', 'Trigger: sends to the channel of the organization of new.')
 ) as v (name, callers, bound, why_and_boundary);
 
 create temporary view definer as

@@ -12,7 +12,8 @@ select name::regclass, reason from (values
   ('private.schedule_states', 'what became of it'),
   ('private.schedule_runs', 'its history'),
   ('private.event_epochs', 'the clusters that the log has lived in'),
-  ('private.event_consumers', 'positions of internal readers, each of which reads all organizations')
+  ('private.event_consumers', 'positions of internal readers, each of which reads all organizations'),
+  ('private.event_log_floor', 'how far retention has come, for the whole log')
 ) as v (name, reason);
 
 create temporary table global_unique_index on commit drop as
