@@ -1,0 +1,134 @@
+import { randomUUID } from 'node:crypto';
+import type postgres from 'postgres';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type EventType, eventPayloads } from '../../types/events.ts';
+import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+
+// The triggers write what types/events.ts says: every change that counts is played, and every payload is parsed strictly.
+
+let database: TestDatabase;
+let organizationId: string;
+const userIds = { ada: randomUUID(), eva: randomUUID() };
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  for (const [name, id] of Object.entries(userIds)) {
+    await database.sql('supabase_admin')`
+      insert into auth.users (id, email, email_confirmed_at) values (${id}, ${`${name}@example.test`}, now())
+    `;
+  }
+});
+afterAll(() => database?.drop());
+
+/** One call as PostgREST makes it for a signed-in person; answers the function's result. */
+async function as(
+  person: keyof typeof userIds,
+  call: (sql: postgres.TransactionSql) => postgres.PendingQuery<postgres.Row[]>,
+) {
+  const claims = JSON.stringify({ role: 'authenticated', sub: userIds[person] });
+  const headers = JSON.stringify({ traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' });
+  const rows = await database.sql('authenticated').begin(async (sql) => {
+    await sql`select set_config('request.jwt.claims', ${claims}, true), set_config('request.headers', ${headers}, true)`;
+    return call(sql);
+  });
+  return rows[0]?.result;
+}
+
+const minutesAgo = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
+
+test('every type of event is written in the shape of its contract', async () => {
+  const organization = await as(
+    'ada',
+    (sql) => sql`select to_jsonb(public.create_organization('Acme', 'acme', 'Europe/Ljubljana')) as result`,
+  );
+  organizationId = organization.id;
+  const invited = await as('ada', (sql) => sql`select public.invite_employee('eva@example.test', 'Eva') as result`);
+  await as('eva', (sql) => sql`select to_jsonb(public.accept_invitation(${invited.token})) as result`);
+  const session = await as(
+    'eva',
+    (sql) => sql`
+      select to_jsonb(public.check_in(${minutesAgo(60)}, ${randomUUID()}, latitude => 46.05, longitude => 14.5)) as result
+    `,
+  );
+  await as('eva', (sql) => sql`select to_jsonb(public.check_out(${minutesAgo(5)}, ${randomUUID()})) as result`);
+  await database.sql('fieldtrack_worker').begin(async (sql) => {
+    await sql`select set_config('fieldtrack.organization_id', ${organizationId}, true)`;
+    await sql`select private.compute_session_distance(${organizationId}, ${session.id})`;
+  });
+  await as(
+    'ada',
+    (sql) => sql`
+      select to_jsonb(public.correct_session(${session.id}, ${minutesAgo(50)}, ${minutesAgo(10)}, 'wrong clock')) as result
+    `,
+  );
+  for (const status of ['APPROVED', 'REJECTED']) {
+    const expense = await as(
+      'eva',
+      (sql) => sql`select to_jsonb(public.submit_expense(12.5, 'Taxi to the site', ${randomUUID()})) as result`,
+    );
+    await as(
+      'ada',
+      (sql) => sql`
+        select to_jsonb(public.review_expense(${expense.id}, ${status}, comment => 'seen the receipt')) as result
+      `,
+    );
+  }
+  const changes = JSON.stringify({ name: 'Eva Novak', phone: '+386 1 234' });
+  await as(
+    'ada',
+    (sql) => sql`select to_jsonb(public.update_employee(${invited.employee_id}, ${changes}::text::jsonb)) as result`,
+  );
+  for (const active of [false, true]) {
+    await as(
+      'ada',
+      (sql) => sql`select to_jsonb(public.set_employee_active(${invited.employee_id}, ${active})) as result`,
+    );
+  }
+  await as('ada', (sql) => sql`select to_jsonb(public.update_organization('{"max_accuracy_m": 50}')) as result`);
+
+  const events = await database.sql('postgres')`
+    select type, payload, actor_type, actor_id, subject_id, employee_id, traceparent from public.events order by id
+  `;
+  const played = new Set(events.map(({ type }) => type));
+  for (const { type, payload } of events) {
+    const shape = eventPayloads[type as EventType];
+    expect(shape, `${type} has no contract in types/events.ts`).toBeDefined();
+    expect(shape.safeParse(payload).error?.issues, `${type}: ${JSON.stringify(payload)}`).toBeUndefined();
+  }
+  // These come from elsewhere and are parsed where they are made.
+  const elsewhere = new Set<string>(['consumer.dropped', 'webhook.disabled', 'webhook.test']);
+  expect(Object.keys(eventPayloads).filter((type) => !played.has(type) && !elsewhere.has(type))).toEqual([]);
+
+  const byType = new Map(events.map((event) => [event.type, event]));
+  expect(byType.get('session.checked_in')).toMatchObject({
+    actor_type: 'employee',
+    actor_id: invited.employee_id,
+    subject_id: session.id,
+    employee_id: invited.employee_id,
+    traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+  });
+  expect(byType.get('session.recalculated')).toMatchObject({ actor_type: 'worker', actor_id: null });
+});
+
+test('a change that is rolled back leaves no event, and a retry makes no second one', async () => {
+  const count = async () => (await database.sql('postgres')`select count(*)::integer as n from public.events`)[0]?.n;
+  const requestId = randomUUID();
+  const checkIn = () =>
+    as('eva', (sql) => sql`select to_jsonb(public.check_in(${minutesAgo(3)}, ${requestId})) as result`).then(
+      (session) => session.id,
+      (error: postgres.PostgresError) => JSON.parse(error.message).code,
+    );
+  const before = await count();
+  const at = minutesAgo(3);
+  await expect(
+    database.sql('authenticated').begin(async (sql) => {
+      const claims = JSON.stringify({ role: 'authenticated', sub: userIds.eva });
+      await sql`select set_config('request.jwt.claims', ${claims}, true)`;
+      await sql`select public.check_in(${at}, ${randomUUID()})`;
+      throw new Error('the connection was lost');
+    }),
+  ).rejects.toThrow('the connection was lost');
+  expect(await count()).toBe(before);
+  await Promise.all([checkIn(), checkIn(), checkIn()]);
+  expect(await count()).toBe(before + 1);
+});
