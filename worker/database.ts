@@ -52,8 +52,10 @@ export function openDatabase(options: {
     application_name: 'fieldtrack-worker',
     connectionTimeoutMillis: 10_000,
   });
-  // An idle connection that breaks (a restart of the database) is replaced on next use; unheard it would end the process.
-  pool.on('error', options.onError);
+  // A connection that breaks (a restart of the database) is replaced on next use; unheard it would end the process. The pool
+  // hears its idle ones only, and one in use tells its statement and then also nobody in particular.
+  pool.on('connect', (client) => client.on('error', options.onError));
+  pool.on('error', () => {});
   const kysely = new Kysely<WorkerTables>({ dialect: new PostgresDialect({ pool }) });
 
   return {

@@ -27,7 +27,9 @@ export function openOperators(options: { connectionString: string; onError: (err
     connectionTimeoutMillis: 3000,
     idleTimeoutMillis: 60_000,
   });
-  pool.on('error', options.onError);
+  // As in database.ts: a connection in use that breaks would end the process if nobody heard it.
+  pool.on('connect', (client) => client.on('error', options.onError));
+  pool.on('error', () => {});
 
   async function read<R extends Row>(text: string): Promise<R[]> {
     const client = await pool.connect();

@@ -1,7 +1,7 @@
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type EventType, eventPayloads } from '../../types/events.ts';
-import { addEmployee, eventually, foundOrganization, type Member } from '../fixtures/organization.ts';
+import { addEmployee, eventually, foundOrganization, type Member, workAnHour } from '../fixtures/organization.ts';
 import { type Received, type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 
@@ -16,8 +16,9 @@ beforeAll(async () => {
   ({ admin } = await foundOrganization(stack, 'acme'));
 });
 afterAll(async () => {
-  await stack?.stop();
+  // First: what hangs at the receiver would hold the worker's stop.
   await receiver?.stop();
+  await stack?.stop();
 });
 
 async function createWebhook(path: string, events: string[]): Promise<{ id: string; secret: string }> {
@@ -82,4 +83,122 @@ describe('webhooks', () => {
     const { error } = await admin.client.from('webhooks').delete().eq('id', all.id);
     expect(error).toBeNull();
   });
+
+  /** What time would bring about: waits are over, a circuit may be tried again. */
+  const timePasses = async (webhookId: string): Promise<void> => {
+    await stack.admin`update public.webhook_deliveries set next_attempt_at = now()
+      where webhook_id = ${webhookId} and state = 'PENDING' and lease is null`;
+    await stack.admin`update public.webhook_circuits set paused_until = null where webhook_id = ${webhookId}`;
+  };
+
+  test('500 for a while: tried again under the same id with a new time, and with both secrets after a rotation', async () => {
+    const { id, secret } = await createWebhook('/failing', ['expense.approved']);
+    receiver.answers.set('/failing', (_request, response) => {
+      response.writeHead(arrived('/failing').length <= 2 ? 500 : 200).end('out of order');
+    });
+    const deliveryId = await sendTest(id);
+    for (const attempts of [1, 2]) {
+      await eventually(`attempt ${attempts}`, async () => (await deliveryOf(deliveryId)).attempts === attempts);
+      const { state, last_status, last_error } = await deliveryOf(deliveryId);
+      expect({ state, last_status, last_error }).toEqual({ state: 'PENDING', last_status: 500, last_error: 'status' });
+      if (attempts === 2) await stack.admin`select pg_sleep(1.1)`;
+      if (attempts === 2)
+        expect((await admin.client.rpc('rotate_webhook_secret', { webhook_id: id })).error).toBeNull();
+      await timePasses(id);
+    }
+    await eventually('delivered', async () => (await deliveryOf(deliveryId)).state === 'DELIVERED');
+    const requests = arrived('/failing');
+    expect(requests).toHaveLength(3);
+    expect(new Set(requests.map(({ headers }) => headers['webhook-id']))).toEqual(new Set([deliveryId]));
+    expect(new Set(requests.map(({ body }) => body)).size).toBe(1);
+    expect(requests[2]?.headers['webhook-timestamp']).not.toBe(requests[0]?.headers['webhook-timestamp']);
+    expect(requests.map(({ headers }) => headers['webhook-signature']?.split(' ').length)).toEqual([1, 1, 2]);
+    // The receiver has not changed its secret yet.
+    for (const { body, headers } of requests) new Webhook(secret).verify(body, headers);
+    const { data: attempts } = await admin.client
+      .from('webhook_attempts')
+      .select('number, status, error, response')
+      .eq('delivery_id', deliveryId)
+      .order('number');
+    expect(attempts).toEqual([
+      { number: 1, status: 500, error: 'status', response: 'out of order' },
+      { number: 2, status: 500, error: 'status', response: 'out of order' },
+      { number: 3, status: 200, error: null, response: 'out of order' },
+    ]);
+  });
+
+  test('410 disables at once, others are told, and what waits is sent when it is taken back', async () => {
+    const gone = await createWebhook('/gone', ['employee.created']);
+    const watching = await createWebhook('/watching', ['webhook.disabled']);
+    receiver.answers.set('/gone', (_request, response) => {
+      response.writeHead(410).end();
+    });
+    const deliveryId = await sendTest(gone.id);
+    await eventually('others are told', async () => arrived('/watching').length === 1);
+    const told = JSON.parse(arrived('/watching')[0]?.body ?? '') as { type: EventType; data: unknown };
+    expect(told.type).toBe('webhook.disabled');
+    expect(eventPayloads['webhook.disabled'].parse(told.data)).toMatchObject({ webhook_id: gone.id, reason: 'GONE' });
+    const { data: webhook } = await admin.client.from('webhooks').select().eq('id', gone.id).single();
+    expect(webhook).toMatchObject({ is_active: true, disabled_reason: 'GONE' });
+    await timePasses(gone.id);
+    receiver.answers.delete('/gone');
+    await admin.client.rpc('update_webhook', { webhook_id: gone.id, changes: { is_active: true } });
+    await eventually('sent', async () => (await deliveryOf(deliveryId)).state === 'DELIVERED');
+    await admin.client.from('webhooks').delete().eq('id', watching.id);
+  });
+
+  test('an endpoint that hangs delays no other, of its own organization or another', async () => {
+    const hanging = await createWebhook('/hanging', ['expense.approved']);
+    const quick = await createWebhook('/quick', ['expense.approved']);
+    receiver.answers.set('/hanging', () => {});
+    await stack.admin`
+      select private.emit_event(organization_id, 'expense.approved', 'expense', gen_random_uuid(), null, '{}')
+      from public.webhooks, generate_series(1, 30) where id = ${quick.id}`;
+    const began = performance.now();
+    await eventually('thirty arrive', async () => arrived('/quick').length === 30, 8000);
+    expect(performance.now() - began).toBeLessThan(5000);
+    expect(arrived('/hanging')).toHaveLength(1);
+    await admin.client.from('webhooks').delete().eq('id', hanging.id);
+  });
+
+  test('a webhook that is deleted while its delivery is under way leaves nothing, and the sender goes on', async () => {
+    const { id } = await createWebhook('/deleted', ['expense.approved']);
+    let release = () => {};
+    receiver.answers.set('/deleted', (_request, response) => {
+      release = () => response.writeHead(204).end();
+    });
+    await sendTest(id);
+    await eventually('under way', async () => arrived('/deleted').length === 1);
+    expect((await admin.client.from('webhooks').delete().eq('id', id)).error).toBeNull();
+    release();
+    const next = await createWebhook('/next', ['expense.approved']);
+    const deliveryId = await sendTest(next.id);
+    await eventually('the next one', async () => (await deliveryOf(deliveryId)).state === 'DELIVERED');
+  });
+
+  test('a job that dies becomes a retry intent, and its replay does the work', async () => {
+    const carol = await addEmployee(stack, admin, 'carol');
+    await stack.admin`update pgboss.queue set retry_limit = 0 where name = 'distance'`;
+    await stack.admin`revoke insert on public.session_days from fieldtrack_worker`;
+    let sessionId = '';
+    try {
+      sessionId = await workAnHour(carol);
+      await eventually('the intent', async () => {
+        const { data } = await admin.client.from('retry_intents').select();
+        return data?.[0]?.reason === 'error 42501';
+      });
+    } finally {
+      await stack.admin`grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m)
+        on public.session_days to fieldtrack_worker`;
+    }
+    const session = async () => {
+      const { data } = await admin.client.from('attendance_sessions').select().eq('id', sessionId).single();
+      return data;
+    };
+    expect(await session()).toMatchObject({ distance_status: 'FAILED', distance_m: null });
+    const { data, error } = await admin.client.rpc('replay_retry_intents', { queue: 'distance' });
+    expect({ data, error }).toEqual({ data: { replayed: 1, left: 0 }, error: null });
+    await eventually('DONE', async () => (await session())?.distance_status === 'DONE');
+    expect((await session())?.distance_m).toBeGreaterThan(30_000);
+  }, 40_000);
 });
