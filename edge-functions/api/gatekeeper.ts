@@ -32,8 +32,8 @@ const TOKEN_LIFETIME_S = 60;
 /** A token is used again while this much of its life is left: the slowest call must end within it. */
 const TOKEN_RESERVE_MS = 30_000;
 
-/** Calls taken from the key's limit at once: as many as the last half second used. */
-const MAX_CALLS_AT_ONCE = 50;
+/** Calls taken from the key's limit at once; what a process took and did not use is lost to the key for a moment. */
+const MAX_CALLS_AT_ONCE = 100;
 
 /** Keys that this process remembers. */
 const MAX_KEYS = 5000;
@@ -43,7 +43,8 @@ type Known = {
   verifiedAt: number;
   /** Calls that the database granted and nobody made yet. */
   lease: number;
-  /** Calls made since it was asked. */
+  /** Calls it was asked for, and calls made since. */
+  asked: number;
   used: number;
   token: { text: string; madeAt: number } | undefined;
 };
@@ -69,9 +70,15 @@ export function createGatekeeper(deps: {
     return lease < 1 && verdict.granted < 1 && now() - verifiedAt < gainsOneInMs;
   }
 
+  /** What the last half second used; twice the last grant if that was spent sooner. */
+  function callsWanted(before: Known): number {
+    const wanted = isFresh(before) ? before.asked * 2 : before.used - before.lease;
+    return Math.min(Math.max(wanted, 1), MAX_CALLS_AT_ONCE);
+  }
+
   async function ask(context: Context, keyId: string, hash: Uint8Array, id: string): Promise<Known> {
     const before = known.get(id);
-    const calls = Math.min(Math.max(before?.used ?? 1, 1), MAX_CALLS_AT_ONCE);
+    const calls = before ? callsWanted(before) : 1;
     const verdict = await verifyKey(context, keyId, hash, calls);
     if (verdict.refusal !== null) {
       known.delete(id);
@@ -80,7 +87,7 @@ export function createGatekeeper(deps: {
       );
     }
     const lease = (before?.lease ?? 0) + verdict.granted;
-    const entry: Known = { verdict, verifiedAt: now(), lease, used: 0, token: before?.token };
+    const entry: Known = { verdict, verifiedAt: now(), lease, asked: calls, used: 0, token: before?.token };
     known.set(id, entry);
     return entry;
   }

@@ -213,6 +213,18 @@ test('the database grants the calls of half a second at once, and calls in betwe
   expect(questions).toEqual([1, 10]);
 });
 
+test('a key in steady use asks for twice as much until half a second is covered, then for what that used', async () => {
+  verdict = granting(1);
+  for (let i = 0; i < 40; i += 1) {
+    // As many as it asks for.
+    const before = questions.length;
+    verdict = granting(Math.min(2 ** before, 100));
+    await call('/expenses');
+    now += 10;
+  }
+  expect(questions).toEqual([1, 2, 4, 8, 16, 32]);
+});
+
 test('calls at the same moment ask once', async () => {
   verdict = granting(20);
   const answers = await Promise.all(Array.from({ length: 20 }, () => call('/expenses')));
