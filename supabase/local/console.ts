@@ -41,7 +41,7 @@ FieldTrack is running (${facts.seconds.toFixed(1)} s). Ctrl-C stops it.
   Database         ${facts.databaseUrl}
 
 Try:
-  curl ${url}/functions/v1/hello
+  curl ${url}/functions/v1/api    (401: it wants an API key; README has a tour)
   curl ${url}/auth/v1/signup -H 'apikey: ${publishableKey}' -H 'content-type: application/json' \\
     -d '{"email":"alice@example.test","password":"correct horse battery"}'
   npm run demo

@@ -123,16 +123,16 @@ test('a browser may ask first (CORS)', async () => {
 });
 
 describe('functions', () => {
-  test('hello echoes a request id, and makes one', async () => {
-    const hello = (headers: Record<string, string>) => fetch(`${stack.url}/functions/v1/hello`, { headers });
-    const echoed = await hello({ 'x-request-id': 'request-0001' });
+  test('one answers, with the request id that it was sent or a new one', async () => {
+    const api = (headers: Record<string, string>) => fetch(`${stack.url}/functions/v1/api`, { headers });
+    const echoed = await api({ 'x-request-id': 'request-0001' });
     expect(echoed.headers.get('x-request-id')).toBe('request-0001');
-    expect(await echoed.json()).toMatchObject({ request_id: 'request-0001' });
-    expect(await (await hello({})).json()).toMatchObject({ request_id: expect.stringMatching(/^[0-9a-f-]{36}$/) });
+    expect([echoed.status, await echoed.json()]).toMatchObject([401, { code: 'api_key_invalid' }]);
+    expect((await api({})).headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
   });
 
   test('other methods are refused in the shape of all errors', async () => {
-    const answer = await fetch(`${stack.url}/functions/v1/hello`, { method: 'POST', body: '{}' });
+    const answer = await fetch(`${stack.url}/functions/v1/ingest/osmand`, { method: 'PUT', body: '{}' });
     expect(answer.status).toBe(405);
     expect(await answer.json()).toMatchObject({ code: 'method_not_allowed' });
   });

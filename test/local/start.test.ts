@@ -121,7 +121,7 @@ test('a first start makes everything, prints the keys, and Ctrl-C leaves no proc
   expect(run.output).toContain(`http://127.0.0.1:${port}`);
   expect(run.output).toMatch(/sb_publishable_\S+/);
   expect(run.output).toMatch(/sb_secret_\S+/);
-  expect((await fetch(`http://127.0.0.1:${port}/functions/v1/hello`)).status).toBe(200);
+  expect((await fetch(`http://127.0.0.1:${port}/functions/v1/api`)).status).toBe(401);
   expect(statSync(join(folder, 'secrets.json')).mode & 0o777).toBe(0o600);
   const started = descendants(run.child.pid ?? 0);
   expect(started.length).toBeGreaterThan(3);
@@ -148,7 +148,7 @@ test('a second start while one runs says where that one is, and leaves it alone'
   expect(await second.code).toBe(1);
   expect(second.output).toContain(`already running (process ${first.child.pid})`);
   expect(second.output).toContain(`kill ${first.child.pid}`);
-  expect((await fetch(`http://127.0.0.1:${port}/functions/v1/hello`)).status).toBe(200);
+  expect((await fetch(`http://127.0.0.1:${port}/functions/v1/api`)).status).toBe(401);
 });
 
 test.each([
