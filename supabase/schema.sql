@@ -8334,6 +8334,8 @@ begin
   expires_at := v_key.expires_at;
   requests_per_minute := v_key.requests_per_minute;
 
+  -- A count that a crash loses is no loss, so no call waits for the disk.
+  perform pg_catalog.set_config('synchronous_commit', 'off', true);
   insert into private.rate_buckets as b (organization_id, kind, subject_id, tokens, refilled_at)
   values (v_key.organization_id, 'api', v_key.id, v_key.requests_per_minute, v_now)
   on conflict on constraint rate_buckets_pkey do update
