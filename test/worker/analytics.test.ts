@@ -99,7 +99,15 @@ describe('figures of a day', () => {
     }
   }
 
+  /** The day's rows are there already, with something in them: a new row would be a lock by itself. */
+  async function startTheDay(): Promise<void> {
+    await work(bob.id, 4);
+    await work(carol.id, 4);
+    await workOff();
+  }
+
   test('of two employee-days at once the second waits, and the organization has both', async () => {
+    await startTheDay();
     await work(bob.id, 8);
     await work(carol.id, 9);
     await owner`delete from pgboss.job where true`;
@@ -114,10 +122,11 @@ describe('figures of a day', () => {
     // One job of the organization stands for both.
     expect(await waitingJobs()).toEqual([{ employee: null }]);
     await workOff();
-    expect(await figures()).toEqual({ employees: 2, sessions: 2, duration_s: 7200, distance_m: 2000 });
+    expect(await figures()).toEqual({ employees: 2, sessions: 4, duration_s: 14_400, distance_m: 4000 });
   });
 
   test('an organization-day that was fetched before an employee-day commits still has it', async () => {
+    await startTheDay();
     await work(bob.id, 8);
     await owner`delete from pgboss.job where true`;
     const writer = await begin();
@@ -129,7 +138,26 @@ describe('figures of a day', () => {
     await end(writer);
     await read;
     await end(reader);
-    expect(await figures()).toMatchObject({ sessions: 1 });
+    expect(await figures()).toMatchObject({ sessions: 3 });
+  });
+
+  test('an employee-day that was fetched before the session that asked for it commits still has it', async () => {
+    await startTheDay();
+    await work(bob.id, 7);
+    // That job waits; the next session asks for the same, and the job is fetched before it commits.
+    const writer = await owner.reserve();
+    await writer`begin`;
+    await work(bob.id, 8, writer);
+    expect(await waitingJobs()).toEqual([{ employee: bob.id }]);
+    await owner`delete from pgboss.job where state = 'created'`;
+    const reader = await begin();
+    const read = employeeDay(reader, bob.id).execute();
+    await eventually('the reader waits for the writer', isWaiting);
+    await end(writer);
+    await read;
+    await end(reader);
+    await workOff();
+    expect(await figures()).toMatchObject({ sessions: 4 });
   });
 
   test('two runs of one organization-day at once end in the same figures', async () => {
