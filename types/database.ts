@@ -598,6 +598,16 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      count_organization: {
+        Args: { currency: string; organization_id: string; today: string };
+        Returns: Database['private']['CompositeTypes']['counters'];
+        SetofOptions: {
+          from: '*';
+          to: 'counters';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       count_rejected_points: { Args: { rejected: Json }; Returns: undefined };
       crc32_base62: { Args: { body: string }; Returns: string };
       create_api_key: {
@@ -720,7 +730,9 @@ export type Database = {
         Args: { latitude_1: number; latitude_2: number; longitude_1: number; longitude_2: number };
         Returns: number;
       };
+      get_dashboard: { Args: Record<PropertyKey, never>; Returns: Json };
       get_leaderboard: { Args: { from: string; metric: string; to: string; top: number }; Returns: Json };
+      get_live_map: { Args: { max_people: number }; Returns: Json };
       get_user_summary: { Args: { employee_id: string; from: string; to: string }; Returns: Json };
       hash_token: { Args: { token: string }; Returns: string };
       horizon_report: {
@@ -1154,6 +1166,15 @@ export type Database = {
         organization_id: string | null;
         employee_id: string | null;
         api_key_id: string | null;
+      };
+      counters: {
+        active: number | null;
+        recent: number | null;
+        inactive: number | null;
+        sessions_today: number | null;
+        pending_expenses: number | null;
+        pending_amount: number | null;
+        as_of: string | null;
       };
       distance_state: {
         last_recorded_at: string | null;
@@ -2767,8 +2788,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      get_dashboard: { Args: Record<PropertyKey, never>; Returns: Json };
       get_expense_summary: { Args: { from?: string; to?: string }; Returns: Json };
       get_leaderboard: { Args: { from?: string; metric?: string; to?: string; top?: number }; Returns: Json };
+      get_live_map: { Args: { max_people?: number }; Returns: Json };
       get_my_profile: { Args: Record<PropertyKey, never>; Returns: Json };
       get_my_summary: { Args: { from?: string; to?: string }; Returns: Json };
       get_org_summary: { Args: { from?: string; to?: string }; Returns: Json };

@@ -115,6 +115,8 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     return (data ?? []).some(({ expenses_approved }) => expenses_approved === 1);
   });
   const aYear = { from: minutesAgo(364 * 1440).slice(0, 10), to: minutesAgo(-1440).slice(0, 10) };
+  await call('ada', 'get_dashboard', {});
+  await call('ada', 'get_live_map', { max_people: 100 });
   await call('ada', 'get_org_summary', aYear);
   await call('ada', 'get_user_summary', { employee_id, ...aYear });
   await call('ada', 'get_session_trend', { from: day, to: day });
@@ -200,6 +202,9 @@ const clockwork: Record<string, number> = {
   // Two, when midnight passes over the session.
   days: 1,
   person_days: 1,
+  employees: 1,
+  sessions_today: 1,
+  distance_today_m: 599.89,
   average_session_s: 3000,
   average_session_m: 599.89,
   value: 599.89,
