@@ -37,7 +37,7 @@ comment on type private.caller is 'An administrator or an API key with its organ
 create type private.counters as (active integer, recent integer, inactive integer, sessions_today integer, pending_expenses integer, pending_amount numeric, as_of timestamp with time zone);
 comment on type private.counters is 'Active: people with an open session. Recent: others who checked out within 24 hours. Inactive: the other active members.';
 
-create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_radius_m double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_radius_m double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
+create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_seen integer, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_variance_m2 double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_variance_m2 double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
 comment on type private.distance_state is 'State of private.advance_distance between two points: of fixed size, however long the session. Metres, seconds since 1970, earth-centred coordinates.';
 
 create domain private.latitude as double precision
@@ -232,6 +232,49 @@ create policy select_admin on public.audit_log
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 grant select on public.audit_log to authenticated;
 grant select on public.audit_log to service_role;
+
+create table public.device_tokens (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  name text not null,
+  last_four text not null,
+  created_by uuid,
+  revoked_at timestamp with time zone,
+  last_seen_at timestamp with time zone,
+  last_protocol text,
+  points_stored bigint not null default 0,
+  points_without_session bigint not null default 0,
+  points_refused bigint not null default 0,
+  created_at timestamp with time zone not null default now(),
+  constraint device_tokens_pkey PRIMARY KEY (organization_id, id),
+  constraint creator FOREIGN KEY (organization_id, created_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (created_by),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint last_protocol_is_valid CHECK ((last_protocol = ANY (ARRAY['osmand'::text, 'owntracks'::text, 'overland'::text]))),
+  constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name))))
+) with (fillfactor=70);
+alter table public.device_tokens enable row level security;
+CREATE INDEX device_tokens_creator ON public.device_tokens USING btree (organization_id, created_by);
+CREATE INDEX device_tokens_employee ON public.device_tokens USING btree (organization_id, employee_id);
+comment on table public.device_tokens is 'Tokens of phones. Administrators read all of their organization''s, an employee reads the own. Shown once.';
+comment on column public.device_tokens.name is 'Which phone it is, in words.';
+comment on column public.device_tokens.last_four is 'The last four characters of the token, to recognise it by.';
+comment on column public.device_tokens.created_by is 'The administrator or the person (employees.id) who made it.';
+comment on column public.device_tokens.revoked_at is 'The token is refused from then on; null: not revoked.';
+comment on column public.device_tokens.last_seen_at is 'When the phone last reported.';
+comment on column public.device_tokens.last_protocol is 'What its app spoke: osmand, owntracks or overland.';
+comment on column public.device_tokens.points_stored is 'Points that were stored.';
+comment on column public.device_tokens.points_without_session is 'Points that fell into no session and were not kept.';
+comment on column public.device_tokens.points_refused is 'Points that were not valid, or came too late.';
+create policy select_key on public.device_tokens
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
+create policy select_member on public.device_tokens
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.device_tokens to api_key;
+grant select on public.device_tokens to authenticated;
+grant select on public.device_tokens to service_role;
 
 create table public.employee_daily_metrics (
   organization_id uuid not null,
@@ -737,6 +780,7 @@ create table public.organizations (
   late_upload_grace_hours integer not null default 72,
   location_retention_days integer not null default 365,
   deletion_due_at timestamp with time zone,
+  device_checks_in boolean not null default false,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint organizations_pkey PRIMARY KEY (id),
@@ -768,6 +812,7 @@ comment on column public.organizations.late_upload_grace_hours is 'How far back 
 comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions
 keep their figures.';
 comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
+comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
 create policy select_key on public.organizations
   as permissive for select to api_key
   using (id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
@@ -1067,6 +1112,17 @@ create table private.api_key_secrets (
 alter table private.api_key_secrets enable row level security;
 comment on table private.api_key_secrets is 'SHA-256 of each key''s secret part (256 random bits, so no salt is needed).';
 
+create table private.device_token_secrets (
+  organization_id uuid not null,
+  device_token_id uuid not null,
+  token_hash bytea not null,
+  constraint device_token_secrets_pkey PRIMARY KEY (organization_id, device_token_id),
+  constraint device_token_secrets_token_hash_key UNIQUE (token_hash),
+  constraint device_token FOREIGN KEY (organization_id, device_token_id) REFERENCES public.device_tokens(organization_id, id) ON DELETE CASCADE
+);
+alter table private.device_token_secrets enable row level security;
+comment on table private.device_token_secrets is 'SHA-256 of each device token (256 random bits, so no salt is needed).';
+
 create table private.employee_code_counters (
   organization_id uuid not null,
   last_number integer not null,
@@ -1095,10 +1151,11 @@ create table private.event_consumers (
   xact xid8 not null,
   id bigint not null,
   advanced_at timestamp with time zone not null default now(),
+  dropped_at timestamp with time zone,
   constraint event_consumers_pkey PRIMARY KEY (name)
 );
 alter table private.event_consumers enable row level security;
-comment on table private.event_consumers is 'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id).';
+comment on table private.event_consumers is 'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id). dropped_at: it lagged for too long and was dropped; it reads again when it is registered again.';
 
 create table private.event_epochs (
   epoch smallint not null,
@@ -1108,6 +1165,17 @@ create table private.event_epochs (
 );
 alter table private.event_epochs enable row level security;
 comment on table private.event_epochs is 'The clusters that this log has lived in, newest epoch last. xid8 values are comparable within an epoch only.';
+
+create table private.event_log_floor (
+  is_only_row boolean not null default true,
+  epoch smallint not null,
+  xact xid8 not null,
+  id bigint not null,
+  constraint event_log_floor_pkey PRIMARY KEY (is_only_row),
+  constraint event_log_floor_is_only_row_check CHECK (is_only_row)
+);
+alter table private.event_log_floor enable row level security;
+comment on table private.event_log_floor is 'The newest position that retention has deleted: what lies after it is complete.';
 
 create table private.invitation_tokens (
   organization_id uuid not null,
@@ -1439,6 +1507,18 @@ as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locati
 employees:read, employees:write, analytics:read, webhooks:manage, events:read. Administrators, no API key; audited; 60 new
 keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
 grant execute on function public.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_device_token(employee_id uuid, name text DEFAULT 'Phone'::text)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_device_token(employee_id, name);
+$function$;
+comment on function public.create_device_token(uuid,text) is 'Makes a token with which an employee''s phone reports through /functions/v1/ingest: {id, employee_id, name, token}; token is
+shown only here. Administrators, no API key; audited; 60 new keys and device tokens an hour.
+Errors: admin_required 403, employee_not_found 404, invalid_argument 400, rate_limited 429.';
+grant execute on function public.create_device_token(uuid,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_organization(name text, slug text, time_zone text, currency text DEFAULT 'EUR'::text)
  RETURNS public.organizations
@@ -1872,6 +1952,17 @@ comment on function public.keep_organization() is 'Takes delete_organization bac
 Errors: admin_required 403.';
 grant execute on function public.keep_organization() to authenticated;
 
+CREATE OR REPLACE FUNCTION public.my_device_token(name text DEFAULT 'Phone'::text)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.my_device_token(name);
+$function$;
+comment on function public.my_device_token(text) is 'Makes a token for the caller''s own phone: {id, employee_id, name, token}; token is shown only here. Audited.
+Errors: not_a_member 403, invalid_argument 400, rate_limited 429.';
+grant execute on function public.my_device_token(text) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions
  LANGUAGE sql
@@ -1994,6 +2085,17 @@ comment on function public.revoke_api_key(uuid) is 'Ends a key: its next call is
 Errors: admin_required 403, api_key_not_found 404.';
 grant execute on function public.revoke_api_key(uuid) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.revoke_device_token(device_token_id uuid)
+ RETURNS public.device_tokens
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.revoke_device_token(device_token_id);
+$function$;
+comment on function public.revoke_device_token(uuid) is 'Ends a device token at once: the own, or as administrator any of the organization. Twice is not an error. Audited.
+Errors: not_a_member 403, device_token_not_found 404.';
+grant execute on function public.revoke_device_token(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.rotate_api_key(api_key_id uuid, overlap_hours integer DEFAULT 24)
  RETURNS jsonb
  LANGUAGE sql
@@ -2076,7 +2178,8 @@ AS $function$
   select private.update_organization(changes);
 $function$;
 comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
-max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days. Administrators; audited.
+max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in. Administrators;
+audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
 grant execute on function public.update_organization(jsonb) to authenticated;
 
@@ -2197,6 +2300,7 @@ CREATE OR REPLACE FUNCTION private.advance_distance(organization_id uuid, sessio
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
   v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
@@ -2217,16 +2321,17 @@ declare
   v_x double precision;
   v_y double precision;
   v_z double precision;
-  v_radius_m double precision;
+  v_variance_m2 double precision;
   v_speed_mps double precision;
   v_heading_deg double precision;
   -- The state, in variables: fields of a record cost twice as much.
   v_distance_m double precision := coalesce(state.distance_m, 0);
+  v_seen integer := coalesce(state.points_seen, 0);
   v_rejected integer := coalesce(state.points_rejected, 0);
   v_anchor_x double precision := state.anchor_x;
   v_anchor_y double precision := state.anchor_y;
   v_anchor_z double precision := state.anchor_z;
-  v_anchor_radius_m double precision := state.anchor_radius_m;
+  v_anchor_variance_m2 double precision := state.anchor_variance_m2;
   v_anchor_at_s double precision := state.anchor_at_s;
   v_anchor_speed_mps double precision := state.anchor_speed_mps;
   v_anchor_heading_deg double precision := state.anchor_heading_deg;
@@ -2242,7 +2347,7 @@ declare
   v_candidate_x double precision := state.candidate_x;
   v_candidate_y double precision := state.candidate_y;
   v_candidate_z double precision := state.candidate_z;
-  v_candidate_radius_m double precision := state.candidate_radius_m;
+  v_candidate_variance_m2 double precision := state.candidate_variance_m2;
   v_candidate_at_s double precision := state.candidate_at_s;
   v_candidate_speed_mps double precision := state.candidate_speed_mps;
   v_candidate_heading_deg double precision := state.candidate_heading_deg;
@@ -2261,30 +2366,39 @@ declare
   v_turn_m double precision;
   v_known_mps double precision;
 begin
-  for v_recorded_at, v_at_s, v_x, v_y, v_z, v_radius_m, v_speed_mps, v_heading_deg in
+  for v_recorded_at, v_at_s, v_x, v_y, v_z, v_variance_m2, v_speed_mps, v_heading_deg in
     select
       g.recorded_at,
-      pg_catalog.date_part('epoch', g.recorded_at),
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.cosd(g.longitude),
-      n.n * pg_catalog.cosd(g.latitude) * pg_catalog.sind(g.longitude),
-      n.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
--- Null: the point does not count.
-      case when g.recorded_at between starts_at and ends_at
-          and coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m) <= v_max_accuracy_m
-        then greatest(coalesce(nullif(g.accuracy_m, 0), v_default_accuracy_m), v_min_accuracy_m) end,
+      g.at_s,
+      -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
+      g.n * g.cosine * pg_catalog.cosd(g.longitude),
+      g.n * g.cosine * pg_catalog.sind(g.longitude),
+      g.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
+      -- Null: the point does not count.
+      case when g.recorded_at between starts_at and ends_at and g.radius_m <= v_max_accuracy_m
+        then greatest(g.radius_m, v_min_accuracy_m) * greatest(g.radius_m, v_min_accuracy_m) end,
       case when g.speed_mps < v_min_speed_mps then 0 when g.speed_mps <= v_max_speed_mps then g.speed_mps end,
       -- At rest a receiver's heading is an accident.
       case when g.speed_mps >= v_min_speed_mps then g.heading_deg end
-    from public.gps_locations as g
-    -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
-    cross join lateral (
-      select 6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(g.latitude) ^ 2) as n
-    ) as n
-    where g.organization_id = advance_distance.organization_id and g.session_id = advance_distance.session_id
-      and g.recorded_at > advance_distance.after and g.recorded_at <= advance_distance.until
-    order by g.recorded_at
+    from (
+      select
+        l.recorded_at, l.latitude, l.longitude,
+        -- In the variables' types: PL/pgSQL's own conversion costs more.
+        l.speed_mps::double precision as speed_mps, l.heading_deg::double precision as heading_deg,
+        pg_catalog.date_part('epoch', l.recorded_at) as at_s,
+        coalesce(nullif(l.accuracy_m, 0), v_default_accuracy_m) as radius_m,
+        pg_catalog.cosd(l.latitude) as cosine,
+        6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(l.latitude) * pg_catalog.sind(l.latitude)) as n
+      from public.gps_locations as l
+      where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
+        and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
+      order by l.recorded_at
+      -- Keeps the planner from writing n and the cosine out at every mention.
+      offset 0
+    ) as g
   loop
-    if v_radius_m is null then
+    v_seen := v_seen + 1;
+    if v_variance_m2 is null then
       v_rejected := v_rejected + 1;
       if v_emits_points then
         recorded_at := v_recorded_at;
@@ -2296,9 +2410,13 @@ begin
       continue;
     end if;
 
-    -- The way by reported speed; null where a speed is missing or the pause is too long for a guess.
-    v_travelled_m := v_travelled_m + case when v_at_s - v_before_at_s <= v_gap_s
-      then (v_speed_mps + v_before_speed_mps) / 2 * (v_at_s - v_before_at_s) end;
+    -- The way by reported speed; null where a speed is missing or the pause is too long for a guess. At rest it begins with
+    -- the first point that reports a speed again.
+    v_travelled_m := case
+      when v_rest_points > 0 and v_speed_mps = 0 then 0
+      when v_at_s - v_before_at_s <= v_gap_s
+        then v_travelled_m + (v_speed_mps + v_before_speed_mps) / 2 * (v_at_s - v_before_at_s)
+    end;
     v_chord_m := sqrt((v_x - v_anchor_x) * (v_x - v_anchor_x) + (v_y - v_anchor_y) * (v_y - v_anchor_y)
       + (v_z - v_anchor_z) * (v_z - v_anchor_z));
 
@@ -2316,7 +2434,7 @@ begin
       if v_chord_m < v_back_m and (
         4 * v_turn_m > v_spike_mps2 * v_turn_s * v_turn_s
         or v_turn_s <= v_gap_s and coalesce(4 * v_known_mps * v_turn_s, 0) < v_turn_m
-          and v_chord_m <= v_moved_radii * sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m)
+          and v_chord_m <= v_moved_radii * sqrt(v_anchor_variance_m2 + v_variance_m2)
             + coalesce(1.5 * v_known_mps * (v_at_s - v_near_at_s), 0)
       ) then
         v_rejected := v_rejected + 1;
@@ -2339,7 +2457,7 @@ begin
         v_anchor_x := v_candidate_x;
         v_anchor_y := v_candidate_y;
         v_anchor_z := v_candidate_z;
-        v_anchor_radius_m := v_candidate_radius_m;
+        v_anchor_variance_m2 := v_candidate_variance_m2;
         v_anchor_at_s := v_candidate_at_s;
         v_anchor_speed_mps := v_candidate_speed_mps;
         v_anchor_heading_deg := v_candidate_heading_deg;
@@ -2351,20 +2469,17 @@ begin
       end if;
     end if;
 
-    v_noise_m := sqrt(v_anchor_radius_m * v_anchor_radius_m + v_radius_m * v_radius_m);
-    if v_chord_m <= v_radii * v_noise_m then
+    if v_chord_m <= v_radii * sqrt(v_anchor_variance_m2 + v_variance_m2) then
       v_near_at_s := v_at_s;
       if v_rest_points > 0 then
-        -- A mean of a thousand points moves no more.
-        if v_rest_points < 1000 then
+        -- A mean of three hundred points hardly moves.
+        if v_rest_points < 300 then
           v_rest_points := v_rest_points + 1;
           v_anchor_x := v_anchor_x + (v_x - v_anchor_x) / v_rest_points;
           v_anchor_y := v_anchor_y + (v_y - v_anchor_y) / v_rest_points;
           v_anchor_z := v_anchor_z + (v_z - v_anchor_z) / v_rest_points;
         end if;
-        -- What a leg from here will have travelled begins with the first point that reports a speed again.
-        v_travelled_m := case when v_speed_mps > 0 then v_travelled_m else 0 * v_speed_mps end;
-      elsif (v_at_s - v_anchor_at_s) * v_rest_speed_mps > v_radii * v_noise_m then
+      elsif (v_at_s - v_anchor_at_s) * v_rest_speed_mps > v_radii * sqrt(v_anchor_variance_m2 + v_variance_m2) then
         v_rest_points := 1;
         v_radii := v_rest_radii;
         v_anchor_speed_mps := 0;
@@ -2381,7 +2496,7 @@ begin
       v_anchor_x := v_x;
       v_anchor_y := v_y;
       v_anchor_z := v_z;
-      v_anchor_radius_m := v_radius_m;
+      v_anchor_variance_m2 := v_variance_m2;
       v_anchor_at_s := v_at_s;
       v_anchor_speed_mps := v_speed_mps;
       v_anchor_heading_deg := v_heading_deg;
@@ -2394,7 +2509,7 @@ begin
         is_gap := false;
         return next;
       end if;
-    elsif v_chord_m - (v_radii + 1) * v_noise_m > v_max_speed_mps * (v_at_s - v_near_at_s) then
+    elsif v_chord_m - (v_radii + 1) * sqrt(v_anchor_variance_m2 + v_variance_m2) > v_max_speed_mps * (v_at_s - v_near_at_s) then
       v_too_fast := case when v_near_at_s >= v_too_fast_at_s then 1 else v_too_fast + 1 end;
       v_too_fast_at_s := v_at_s;
       if v_too_fast < 3 then
@@ -2405,7 +2520,7 @@ begin
         v_anchor_x := v_x;
         v_anchor_y := v_y;
         v_anchor_z := v_z;
-        v_anchor_radius_m := v_radius_m;
+        v_anchor_variance_m2 := v_variance_m2;
         v_anchor_at_s := v_at_s;
         v_anchor_speed_mps := v_speed_mps;
         v_anchor_heading_deg := v_heading_deg;
@@ -2423,6 +2538,7 @@ begin
       end if;
     else
       v_too_fast := 0;
+      v_noise_m := sqrt(v_anchor_variance_m2 + v_variance_m2);
       -- Speeds that fall far short of the straight line (from the chord to the arc over it) are not the way's; those beyond
       -- it are what corners allow at most.
       v_leg_m := v_chord_m * (1 + v_chord_m * v_chord_m / 974157e9);
@@ -2445,7 +2561,7 @@ begin
         v_anchor_x := v_x;
         v_anchor_y := v_y;
         v_anchor_z := v_z;
-        v_anchor_radius_m := v_radius_m;
+        v_anchor_variance_m2 := v_variance_m2;
         v_anchor_at_s := v_at_s;
         v_anchor_speed_mps := v_speed_mps;
         v_anchor_heading_deg := v_heading_deg;
@@ -2459,7 +2575,7 @@ begin
         v_candidate_x := v_x;
         v_candidate_y := v_y;
         v_candidate_z := v_z;
-        v_candidate_radius_m := v_radius_m;
+        v_candidate_variance_m2 := v_variance_m2;
         v_candidate_at_s := v_at_s;
         v_candidate_speed_mps := v_speed_mps;
         v_candidate_heading_deg := v_heading_deg;
@@ -2488,11 +2604,12 @@ begin
   -- No row leaves the loop's variables null.
   new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
   new_state.distance_m := v_distance_m;
+  new_state.points_seen := v_seen;
   new_state.points_rejected := v_rejected;
   new_state.anchor_x := v_anchor_x;
   new_state.anchor_y := v_anchor_y;
   new_state.anchor_z := v_anchor_z;
-  new_state.anchor_radius_m := v_anchor_radius_m;
+  new_state.anchor_variance_m2 := v_anchor_variance_m2;
   new_state.anchor_at_s := v_anchor_at_s;
   new_state.anchor_speed_mps := v_anchor_speed_mps;
   new_state.anchor_heading_deg := v_anchor_heading_deg;
@@ -2508,7 +2625,7 @@ begin
     new_state.candidate_x := v_candidate_x;
     new_state.candidate_y := v_candidate_y;
     new_state.candidate_z := v_candidate_z;
-    new_state.candidate_radius_m := v_candidate_radius_m;
+    new_state.candidate_variance_m2 := v_candidate_variance_m2;
     new_state.candidate_at_s := v_candidate_at_s;
     new_state.candidate_speed_mps := v_candidate_speed_mps;
     new_state.candidate_heading_deg := v_candidate_heading_deg;
@@ -2676,6 +2793,43 @@ end;
 $function$;
 comment on function private.check_in(timestamp with time zone,uuid,double precision,double precision,real) is 'Body of public.check_in.';
 grant execute on function private.check_in(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.check_in_by_device(organization_id uuid, employee_id uuid, at timestamp with time zone, point jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization public.organizations;
+  v_day date;
+begin
+  select o.* into strict v_organization from public.organizations as o where o.id = check_in_by_device.organization_id;
+  v_day := private.local_day(v_organization.id, check_in_by_device.at);
+  if not v_organization.device_checks_in
+    or v_day < v_organization.locked_until
+    or check_in_by_device.at > pg_catalog.now() + interval '2 minutes'
+    or check_in_by_device.at
+      < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+    or exists (
+      select from public.attendance_sessions as s
+      where s.organization_id = v_organization.id and s.employee_id = check_in_by_device.employee_id
+        and s.checked_in_at > check_in_by_device.at - interval '2 days'
+        and (s.status = 'ACTIVE' or private.local_day(v_organization.id, s.checked_in_at) = v_day)
+    )
+  then
+    return false;
+  end if;
+  insert into public.attendance_sessions (
+    organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
+  ) values (
+    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, pg_catalog.now()),
+    (point ->> 'latitude')::double precision, (point ->> 'longitude')::double precision, (point ->> 'accuracy_m')::real
+  )
+  on conflict do nothing;
+  return found;
+end;
+$function$;
+comment on function private.check_in_by_device(uuid,uuid,timestamp with time zone,jsonb) is 'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
 
 CREATE OR REPLACE FUNCTION private.check_out(checked_out_at timestamp with time zone, client_request_id uuid, latitude double precision, longitude double precision, accuracy_m real)
  RETURNS public.attendance_sessions
@@ -3204,13 +3358,9 @@ begin
     from private.local_days(v_session.organization_id, v_session.checked_in_at, v_session.checked_out_at) as d
   ),
   counted as (
-    select
-      (
-        select pg_catalog.count(*)
-        from public.gps_locations as g
-        where g.organization_id = v_session.organization_id and g.session_id = v_session.id
-      ) as points,
-      (select (m.new_state).points_rejected from measured as m where m.recorded_at is null) as rejected
+    select (m.new_state).points_seen as points, (m.new_state).points_rejected as rejected
+    from measured as m
+    where m.recorded_at is null
   ),
   written_days as (
     insert into public.session_days (
@@ -3601,6 +3751,28 @@ $function$;
 comment on function private.create_api_key(text,text[],timestamp with time zone,integer) is 'Body of public.create_api_key.';
 grant execute on function private.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.create_device_token(employee_id uuid, name text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+begin
+  if not exists (
+    select from public.employees as e
+    where e.organization_id = v_admin.organization_id and e.id = create_device_token.employee_id and e.is_active
+  ) then
+    perform private.fail('employee_not_found', 'There is no such active employee.', create_device_token.employee_id::text);
+  end if;
+  return private.issue_device_token(v_admin.organization_id, create_device_token.employee_id, create_device_token.name,
+    v_admin.employee_id);
+end;
+$function$;
+comment on function private.create_device_token(uuid,text) is 'Body of public.create_device_token.';
+grant execute on function private.create_device_token(uuid,text) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.create_location_partitions(first_month date, last_month date)
  RETURNS integer
  LANGUAGE plpgsql
@@ -3800,6 +3972,9 @@ begin
     return row('service', null)::private.actor;
   elsif session_user = 'fieldtrack_worker' then
     return row('worker', null)::private.actor;
+  elsif session_user = 'fieldtrack_edge' and pg_catalog.current_setting('fieldtrack.device_id', true) <> '' then
+    -- private.ingest_locations set it, once it knew the token.
+    return row('device', pg_catalog.current_setting('fieldtrack.device_id')::uuid)::private.actor;
   end if;
   return row('system', null)::private.actor;
 end;
@@ -4216,6 +4391,41 @@ end;
 $function$;
 comment on function private.drop_location_partition() is 'Drops the oldest partition of gps_locations if all its points are past every organization''s retention and of sealed sessions. Run by schedule; answers how many it dropped.';
 
+CREATE OR REPLACE FUNCTION private.drop_stalled_consumers(behind interval DEFAULT '7 days'::interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_consumer private.event_consumers;
+  v_dropped integer := 0;
+begin
+  for v_consumer in
+    select c.*
+    from private.event_consumers as c
+    where c.dropped_at is null
+      and exists (
+        select from private.read_log(c.epoch, c.xact, c.id, 1) as e
+        where e.occurred_at < pg_catalog.now() - drop_stalled_consumers.behind
+      )
+    for update
+  loop
+    update private.event_consumers as c set dropped_at = pg_catalog.now() where c.name = v_consumer.name;
+    perform private.emit_event(u.organization_id, 'consumer.dropped', 'organization', u.organization_id, null,
+      pg_catalog.jsonb_build_object('consumer', v_consumer.name))
+    from (
+      select distinct e.organization_id
+      from public.events as e
+      where (e.epoch, e.xact, e.id) > (v_consumer.epoch, v_consumer.xact, v_consumer.id)
+    ) as u;
+    v_dropped := v_dropped + 1;
+  end loop;
+  return v_dropped;
+end;
+$function$;
+comment on function private.drop_stalled_consumers(interval) is 'Drops internal consumers whose oldest unread event is older than `behind` (7 days). Run by schedule; returns how many.';
+
 CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, longitude double precision, OUT x double precision, OUT y double precision, OUT z double precision)
  RETURNS record
  LANGUAGE plpgsql
@@ -4403,6 +4613,7 @@ AS $function$
   select case code
     when 'not_authenticated' then 401
     when 'api_key_invalid' then 401
+    when 'device_token_invalid' then 401
     when 'not_a_member' then 403
     when 'admin_required' then 403
     when 'scope_missing' then 403
@@ -4415,6 +4626,7 @@ AS $function$
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
     when 'api_key_not_found' then 404
+    when 'device_token_not_found' then 404
     when 'webhook_not_found' then 404
     when 'delivery_not_found' then 404
     when 'retry_intent_not_found' then 404
@@ -5038,6 +5250,101 @@ $function$;
 comment on function private.horizon_report() is 'The oldest transaction, prepared transaction, snapshot and replication slot of the cluster, each with who holds it. Event readers wait for the first two, vacuum for all.';
 grant execute on function private.horizon_report() to fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.ingest_locations(token_hash bytea, points jsonb, unreadable integer, protocol text, traceparent text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_device public.device_tokens;
+  v_first record;
+  v_batch record;
+  v_result jsonb;
+  v_stored bigint := 0;
+  v_duplicates bigint := 0;
+  v_refused bigint := ingest_locations.unreadable;
+  v_without_session bigint := 0;
+begin
+  select t.* into v_device
+  from private.device_token_secrets as s
+  join public.device_tokens as t on t.organization_id = s.organization_id and t.id = s.device_token_id
+  join public.employees as e on e.organization_id = t.organization_id and e.id = t.employee_id
+  where s.token_hash = ingest_locations.token_hash and t.revoked_at is null and e.is_active;
+  if not found then
+    perform private.fail('device_token_invalid', 'This device token is not valid.', null,
+      'Make a new one with my_device_token, or ask an administrator.');
+  end if;
+  perform private.take_token(v_device.organization_id, 'ingest', v_device.id);
+  perform pg_catalog.set_config('fieldtrack.device_id', v_device.id::text, true);
+  perform pg_catalog.set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
+
+  -- The first point that falls into no session.
+  select p.at, p.point into v_first
+  from (
+    select (e.point ->> 'recorded_at')::timestamptz as at, e.point
+    from pg_catalog.jsonb_array_elements(ingest_locations.points) as e (point)
+  ) as p
+  where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
+  order by p.at
+  limit 1;
+  if found then
+    perform private.check_in_by_device(v_device.organization_id, v_device.employee_id, v_first.at, v_first.point);
+  end if;
+
+  for v_batch in
+    with placed as (
+      select e.ordinality, e.point,
+        private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
+          as session_id
+      from pg_catalog.jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
+    ),
+    -- insert_locations takes a hundred at a time.
+    numbered as (
+      select p.*, (pg_catalog.row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
+      from placed as p
+    )
+    select n.session_id, n.part, pg_catalog.count(*) as points, pg_catalog.jsonb_agg(n.point order by n.ordinality) as batch
+    from numbered as n
+    group by n.session_id, n.part
+    order by n.session_id, n.part
+  loop
+    if v_batch.session_id is null then
+      v_without_session := v_without_session + v_batch.points;
+      continue;
+    end if;
+    begin
+      v_result := private.insert_locations(v_device.organization_id, v_device.employee_id, v_batch.session_id, v_batch.batch,
+        false);
+      v_stored := v_stored + (v_result ->> 'inserted')::bigint;
+      v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
+      v_refused := v_refused + pg_catalog.jsonb_array_length(v_result -> 'rejected');
+    exception
+      -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
+      when sqlstate 'PGRST' then
+        v_refused := v_refused + v_batch.points;
+    end;
+  end loop;
+
+  update public.device_tokens as t
+  set last_seen_at = pg_catalog.now(),
+    last_protocol = ingest_locations.protocol,
+    points_stored = t.points_stored + v_stored,
+    points_without_session = t.points_without_session + v_without_session,
+    points_refused = t.points_refused + v_refused
+  where t.organization_id = v_device.organization_id and t.id = v_device.id;
+  return pg_catalog.jsonb_build_object(
+    'device_id', v_device.id,
+    'stored', v_stored,
+    'duplicates', v_duplicates,
+    'refused', v_refused,
+    'without_session', v_without_session
+  );
+end;
+$function$;
+comment on function private.ingest_locations(bytea,jsonb,integer,text,text) is 'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. Errors: device_token_invalid 401, rate_limited 429.';
+grant execute on function private.ingest_locations(bytea,jsonb,integer,text,text) to fieldtrack_edge;
+
 CREATE OR REPLACE FUNCTION private.insert_locations(organization_id uuid, employee_id uuid, session_id uuid, points jsonb, strict boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5286,10 +5593,23 @@ begin
       and ((select private.is_admin()) or (storage.foldername(name))[2] = (select private.current_employee_id())::text)
     );
   end if;
+
+  if pg_catalog.to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
+    v_found := v_found || 'realtime'::text;
+    drop trigger if exists _900_broadcast on public.events;
+    create trigger _900_broadcast after insert on public.events
+      for each row execute function private.tg_events__broadcast();
+    drop policy if exists select_admin_of_channel on realtime.messages;
+    create policy select_admin_of_channel on realtime.messages for select to authenticated using (
+      extension = 'broadcast'
+      and (select private.is_admin())
+      and (select realtime.topic()) = 'org:' || (select private.current_organization_id())::text
+    );
+  end if;
   return v_found;
 end;
 $function$;
-comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage) and returns their names. Safe to run again.';
+comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage, realtime) and returns their names. Safe to run again.';
 
 CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_role text, phone text, employee_code text)
  RETURNS jsonb
@@ -5479,6 +5799,37 @@ begin
 end;
 $function$;
 comment on function private.issue_api_key(uuid,text,text[],timestamp with time zone,integer,uuid) is 'Makes a key with its secret. For definers behind require_admin.';
+
+CREATE OR REPLACE FUNCTION private.issue_device_token(organization_id uuid, employee_id uuid, name text, created_by uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_token text := 'ft_device_' || private.random_base62(43);
+  v_row public.device_tokens;
+  v_constraint text;
+begin
+  perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
+  insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
+  values (issue_device_token.organization_id, issue_device_token.employee_id, pg_catalog.btrim(issue_device_token.name),
+    pg_catalog.right(v_token, 4), issue_device_token.created_by)
+  returning * into v_row;
+  insert into private.device_token_secrets (organization_id, device_token_id, token_hash)
+  values (v_row.organization_id, v_row.id, private.hash_token(v_token));
+  perform private.audit(v_row.organization_id, 'device_token.created', 'device_token', v_row.id, null,
+    pg_catalog.jsonb_build_object('employee_id', v_row.employee_id, 'name', v_row.name));
+  return pg_catalog.jsonb_build_object(
+    'id', v_row.id, 'employee_id', v_row.employee_id, 'name', v_row.name, 'token', v_token);
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The token cannot be made with these values.', v_constraint,
+      'name has 1 to 200 characters.');
+end;
+$function$;
+comment on function private.issue_device_token(uuid,uuid,text,uuid) is 'Makes a device token and audits it. For definers that know whose it is to be.';
 
 CREATE OR REPLACE FUNCTION private.json_number(value jsonb, low numeric, high numeric)
  RETURNS numeric
@@ -6022,6 +6373,21 @@ end;
 $function$;
 comment on function private.missing_location_partitions() is 'How many partitions of gps_locations are missing from two months back to two ahead.';
 
+CREATE OR REPLACE FUNCTION private.my_device_token(name text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+begin
+  return private.issue_device_token(v_employee.organization_id, v_employee.id, my_device_token.name, v_employee.id);
+end;
+$function$;
+comment on function private.my_device_token(text) is 'Body of public.my_device_token.';
+grant execute on function private.my_device_token(text) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.new_webhook_secret(organization_id uuid, webhook_id uuid)
  RETURNS text
  LANGUAGE plpgsql
@@ -6052,6 +6418,53 @@ begin
 end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
+
+CREATE OR REPLACE FUNCTION private.purge_events(max_rows integer DEFAULT 5000, keep interval DEFAULT '30 days'::interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_deleted integer;
+begin
+  -- In order of position, and only as far as every row is old enough: what remains is the log's unbroken end. Rows of a
+  -- transaction that ran for long may be a little older than their neighbours; they go with them.
+  with oldest as (
+    select e.organization_id, e.id, e.epoch, e.xact, e.occurred_at
+    from public.events as e
+    order by e.epoch, e.xact, e.id
+    limit purge_events.max_rows
+  ),
+  expired as (
+    select o.*
+    from oldest as o
+    where (o.epoch, o.xact, o.id) < (
+      select y.epoch, y.xact, y.id
+      from oldest as y
+      where y.occurred_at >= pg_catalog.now() - purge_events.keep
+      union all
+      (select 32767::smallint, '0'::xid8, 0::bigint)
+      order by 1, 2, 3
+      limit 1
+    )
+  ),
+  deleted as (
+    delete from public.events as e using expired as x
+    where e.organization_id = x.organization_id and e.id = x.id
+    returning e.epoch, e.xact, e.id
+  ),
+  floor as (
+    update private.event_log_floor as f
+    set epoch = d.epoch, xact = d.xact, id = d.id
+    from (select d.* from deleted as d order by d.epoch desc, d.xact desc, d.id desc limit 1) as d
+    where f.is_only_row
+  )
+  select pg_catalog.count(*)::integer into v_deleted from deleted;
+  return v_deleted;
+end;
+$function$;
+comment on function private.purge_events(integer,interval) is 'Deletes the oldest events, a bounded number, as far as they are older than `keep` (30 days: more than the 75 hours of a webhook''s retries and the 7 days a consumer may lag). Run by schedule; returns how many.';
 
 CREATE OR REPLACE FUNCTION private.purge_leftovers()
  RETURNS bigint
@@ -6303,6 +6716,7 @@ begin
     when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
     when 'personal_data' then per_second := 1; burst := 60;
+    when 'ingest' then per_second := 2; burst := 600;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;
 end;
@@ -6322,6 +6736,9 @@ begin
   select c.* into v_consumer from private.event_consumers as c where c.name = read_events.consumer for update;
   if not found then
     raise exception 'event consumer % is not registered', read_events.consumer;
+  elsif v_consumer.dropped_at is not null then
+    raise exception 'event consumer % was dropped: it lagged for too long', read_events.consumer
+      using errcode = 'object_not_in_prerequisite_state', hint = 'private.register_event_consumer() lets it begin anew.';
   end if;
   -- A later statement, hence a snapshot taken after the lock.
   for v_event in
@@ -6616,10 +7033,12 @@ begin
   from private.event_epochs as e
   order by e.epoch desc
   limit 1
-  on conflict do nothing;
+  on conflict on constraint event_consumers_pkey do update
+  set epoch = excluded.epoch, xact = excluded.xact, id = 0, advanced_at = pg_catalog.now(), dropped_at = null
+  where event_consumers.dropped_at is not null;
 end;
 $function$;
-comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on. Twice is not an error.';
+comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on; one that was dropped begins so again. Twice is no error.';
 
 CREATE OR REPLACE FUNCTION private.replay_due_retry_intents()
  RETURNS integer
@@ -7161,6 +7580,39 @@ $function$;
 comment on function private.revoke_api_key(uuid) is 'Body of public.revoke_api_key.';
 grant execute on function private.revoke_api_key(uuid) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.revoke_device_token(device_token_id uuid)
+ RETURNS public.device_tokens
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_row public.device_tokens;
+begin
+  select t.* into v_row
+  from public.device_tokens as t
+  where t.organization_id = v_employee.organization_id and t.id = revoke_device_token.device_token_id
+    and (v_employee.app_role = 'ADMIN' or t.employee_id = v_employee.id)
+  for no key update;
+  if not found then
+    perform private.fail('device_token_not_found', 'There is no such device token, or it is not yours.',
+      revoke_device_token.device_token_id::text);
+  end if;
+  if v_row.revoked_at is null then
+    update public.device_tokens as t
+    set revoked_at = pg_catalog.now()
+    where t.organization_id = v_row.organization_id and t.id = v_row.id
+    returning t.* into v_row;
+    perform private.audit(v_row.organization_id, 'device_token.revoked', 'device_token', v_row.id,
+      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_row.revoked_at));
+  end if;
+  return v_row;
+end;
+$function$;
+comment on function private.revoke_device_token(uuid) is 'Body of public.revoke_device_token.';
+grant execute on function private.revoke_device_token(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.rotate_api_key(api_key_id uuid, overlap_hours integer)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7318,6 +7770,25 @@ end;
 $function$;
 comment on function private.schedule_report() is 'Every schedule with its totals, its last run, and whether it is overdue: no success for two intervals and its max_duration.';
 grant execute on function private.schedule_report() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.session_at(organization_id uuid, employee_id uuid, at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select s.id
+  from (
+    select l.id, l.checked_out_at
+    from public.attendance_sessions as l
+    where l.organization_id = session_at.organization_id and l.employee_id = session_at.employee_id
+      and l.checked_in_at <= session_at.at
+    order by l.checked_in_at desc
+    limit 1
+  ) as s
+  where s.checked_out_at is null or s.checked_out_at >= session_at.at;
+$function$;
+comment on function private.session_at(uuid,uuid,timestamp with time zone) is 'The session of an employee in which an instant falls, or null. Sessions of a person never overlap.';
 
 CREATE OR REPLACE FUNCTION private.set_employee_active(employee_id uuid, is_active boolean)
  RETURNS public.employees
@@ -7661,6 +8132,32 @@ end;
 $function$;
 comment on function private.tg_employees__make_code() is 'Before insert without a code: EMP and the organization''s next number.';
 
+CREATE OR REPLACE FUNCTION private.tg_events__broadcast()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
+  execute 'select realtime.send($1, $2, $3, true)' using
+    pg_catalog.jsonb_build_object(
+      'id', pg_catalog.format('%s.%s.%s', new.epoch, new.xact, new.id),
+      'type', new.type,
+      'timestamp', new.occurred_at,
+      'data', new.payload),
+    new.type,
+    'org:' || new.organization_id;
+  return null;
+exception
+  -- Whatever Realtime does must not undo a check-in: this is the one place where everything is caught.
+  when others then
+    raise warning 'event % was not broadcast: %', new.type, sqlstate;
+    return null;
+end;
+$function$;
+comment on function private.tg_events__broadcast() is 'After insert, where Realtime is present: publishes the event to the private channel org:<organization_id>.';
+
 CREATE OR REPLACE FUNCTION private.tg_events__fan_out()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -7912,11 +8409,11 @@ declare
 begin
   if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
-      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days'] <> '{}'
+      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days', 'device_checks_in'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
-      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours '
-      'and location_retention_days; only those to change.');
+      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours, '
+      'location_retention_days and device_checks_in; only those to change.');
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
@@ -7929,7 +8426,8 @@ begin
     max_speed_mps = v_after.max_speed_mps,
     max_session_hours = v_after.max_session_hours,
     late_upload_grace_hours = v_after.late_upload_grace_hours,
-    location_retention_days = v_after.location_retention_days
+    location_retention_days = v_after.location_retention_days,
+    device_checks_in = v_after.device_checks_in
   where o.id = v_admin.organization_id
   returning o.* into v_after;
   perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
