@@ -8,7 +8,8 @@ select is(public.get_dashboard() - array['as_of', 'today', 'trend'],
   '{"people": {"active": 0, "recent": 0, "inactive": 1}, "sessions_today": 0, "distance_today_m": 0, "pending_expenses": 0,
     "pending_amount": 0, "currency": "USD", "leaders": []}'::jsonb, 'an empty organization is zeros and empty lists');
 select is((select sum((d ->> 'sessions')::integer) || ' in ' || count(*) || ' days until ' || max(d ->> 'day')
-  from jsonb_array_elements(public.get_dashboard() -> 'trend') as d), '0 in 7 days until ' || current_date, 'seven days of zeros');
+  from jsonb_array_elements(public.get_dashboard() -> 'trend') as d),
+  '0 in 7 days until ' || current_date, 'seven days of zeros');
 select is(public.get_live_map() -> 'people', '[]'::jsonb, 'and an empty map');
 select tests.become_postgres();
 
@@ -26,7 +27,8 @@ insert into s select 'bob now', id from opened;
 insert into public.gps_locations (organization_id, session_id, employee_id, recorded_at, latitude, longitude)
 select tests.acme(), t.id, t.employee_id, t.checked_in_at + make_interval(mins => i), 46 + i * 0.01, 14.5
 from public.attendance_sessions as t cross join generate_series(1, 20) as i;
-insert into public.employee_daily_metrics (organization_id, employee_id, day, time_zone, currency, sessions, duration_s, distance_m)
+insert into public.employee_daily_metrics (
+  organization_id, employee_id, day, time_zone, currency, sessions, duration_s, distance_m)
 select tests.acme(), tests.user_id(v.name), v.day, 'UTC', 'EUR', 1, 3600, v.distance_m
 from (values
   ('bob', private.local_day(tests.acme(), now()), 100.5), ('carol', private.local_day(tests.acme(), now()), 200)
