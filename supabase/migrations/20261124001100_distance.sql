@@ -46,7 +46,9 @@ begin
       -- A spike: turning round would have taken more than this. 3 is hard braking; nobody drives so both ways at once.
       'spike_mps2', 1.5,
       -- A pause in the points beyond which nothing is known of the way: the straight leg counts and is marked.
-      'gap_s', 120
+      'gap_s', 120,
+      -- The shortest stay that a route shows as a stop.
+      'stop_s', 180
     )
     from public.organizations as o
     where o.id = distance_parameters.organization_id

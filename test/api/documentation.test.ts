@@ -44,6 +44,8 @@ Generated: \`test/api/documentation.test.ts\` plays each call against a running 
   shorter. export_expenses the same by submitted_at and expense_id; export_daily_metrics forward:
   \`order=day,employee_id\`, \`&day=gte.D&or=(day.gt.D,employee_id.gt.ID)\`. Text that a spreadsheet would run as a formula has an
   apostrophe in front. PostgREST writes no head when there is no row, and doubles backslashes.
+- **Files of a session**: \`GET /rest/v1/rpc/export_session_gpx?session_id=…\` with \`Accept: application/gpx+xml\` and
+  \`export_session_geojson\` with \`Accept: application/geo+json\`; any other \`Accept\` is refused with 406.
 
 Ids and times below are stand-ins.
 `;
@@ -58,6 +60,21 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     if (error !== null) throw new Error(`${name}: ${JSON.stringify(error)}`);
     sections.push({ name, request, answer: data });
     return data as Record<string, string>;
+  };
+
+  /** A call whose answer is a file of its own media type: supabase-js asks for JSON. */
+  const file = async (who: string, name: string, sessionId: string, accept: string): Promise<void> => {
+    const { data } = await (people.get(who) as Client).auth.getSession();
+    const response = await fetch(`${stack.url}/rest/v1/rpc/${name}?session_id=${sessionId}`, {
+      headers: { apikey: stack.publishableKey, authorization: `Bearer ${data.session?.access_token}`, accept },
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${name}: ${text}`);
+    sections.push({
+      name,
+      request: { session_id: sessionId },
+      answer: accept.endsWith('json') ? JSON.parse(text) : text,
+    });
   };
 
   for (const name of ['ada', 'eva']) people.set(name, (await stack.signUp(`${name}@example.test`)).client);
@@ -94,6 +111,8 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     return data?.distance_status === 'DONE';
   });
   await call('ada', 'get_session_route', { session_id: session.id });
+  await file('ada', 'export_session_gpx', session.id ?? '', 'application/gpx+xml');
+  await file('ada', 'export_session_geojson', session.id ?? '', 'application/geo+json');
   // Today or, just after midnight, yesterday: the figures of the session that is over.
   let day = '';
   await eventually('figures of the day', async () => {
@@ -189,7 +208,10 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   expect(sections.map(({ name }) => name).sort()).toEqual(functions.map(({ name }) => name));
   const comments = new Map(functions.map(({ name, comment }) => [name, comment]));
   const page = sections.map(({ name, request, answer }) => {
-    const show = (value: unknown) => `\`\`\`json\n${JSON.stringify(standIns(value), null, 2)}\n\`\`\``;
+    const show = (value: unknown) =>
+      isXml(value)
+        ? `\`\`\`xml\n${standIn(value)}\n\`\`\``
+        : `\`\`\`json\n${JSON.stringify(standIns(value), null, 2)}\n\`\`\``;
     return `## ${name}\n\n${comments.get(name)}\n\nRequest\n\n${show(request)}\n\nAnswer\n\n${show(answer)}\n`;
   });
   await expect([introduction, ...page].join('\n')).toMatchFileSnapshot(join(repositoryDir, 'docs', 'api.md'));
@@ -214,6 +236,14 @@ const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/;
 const date = /^\d{4}-\d\d-\d\d$/;
 
+const isXml = (value: unknown): value is string => typeof value === 'string' && value.startsWith('<?xml');
+
+function standIn(xml: string): string {
+  return xml
+    .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z/g, '2026-11-24T08:00:00.000Z')
+    .replace(/(Eva )\d{4}-\d\d-\d\d/g, '$12026-11-24');
+}
+
 /** What differs from run to run, by something of the same kind that does not. */
 function standIns(value: unknown, key = ''): unknown {
   if (Array.isArray(value)) return value.map((item) => standIns(item));
@@ -231,6 +261,7 @@ function standIns(value: unknown, key = ''): unknown {
   if (value.startsWith('whsec_')) return 'whsec_…';
   if (value.startsWith(receiver.url)) return value.replace(receiver.url, 'https://hooks.acme.example');
   if (time.test(value)) return '2026-11-24T08:00:00+00:00';
+  if (key === 'title') return 'Eva 2026-11-24';
   if (date.test(value) && key !== 'locked_until') return '2026-11-24';
   return value.replace(uuid, '6f1c0a52-0000-4000-8000-000000000000');
 }

@@ -20,7 +20,11 @@ const scopes = [
 ];
 
 /** Functions that read tables of two scopes as their caller need both. */
-const needsSeveral: Record<string, string[]> = { get_session_route: ['sessions:read', 'locations:read'] };
+const needsSeveral: Record<string, string[]> = {
+  get_session_route: ['sessions:read', 'locations:read'],
+  export_session_gpx: ['sessions:read', 'locations:read'],
+  export_session_geojson: ['sessions:read', 'locations:read'],
+};
 
 type Relation = {
   name: string;
@@ -334,7 +338,7 @@ describe('functions', () => {
     for (const [name, both] of Object.entries(needsSeveral)) {
       const rpc = rpcs.find((one) => one.name === name) as Rpc;
       const got = await outcome(await post(await issueToken(acme, both), `rpc/${name}`, argumentsOf(rpc, acme)));
-      expect(got.status, name).toBe(200);
+      expect(got.status, `${name}: ${got.text}`).toBe(200);
     }
   });
 

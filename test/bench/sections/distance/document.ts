@@ -46,6 +46,10 @@ there too, for all three methods. Against the whole truth, what was driven in th
 chance: ${v.rowsBehindWhole} rows at sigma 10 m are then over one point worse than the better other, whose noise happens to fill in for the way it
 did not see.
 
+## Where it is weak
+
+${weaknesses(rows)}
+
 ## The methods
 
 - **plain**: the sum of all legs in order of time.
@@ -66,6 +70,29 @@ Errors in per cent of the way, median / 95th percentile of their size; *bias* is
 
 ${motions.map((motion) => table(motion, rows)).join('\n\n')}
 `;
+}
+
+/** The rows that a reader should know of, worst first. */
+function weaknesses(rows: readonly Row[]): string {
+  const moving = rows.filter(({ motion }) => motion !== 'parked');
+  const worst = (title: string, wanted: readonly Row[]) => {
+    const top = wanted.toSorted((a, b) => size(b.errors.ours) - size(a.errors.ours)).slice(0, 3);
+    const told = top.map(
+      ({ motion, world, noise, interval_s, errors }) =>
+        `${motion}, ${world}, ${noise}, every ${interval_s} s: ${number(size(errors.ours))} %`,
+    );
+    return `- ${title}: ${told.join('; ')}.`;
+  };
+  return [
+    worst(
+      'Sigma 30 m (the receiver is indoors or between towers), the worst rows',
+      moving.filter(({ sigma_m, world }) => sigma_m === 30 && world !== 'mute'),
+    ),
+    worst(
+      'Neither speed nor heading, sigma 5 m, the worst rows (corners between fixes are cut, as every sum of legs does)',
+      moving.filter(({ sigma_m, world }) => sigma_m === 5 && world === 'mute'),
+    ),
+  ].join('\n');
 }
 
 function table(motion: Row['motion'], rows: readonly Row[]): string {
