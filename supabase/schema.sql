@@ -40,6 +40,9 @@ create domain private.actor_type as text
 create type private.caller as (organization_id uuid, employee_id uuid, api_key_id uuid);
 comment on type private.caller is 'An administrator or an API key with its organization; the other id is null.';
 
+create type private.counters as (active integer, recent integer, inactive integer, sessions_today integer, pending_expenses integer, pending_amount numeric, as_of timestamp with time zone);
+comment on type private.counters is 'Active: people with an open session. Recent: others who checked out within 24 hours. Inactive: the other active members.';
+
 create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_seen integer, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_variance_m2 double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_variance_m2 double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
 comment on type private.distance_state is 'State of private.advance_distance between two points: of fixed size, however long the session. Metres, seconds since 1970, earth-centred coordinates.';
 
@@ -146,6 +149,7 @@ create table public.attendance_sessions (
   constraint status_is_valid CHECK ((status = ANY (ARRAY['ACTIVE'::text, 'CLOSED'::text])))
 ) with (fillfactor=85);
 alter table public.attendance_sessions enable row level security;
+CREATE INDEX attendance_sessions_checked_out ON public.attendance_sessions USING btree (organization_id, checked_out_at DESC, employee_id) WHERE (status = 'CLOSED'::text);
 CREATE INDEX attendance_sessions_newest ON public.attendance_sessions USING btree (organization_id, checked_in_at DESC, id);
 CREATE INDEX attendance_sessions_newest_of_employee ON public.attendance_sessions USING btree (organization_id, employee_id, checked_in_at DESC);
 CREATE UNIQUE INDEX attendance_sessions_one_open ON public.attendance_sessions USING btree (organization_id, employee_id) WHERE (status = 'ACTIVE'::text);
@@ -234,6 +238,49 @@ create policy select_admin on public.audit_log
   using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
 grant select on public.audit_log to authenticated;
 grant select on public.audit_log to service_role;
+
+create table public.device_tokens (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  name text not null,
+  last_four text not null,
+  created_by uuid,
+  revoked_at timestamp with time zone,
+  last_seen_at timestamp with time zone,
+  last_protocol text,
+  points_stored bigint not null default 0,
+  points_without_session bigint not null default 0,
+  points_refused bigint not null default 0,
+  created_at timestamp with time zone not null default now(),
+  constraint device_tokens_pkey PRIMARY KEY (organization_id, id),
+  constraint creator FOREIGN KEY (organization_id, created_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (created_by),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint last_protocol_is_valid CHECK ((last_protocol = ANY (ARRAY['osmand'::text, 'owntracks'::text, 'overland'::text]))),
+  constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name))))
+) with (fillfactor=70);
+alter table public.device_tokens enable row level security;
+CREATE INDEX device_tokens_creator ON public.device_tokens USING btree (organization_id, created_by);
+CREATE INDEX device_tokens_employee ON public.device_tokens USING btree (organization_id, employee_id);
+comment on table public.device_tokens is 'Tokens of phones. Administrators read all of their organization''s, an employee reads the own. Shown once.';
+comment on column public.device_tokens.name is 'Which phone it is, in words.';
+comment on column public.device_tokens.last_four is 'The last four characters of the token, to recognise it by.';
+comment on column public.device_tokens.created_by is 'The administrator or the person (employees.id) who made it.';
+comment on column public.device_tokens.revoked_at is 'The token is refused from then on; null: not revoked.';
+comment on column public.device_tokens.last_seen_at is 'When the phone last reported.';
+comment on column public.device_tokens.last_protocol is 'What its app spoke: osmand, owntracks or overland.';
+comment on column public.device_tokens.points_stored is 'Points that were stored.';
+comment on column public.device_tokens.points_without_session is 'Points that fell into no session and were not kept.';
+comment on column public.device_tokens.points_refused is 'Points that were not valid, or came too late.';
+create policy select_key on public.device_tokens
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
+create policy select_member on public.device_tokens
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.device_tokens to api_key;
+grant select on public.device_tokens to authenticated;
+grant select on public.device_tokens to service_role;
 
 create table public.employee_daily_metrics (
   organization_id uuid not null,
@@ -739,6 +786,7 @@ create table public.organizations (
   late_upload_grace_hours integer not null default 72,
   location_retention_days integer not null default 365,
   deletion_due_at timestamp with time zone,
+  device_checks_in boolean not null default false,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint organizations_pkey PRIMARY KEY (id),
@@ -770,6 +818,7 @@ comment on column public.organizations.late_upload_grace_hours is 'How far back 
 comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions
 keep their figures.';
 comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
+comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
 create policy select_key on public.organizations
   as permissive for select to api_key
   using (id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
@@ -1069,6 +1118,17 @@ create table private.api_key_secrets (
 alter table private.api_key_secrets enable row level security;
 comment on table private.api_key_secrets is 'SHA-256 of each key''s secret part (256 random bits, so no salt is needed).';
 
+create table private.device_token_secrets (
+  organization_id uuid not null,
+  device_token_id uuid not null,
+  token_hash bytea not null,
+  constraint device_token_secrets_pkey PRIMARY KEY (organization_id, device_token_id),
+  constraint device_token_secrets_token_hash_key UNIQUE (token_hash),
+  constraint device_token FOREIGN KEY (organization_id, device_token_id) REFERENCES public.device_tokens(organization_id, id) ON DELETE CASCADE
+);
+alter table private.device_token_secrets enable row level security;
+comment on table private.device_token_secrets is 'SHA-256 of each device token (256 random bits, so no salt is needed).';
+
 create table private.employee_code_counters (
   organization_id uuid not null,
   last_number integer not null,
@@ -1097,10 +1157,11 @@ create table private.event_consumers (
   xact xid8 not null,
   id bigint not null,
   advanced_at timestamp with time zone not null default now(),
+  dropped_at timestamp with time zone,
   constraint event_consumers_pkey PRIMARY KEY (name)
 );
 alter table private.event_consumers enable row level security;
-comment on table private.event_consumers is 'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id).';
+comment on table private.event_consumers is 'Positions of internal readers of the log: each has seen everything up to (epoch, xact, id). dropped_at: it lagged for too long and was dropped; it reads again when it is registered again.';
 
 create table private.event_epochs (
   epoch smallint not null,
@@ -1110,6 +1171,17 @@ create table private.event_epochs (
 );
 alter table private.event_epochs enable row level security;
 comment on table private.event_epochs is 'The clusters that this log has lived in, newest epoch last. xid8 values are comparable within an epoch only.';
+
+create table private.event_log_floor (
+  is_only_row boolean not null default true,
+  epoch smallint not null,
+  xact xid8 not null,
+  id bigint not null,
+  constraint event_log_floor_pkey PRIMARY KEY (is_only_row),
+  constraint event_log_floor_is_only_row_check CHECK (is_only_row)
+);
+alter table private.event_log_floor enable row level security;
+comment on table private.event_log_floor is 'The newest position that retention has deleted: what lies after it is complete.';
 
 create table private.invitation_tokens (
   organization_id uuid not null,
@@ -1442,6 +1514,18 @@ employees:read, employees:write, analytics:read, webhooks:manage, events:read. A
 keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
 grant execute on function public.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.create_device_token(employee_id uuid, name text DEFAULT 'Phone'::text)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_device_token(employee_id, name);
+$function$;
+comment on function public.create_device_token(uuid,text) is 'Makes a token with which an employee''s phone reports through /functions/v1/ingest: {id, employee_id, name, token}; token is
+shown only here. Administrators, no API key; audited; 60 new keys and device tokens an hour.
+Errors: admin_required 403, employee_not_found 404, invalid_argument 400, rate_limited 429.';
+grant execute on function public.create_device_token(uuid,text) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.create_organization(name text, slug text, time_zone text, currency text DEFAULT 'EUR'::text)
  RETURNS public.organizations
  LANGUAGE sql
@@ -1655,6 +1739,22 @@ Errors: admin_required 403, employee_not_found 404, no_open_session 409, time_in
 check_out_before_check_in 422.';
 grant execute on function public.force_check_out(uuid,timestamp with time zone,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.get_dashboard()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select private.get_dashboard();
+$function$;
+comment on function public.get_dashboard() is 'How the organization stands: {as_of, today, people: {active, recent, inactive}, sessions_today, distance_today_m,
+pending_expenses, pending_amount, currency, trend: [{day, employees, sessions, duration_s, distance_m}], leaders: [{rank,
+employee_id, name, distance_m}]}. active: open session; recent: checked out within 24 hours; inactive: the other members.
+sessions_today counts those that began today, open ones too; the rest is of closed sessions. trend: the last seven days,
+today included, oldest first; leaders: the first five of this month. Administrators, keys with analytics:read.
+Errors: admin_required 403, scope_missing 403.';
+grant execute on function public.get_dashboard() to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION public.get_expense_summary("from" date DEFAULT NULL::date, "to" date DEFAULT NULL::date)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1714,6 +1814,20 @@ value}], me: {rank, value} or null}. Equal figures share a rank, the next one is
 top is 1 to 100. Any member, keys with analytics:read; by expenses an employee sees ranks and the own value only.
 Errors: invalid_argument 400, scope_missing 403, not_a_member 403.';
 grant execute on function public.get_leaderboard(text,date,date,integer) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.get_live_map(max_people integer DEFAULT 1000)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select private.get_live_map(max_people);
+$function$;
+comment on function public.get_live_map(integer) is 'Where people are: {as_of, people: [{employee_id, name, activity, session_id, checked_in_at, checked_out_at, recorded_at,
+latitude, longitude, accuracy_m, battery_pct}]}: the newest position of each person at work (activity ACTIVE) and of those who
+checked out within 24 hours (RECENT), the former first, at most max_people (1 to 1000). Who has sent no position is left out.
+Administrators, keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+grant execute on function public.get_live_map(integer) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.get_my_profile()
  RETURNS jsonb
@@ -2053,6 +2167,17 @@ comment on function public.keep_organization() is 'Takes delete_organization bac
 Errors: admin_required 403.';
 grant execute on function public.keep_organization() to authenticated;
 
+CREATE OR REPLACE FUNCTION public.my_device_token(name text DEFAULT 'Phone'::text)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.my_device_token(name);
+$function$;
+comment on function public.my_device_token(text) is 'Makes a token for the caller''s own phone: {id, employee_id, name, token}; token is shown only here. Audited.
+Errors: not_a_member 403, invalid_argument 400, rate_limited 429.';
+grant execute on function public.my_device_token(text) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions
  LANGUAGE sql
@@ -2175,6 +2300,17 @@ comment on function public.revoke_api_key(uuid) is 'Ends a key: its next call is
 Errors: admin_required 403, api_key_not_found 404.';
 grant execute on function public.revoke_api_key(uuid) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.revoke_device_token(device_token_id uuid)
+ RETURNS public.device_tokens
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.revoke_device_token(device_token_id);
+$function$;
+comment on function public.revoke_device_token(uuid) is 'Ends a device token at once: the own, or as administrator any of the organization. Twice is not an error. Audited.
+Errors: not_a_member 403, device_token_not_found 404.';
+grant execute on function public.revoke_device_token(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.rotate_api_key(api_key_id uuid, overlap_hours integer DEFAULT 24)
  RETURNS jsonb
  LANGUAGE sql
@@ -2257,7 +2393,8 @@ AS $function$
   select private.update_organization(changes);
 $function$;
 comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
-max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days. Administrators; audited.
+max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in. Administrators;
+audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
 grant execute on function public.update_organization(jsonb) to authenticated;
 
@@ -2885,6 +3022,43 @@ end;
 $function$;
 comment on function private.check_in(timestamp with time zone,uuid,double precision,double precision,real) is 'Body of public.check_in.';
 grant execute on function private.check_in(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.check_in_by_device(organization_id uuid, employee_id uuid, at timestamp with time zone, point jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization public.organizations;
+  v_day date;
+begin
+  select o.* into strict v_organization from public.organizations as o where o.id = check_in_by_device.organization_id;
+  v_day := private.local_day(v_organization.id, check_in_by_device.at);
+  if not v_organization.device_checks_in
+    or v_day < v_organization.locked_until
+    or check_in_by_device.at > pg_catalog.now() + interval '2 minutes'
+    or check_in_by_device.at
+      < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+    or exists (
+      select from public.attendance_sessions as s
+      where s.organization_id = v_organization.id and s.employee_id = check_in_by_device.employee_id
+        and s.checked_in_at > check_in_by_device.at - interval '2 days'
+        and (s.status = 'ACTIVE' or private.local_day(v_organization.id, s.checked_in_at) = v_day)
+    )
+  then
+    return false;
+  end if;
+  insert into public.attendance_sessions (
+    organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
+  ) values (
+    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, pg_catalog.now()),
+    (point ->> 'latitude')::double precision, (point ->> 'longitude')::double precision, (point ->> 'accuracy_m')::real
+  )
+  on conflict do nothing;
+  return found;
+end;
+$function$;
+comment on function private.check_in_by_device(uuid,uuid,timestamp with time zone,jsonb) is 'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
 
 CREATE OR REPLACE FUNCTION private.check_out(checked_out_at timestamp with time zone, client_request_id uuid, latitude double precision, longitude double precision, accuracy_m real)
  RETURNS public.attendance_sessions
@@ -3694,6 +3868,47 @@ $function$;
 comment on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Body of public.correct_session.';
 grant execute on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.count_organization(organization_id uuid, today date, currency text)
+ RETURNS private.counters
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_counters private.counters;
+begin
+  v_counters.as_of := pg_catalog.now();
+  select pg_catalog.count(*) into v_counters.active
+  from public.attendance_sessions as s
+  where s.organization_id = count_organization.organization_id and s.status = 'ACTIVE';
+  select pg_catalog.count(distinct s.employee_id) into v_counters.recent
+  from public.attendance_sessions as s
+  where s.organization_id = count_organization.organization_id and s.status = 'CLOSED'
+    and s.checked_out_at > v_counters.as_of - interval '24 hours'
+    and not exists (
+      select from public.attendance_sessions as o
+      where o.organization_id = s.organization_id and o.employee_id = s.employee_id and o.status = 'ACTIVE'
+    );
+  select greatest(pg_catalog.count(*) - v_counters.active - v_counters.recent, 0) into v_counters.inactive
+  from public.employees as e
+  where e.organization_id = count_organization.organization_id and e.is_active;
+  select pg_catalog.count(*) into v_counters.sessions_today
+  from public.attendance_sessions as s
+  where s.organization_id = count_organization.organization_id
+    and s.checked_in_at >= (
+      select d.day_starts_at
+      from private.local_days(count_organization.organization_id, v_counters.as_of - interval '2 days', v_counters.as_of) as d
+      where d.day = count_organization.today
+    );
+  select pg_catalog.count(*), coalesce(pg_catalog.sum(x.amount) filter (where x.currency = count_organization.currency), 0)
+  into v_counters.pending_expenses, v_counters.pending_amount
+  from public.expenses as x
+  where x.organization_id = count_organization.organization_id and x.status = 'PENDING';
+  return v_counters;
+end;
+$function$;
+comment on function private.count_organization(uuid,date,text) is 'The counters of the dashboard, as of now.';
+
 CREATE OR REPLACE FUNCTION private.count_rejected_points(rejected jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -3764,6 +3979,28 @@ end;
 $function$;
 comment on function private.create_api_key(text,text[],timestamp with time zone,integer) is 'Body of public.create_api_key.';
 grant execute on function private.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.create_device_token(employee_id uuid, name text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+begin
+  if not exists (
+    select from public.employees as e
+    where e.organization_id = v_admin.organization_id and e.id = create_device_token.employee_id and e.is_active
+  ) then
+    perform private.fail('employee_not_found', 'There is no such active employee.', create_device_token.employee_id::text);
+  end if;
+  return private.issue_device_token(v_admin.organization_id, create_device_token.employee_id, create_device_token.name,
+    v_admin.employee_id);
+end;
+$function$;
+comment on function private.create_device_token(uuid,text) is 'Body of public.create_device_token.';
+grant execute on function private.create_device_token(uuid,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.create_location_partitions(first_month date, last_month date)
  RETURNS integer
@@ -3964,6 +4201,9 @@ begin
     return row('service', null)::private.actor;
   elsif session_user = 'fieldtrack_worker' then
     return row('worker', null)::private.actor;
+  elsif session_user = 'fieldtrack_edge' and pg_catalog.current_setting('fieldtrack.device_id', true) <> '' then
+    -- private.ingest_locations set it, once it knew the token.
+    return row('device', pg_catalog.current_setting('fieldtrack.device_id')::uuid)::private.actor;
   end if;
   return row('system', null)::private.actor;
 end;
@@ -4382,6 +4622,41 @@ end;
 $function$;
 comment on function private.drop_location_partition() is 'Drops the oldest partition of gps_locations if all its points are past every organization''s retention and of sealed sessions. Run by schedule; answers how many it dropped.';
 
+CREATE OR REPLACE FUNCTION private.drop_stalled_consumers(behind interval DEFAULT '7 days'::interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_consumer private.event_consumers;
+  v_dropped integer := 0;
+begin
+  for v_consumer in
+    select c.*
+    from private.event_consumers as c
+    where c.dropped_at is null
+      and exists (
+        select from private.read_log(c.epoch, c.xact, c.id, 1) as e
+        where e.occurred_at < pg_catalog.now() - drop_stalled_consumers.behind
+      )
+    for update
+  loop
+    update private.event_consumers as c set dropped_at = pg_catalog.now() where c.name = v_consumer.name;
+    perform private.emit_event(u.organization_id, 'consumer.dropped', 'organization', u.organization_id, null,
+      pg_catalog.jsonb_build_object('consumer', v_consumer.name))
+    from (
+      select distinct e.organization_id
+      from public.events as e
+      where (e.epoch, e.xact, e.id) > (v_consumer.epoch, v_consumer.xact, v_consumer.id)
+    ) as u;
+    v_dropped := v_dropped + 1;
+  end loop;
+  return v_dropped;
+end;
+$function$;
+comment on function private.drop_stalled_consumers(interval) is 'Drops internal consumers whose oldest unread event is older than `behind` (7 days). Run by schedule; returns how many.';
+
 CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, longitude double precision, OUT x double precision, OUT y double precision, OUT z double precision)
  RETURNS record
  LANGUAGE plpgsql
@@ -4569,6 +4844,7 @@ AS $function$
   select case code
     when 'not_authenticated' then 401
     when 'api_key_invalid' then 401
+    when 'device_token_invalid' then 401
     when 'not_a_member' then 403
     when 'admin_required' then 403
     when 'scope_missing' then 403
@@ -4581,6 +4857,7 @@ AS $function$
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
     when 'api_key_not_found' then 404
+    when 'device_token_not_found' then 404
     when 'webhook_not_found' then 404
     when 'delivery_not_found' then 404
     when 'retry_intent_not_found' then 404
@@ -4820,6 +5097,70 @@ $function$;
 comment on function private.geodesic_distance_m(double precision,double precision,double precision,double precision) is 'Metres between two WGS84 positions; within 1e-4 for legs up to 100 km.';
 grant execute on function private.geodesic_distance_m(double precision,double precision,double precision,double precision) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.get_dashboard()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('analytics:read');
+  v_range private.report_range := private.report_range(v_caller.organization_id, null, null, 7);
+  v_counters private.counters := private.count_organization(v_caller.organization_id, v_range.today, v_range.currency);
+  v_trend jsonb;
+begin
+  select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+    'day', d.day::date,
+    'employees', coalesce(m.employees, 0),
+    'sessions', coalesce(m.sessions, 0),
+    'duration_s', coalesce(m.duration_s, 0),
+    'distance_m', coalesce(m.distance_m, 0)
+  ) order by d.day)
+  into v_trend
+  from pg_catalog.generate_series(v_range."from", v_range."to", interval '1 day') as d (day)
+  left join public.org_daily_metrics as m
+    on m.organization_id = v_caller.organization_id and m.day = d.day::date
+    and m.day between v_range."from" and v_range."to";
+
+  return pg_catalog.jsonb_build_object(
+    'as_of', v_counters.as_of,
+    'today', v_range.today,
+    'people', pg_catalog.jsonb_build_object(
+      'active', v_counters.active, 'recent', v_counters.recent, 'inactive', v_counters.inactive),
+    'sessions_today', v_counters.sessions_today,
+    'distance_today_m', v_trend -> -1 -> 'distance_m',
+    'pending_expenses', v_counters.pending_expenses,
+    'pending_amount', v_counters.pending_amount,
+    'currency', v_range.currency,
+    'trend', v_trend,
+    'leaders', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+        'rank', l.rank, 'employee_id', l.employee_id, 'name', e.name, 'distance_m', l.distance_m
+      ) order by l.rank, l.employee_id), '[]')
+      from (
+        select f.employee_id, f.distance_m, pg_catalog.rank() over (order by f.distance_m desc) as rank
+        from (
+          select m.employee_id, m.distance_m
+          from public.employee_monthly_metrics as m
+          where m.organization_id = v_caller.organization_id
+            and m.month = pg_catalog.date_trunc('month', v_range.today::timestamp)::date and m.distance_m > 0
+          order by m.distance_m desc, m.employee_id
+          limit 5
+        ) as f
+      ) as l
+      cross join lateral (
+        select p.name
+        from public.employees as p
+        where p.organization_id = v_caller.organization_id and p.id = l.employee_id
+        limit 1
+      ) as e
+    )
+  );
+end;
+$function$;
+comment on function private.get_dashboard() is 'Body of public.get_dashboard.';
+grant execute on function private.get_dashboard() to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.get_leaderboard(metric text, "from" date, "to" date, top integer)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4936,6 +5277,84 @@ end;
 $function$;
 comment on function private.get_leaderboard(text,date,date,integer) is 'Body of public.get_leaderboard.';
 grant execute on function private.get_leaderboard(text,date,date,integer) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.get_live_map(max_people integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('locations:read');
+begin
+  if get_live_map.max_people is null or get_live_map.max_people not between 1 and 1000 then
+    perform private.fail('invalid_argument', 'max_people is 1 to 1000.', 'max_people');
+  end if;
+  return pg_catalog.jsonb_build_object(
+    'as_of', pg_catalog.now(),
+    'people', (
+      with sessions as (
+        (
+          select s.organization_id, s.id, s.employee_id, s.checked_in_at, s.checked_out_at, 'ACTIVE' as activity
+          from public.attendance_sessions as s
+          where s.organization_id = v_caller.organization_id and s.status = 'ACTIVE'
+          order by s.employee_id
+          limit get_live_map.max_people
+        )
+        union all
+        (
+          select s.organization_id, s.id, s.employee_id, s.checked_in_at, s.checked_out_at, 'RECENT'
+          from public.attendance_sessions as s
+          where s.organization_id = v_caller.organization_id and s.status = 'CLOSED'
+            and s.checked_out_at > pg_catalog.now() - interval '24 hours'
+            and not exists (
+              select from public.attendance_sessions as later
+              where later.organization_id = s.organization_id and later.employee_id = s.employee_id
+                and later.checked_in_at > s.checked_in_at
+            )
+          order by s.checked_out_at desc, s.employee_id
+          limit get_live_map.max_people
+        )
+      ),
+      people as (
+        select s.*, g.recorded_at, g.latitude, g.longitude, g.accuracy_m, g.battery_pct, e.name
+        from (select a.* from sessions as a order by a.activity, a.checked_out_at desc nulls first limit
+          get_live_map.max_people) as s
+        -- The newest point of that session, by the key; who has sent none has no place on a map.
+        cross join lateral (
+          select p.recorded_at, p.latitude, p.longitude, p.accuracy_m, p.battery_pct
+          from public.gps_locations as p
+          where p.organization_id = s.organization_id and p.session_id = s.id
+            and p.recorded_at >= s.checked_in_at - interval '1 minute'
+          order by p.recorded_at desc
+          limit 1
+        ) as g
+        cross join lateral (
+          select m.name from public.employees as m
+          where m.organization_id = s.organization_id and m.id = s.employee_id
+          limit 1
+        ) as e
+      )
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+        'employee_id', p.employee_id,
+        'name', p.name,
+        'activity', p.activity,
+        'session_id', p.id,
+        'checked_in_at', p.checked_in_at,
+        'checked_out_at', p.checked_out_at,
+        'recorded_at', p.recorded_at,
+        'latitude', p.latitude,
+        'longitude', p.longitude,
+        'accuracy_m', p.accuracy_m,
+        'battery_pct', p.battery_pct
+      ) order by p.activity, p.recorded_at desc, p.employee_id), '[]')
+      from people as p
+    )
+  );
+end;
+$function$;
+comment on function private.get_live_map(integer) is 'Body of public.get_live_map.';
+grant execute on function private.get_live_map(integer) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.get_user_summary(employee_id uuid, "from" date, "to" date)
  RETURNS jsonb
@@ -5061,6 +5480,101 @@ end;
 $function$;
 comment on function private.horizon_report() is 'The oldest transaction, prepared transaction, snapshot and replication slot of the cluster, each with who holds it. Event readers wait for the first two, vacuum for all.';
 grant execute on function private.horizon_report() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.ingest_locations(token_hash bytea, points jsonb, unreadable integer, protocol text, traceparent text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_device public.device_tokens;
+  v_first record;
+  v_batch record;
+  v_result jsonb;
+  v_stored bigint := 0;
+  v_duplicates bigint := 0;
+  v_refused bigint := ingest_locations.unreadable;
+  v_without_session bigint := 0;
+begin
+  select t.* into v_device
+  from private.device_token_secrets as s
+  join public.device_tokens as t on t.organization_id = s.organization_id and t.id = s.device_token_id
+  join public.employees as e on e.organization_id = t.organization_id and e.id = t.employee_id
+  where s.token_hash = ingest_locations.token_hash and t.revoked_at is null and e.is_active;
+  if not found then
+    perform private.fail('device_token_invalid', 'This device token is not valid.', null,
+      'Make a new one with my_device_token, or ask an administrator.');
+  end if;
+  perform private.take_token(v_device.organization_id, 'ingest', v_device.id);
+  perform pg_catalog.set_config('fieldtrack.device_id', v_device.id::text, true);
+  perform pg_catalog.set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
+
+  -- The first point that falls into no session.
+  select p.at, p.point into v_first
+  from (
+    select (e.point ->> 'recorded_at')::timestamptz as at, e.point
+    from pg_catalog.jsonb_array_elements(ingest_locations.points) as e (point)
+  ) as p
+  where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
+  order by p.at
+  limit 1;
+  if found then
+    perform private.check_in_by_device(v_device.organization_id, v_device.employee_id, v_first.at, v_first.point);
+  end if;
+
+  for v_batch in
+    with placed as (
+      select e.ordinality, e.point,
+        private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
+          as session_id
+      from pg_catalog.jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
+    ),
+    -- insert_locations takes a hundred at a time.
+    numbered as (
+      select p.*, (pg_catalog.row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
+      from placed as p
+    )
+    select n.session_id, n.part, pg_catalog.count(*) as points, pg_catalog.jsonb_agg(n.point order by n.ordinality) as batch
+    from numbered as n
+    group by n.session_id, n.part
+    order by n.session_id, n.part
+  loop
+    if v_batch.session_id is null then
+      v_without_session := v_without_session + v_batch.points;
+      continue;
+    end if;
+    begin
+      v_result := private.insert_locations(v_device.organization_id, v_device.employee_id, v_batch.session_id, v_batch.batch,
+        false);
+      v_stored := v_stored + (v_result ->> 'inserted')::bigint;
+      v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
+      v_refused := v_refused + pg_catalog.jsonb_array_length(v_result -> 'rejected');
+    exception
+      -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
+      when sqlstate 'PGRST' then
+        v_refused := v_refused + v_batch.points;
+    end;
+  end loop;
+
+  update public.device_tokens as t
+  set last_seen_at = pg_catalog.now(),
+    last_protocol = ingest_locations.protocol,
+    points_stored = t.points_stored + v_stored,
+    points_without_session = t.points_without_session + v_without_session,
+    points_refused = t.points_refused + v_refused
+  where t.organization_id = v_device.organization_id and t.id = v_device.id;
+  return pg_catalog.jsonb_build_object(
+    'device_id', v_device.id,
+    'stored', v_stored,
+    'duplicates', v_duplicates,
+    'refused', v_refused,
+    'without_session', v_without_session
+  );
+end;
+$function$;
+comment on function private.ingest_locations(bytea,jsonb,integer,text,text) is 'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. Errors: device_token_invalid 401, rate_limited 429.';
+grant execute on function private.ingest_locations(bytea,jsonb,integer,text,text) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.insert_locations(organization_id uuid, employee_id uuid, session_id uuid, points jsonb, strict boolean)
  RETURNS jsonb
@@ -5310,10 +5824,23 @@ begin
       and ((select private.is_admin()) or (storage.foldername(name))[2] = (select private.current_employee_id())::text)
     );
   end if;
+
+  if pg_catalog.to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
+    v_found := v_found || 'realtime'::text;
+    drop trigger if exists _900_broadcast on public.events;
+    create trigger _900_broadcast after insert on public.events
+      for each row execute function private.tg_events__broadcast();
+    drop policy if exists select_admin_of_channel on realtime.messages;
+    create policy select_admin_of_channel on realtime.messages for select to authenticated using (
+      extension = 'broadcast'
+      and (select private.is_admin())
+      and (select realtime.topic()) = 'org:' || (select private.current_organization_id())::text
+    );
+  end if;
   return v_found;
 end;
 $function$;
-comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage) and returns their names. Safe to run again.';
+comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage, realtime) and returns their names. Safe to run again.';
 
 CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_role text, phone text, employee_code text)
  RETURNS jsonb
@@ -5503,6 +6030,37 @@ begin
 end;
 $function$;
 comment on function private.issue_api_key(uuid,text,text[],timestamp with time zone,integer,uuid) is 'Makes a key with its secret. For definers behind require_admin.';
+
+CREATE OR REPLACE FUNCTION private.issue_device_token(organization_id uuid, employee_id uuid, name text, created_by uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_token text := 'ft_device_' || private.random_base62(43);
+  v_row public.device_tokens;
+  v_constraint text;
+begin
+  perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
+  insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
+  values (issue_device_token.organization_id, issue_device_token.employee_id, pg_catalog.btrim(issue_device_token.name),
+    pg_catalog.right(v_token, 4), issue_device_token.created_by)
+  returning * into v_row;
+  insert into private.device_token_secrets (organization_id, device_token_id, token_hash)
+  values (v_row.organization_id, v_row.id, private.hash_token(v_token));
+  perform private.audit(v_row.organization_id, 'device_token.created', 'device_token', v_row.id, null,
+    pg_catalog.jsonb_build_object('employee_id', v_row.employee_id, 'name', v_row.name));
+  return pg_catalog.jsonb_build_object(
+    'id', v_row.id, 'employee_id', v_row.employee_id, 'name', v_row.name, 'token', v_token);
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name;
+    perform private.fail('invalid_argument', 'The token cannot be made with these values.', v_constraint,
+      'name has 1 to 200 characters.');
+end;
+$function$;
+comment on function private.issue_device_token(uuid,uuid,text,uuid) is 'Makes a device token and audits it. For definers that know whose it is to be.';
 
 CREATE OR REPLACE FUNCTION private.json_number(value jsonb, low numeric, high numeric)
  RETURNS numeric
@@ -6046,6 +6604,21 @@ end;
 $function$;
 comment on function private.missing_location_partitions() is 'How many partitions of gps_locations are missing from two months back to two ahead.';
 
+CREATE OR REPLACE FUNCTION private.my_device_token(name text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+begin
+  return private.issue_device_token(v_employee.organization_id, v_employee.id, my_device_token.name, v_employee.id);
+end;
+$function$;
+comment on function private.my_device_token(text) is 'Body of public.my_device_token.';
+grant execute on function private.my_device_token(text) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.new_webhook_secret(organization_id uuid, webhook_id uuid)
  RETURNS text
  LANGUAGE plpgsql
@@ -6076,6 +6649,53 @@ begin
 end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
+
+CREATE OR REPLACE FUNCTION private.purge_events(max_rows integer DEFAULT 5000, keep interval DEFAULT '30 days'::interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_deleted integer;
+begin
+  -- In order of position, and only as far as every row is old enough: what remains is the log's unbroken end. Rows of a
+  -- transaction that ran for long may be a little older than their neighbours; they go with them.
+  with oldest as (
+    select e.organization_id, e.id, e.epoch, e.xact, e.occurred_at
+    from public.events as e
+    order by e.epoch, e.xact, e.id
+    limit purge_events.max_rows
+  ),
+  expired as (
+    select o.*
+    from oldest as o
+    where (o.epoch, o.xact, o.id) < (
+      select y.epoch, y.xact, y.id
+      from oldest as y
+      where y.occurred_at >= pg_catalog.now() - purge_events.keep
+      union all
+      (select 32767::smallint, '0'::xid8, 0::bigint)
+      order by 1, 2, 3
+      limit 1
+    )
+  ),
+  deleted as (
+    delete from public.events as e using expired as x
+    where e.organization_id = x.organization_id and e.id = x.id
+    returning e.epoch, e.xact, e.id
+  ),
+  floor as (
+    update private.event_log_floor as f
+    set epoch = d.epoch, xact = d.xact, id = d.id
+    from (select d.* from deleted as d order by d.epoch desc, d.xact desc, d.id desc limit 1) as d
+    where f.is_only_row
+  )
+  select pg_catalog.count(*)::integer into v_deleted from deleted;
+  return v_deleted;
+end;
+$function$;
+comment on function private.purge_events(integer,interval) is 'Deletes the oldest events, a bounded number, as far as they are older than `keep` (30 days: more than the 75 hours of a webhook''s retries and the 7 days a consumer may lag). Run by schedule; returns how many.';
 
 CREATE OR REPLACE FUNCTION private.purge_leftovers()
  RETURNS bigint
@@ -6327,6 +6947,7 @@ begin
     when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
     when 'personal_data' then per_second := 1; burst := 60;
+    when 'ingest' then per_second := 2; burst := 600;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
   end case;
 end;
@@ -6346,6 +6967,9 @@ begin
   select c.* into v_consumer from private.event_consumers as c where c.name = read_events.consumer for update;
   if not found then
     raise exception 'event consumer % is not registered', read_events.consumer;
+  elsif v_consumer.dropped_at is not null then
+    raise exception 'event consumer % was dropped: it lagged for too long', read_events.consumer
+      using errcode = 'object_not_in_prerequisite_state', hint = 'private.register_event_consumer() lets it begin anew.';
   end if;
   -- A later statement, hence a snapshot taken after the lock.
   for v_event in
@@ -6640,10 +7264,12 @@ begin
   from private.event_epochs as e
   order by e.epoch desc
   limit 1
-  on conflict do nothing;
+  on conflict on constraint event_consumers_pkey do update
+  set epoch = excluded.epoch, xact = excluded.xact, id = 0, advanced_at = pg_catalog.now(), dropped_at = null
+  where event_consumers.dropped_at is not null;
 end;
 $function$;
-comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on. Twice is not an error.';
+comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on; one that was dropped begins so again. Twice is no error.';
 
 CREATE OR REPLACE FUNCTION private.replay_due_retry_intents()
  RETURNS integer
@@ -7185,6 +7811,39 @@ $function$;
 comment on function private.revoke_api_key(uuid) is 'Body of public.revoke_api_key.';
 grant execute on function private.revoke_api_key(uuid) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.revoke_device_token(device_token_id uuid)
+ RETURNS public.device_tokens
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_row public.device_tokens;
+begin
+  select t.* into v_row
+  from public.device_tokens as t
+  where t.organization_id = v_employee.organization_id and t.id = revoke_device_token.device_token_id
+    and (v_employee.app_role = 'ADMIN' or t.employee_id = v_employee.id)
+  for no key update;
+  if not found then
+    perform private.fail('device_token_not_found', 'There is no such device token, or it is not yours.',
+      revoke_device_token.device_token_id::text);
+  end if;
+  if v_row.revoked_at is null then
+    update public.device_tokens as t
+    set revoked_at = pg_catalog.now()
+    where t.organization_id = v_row.organization_id and t.id = v_row.id
+    returning t.* into v_row;
+    perform private.audit(v_row.organization_id, 'device_token.revoked', 'device_token', v_row.id,
+      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_row.revoked_at));
+  end if;
+  return v_row;
+end;
+$function$;
+comment on function private.revoke_device_token(uuid) is 'Body of public.revoke_device_token.';
+grant execute on function private.revoke_device_token(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.rotate_api_key(api_key_id uuid, overlap_hours integer)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7343,21 +8002,45 @@ $function$;
 comment on function private.schedule_report() is 'Every schedule with its totals, its last run, and whether it is overdue: no success for two intervals and its max_duration.';
 grant execute on function private.schedule_report() to fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.session_at(organization_id uuid, employee_id uuid, at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select s.id
+  from (
+    select l.id, l.checked_out_at
+    from public.attendance_sessions as l
+    where l.organization_id = session_at.organization_id and l.employee_id = session_at.employee_id
+      and l.checked_in_at <= session_at.at
+    order by l.checked_in_at desc
+    limit 1
+  ) as s
+  where s.checked_out_at is null or s.checked_out_at >= session_at.at;
+$function$;
+comment on function private.session_at(uuid,uuid,timestamp with time zone) is 'The session of an employee in which an instant falls, or null. Sessions of a person never overlap.';
+
 CREATE OR REPLACE FUNCTION private.session_title(employee_id uuid, checked_in_at timestamp with time zone)
  RETURNS text
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
+declare
+  v_may_read boolean := true;
+  v_name text;
 begin
-  -- Who may not read the person's name gets a title without it.
-  return pg_catalog.concat_ws(' ',
-    (
-      select e.name
-      from public.employees as e
-      where e.organization_id = (select private.current_organization_id()) and e.id = session_title.employee_id
-    ),
-    pg_catalog.to_char(checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
+  -- A key that may not read people gets a title without the name; asking for it would be refused.
+  if current_user = 'api_key' then
+    v_may_read := 'employees:read' = any ((private.current_api_key()).scopes);
+  end if;
+  if v_may_read then
+    select e.name into v_name
+    from public.employees as e
+    where e.organization_id = (select private.current_organization_id()) and e.id = session_title.employee_id;
+  end if;
+  return pg_catalog.concat_ws(' ', v_name, pg_catalog.to_char(checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
 end;
 $function$;
 comment on function private.session_title(uuid,timestamp with time zone) is 'A title for an exported session: name and date (UTC).';
@@ -7771,6 +8454,32 @@ end;
 $function$;
 comment on function private.tg_employees__make_code() is 'Before insert without a code: EMP and the organization''s next number.';
 
+CREATE OR REPLACE FUNCTION private.tg_events__broadcast()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
+  execute 'select realtime.send($1, $2, $3, true)' using
+    pg_catalog.jsonb_build_object(
+      'id', pg_catalog.format('%s.%s.%s', new.epoch, new.xact, new.id),
+      'type', new.type,
+      'timestamp', new.occurred_at,
+      'data', new.payload),
+    new.type,
+    'org:' || new.organization_id;
+  return null;
+exception
+  -- Whatever Realtime does must not undo a check-in: this is the one place where everything is caught.
+  when others then
+    raise warning 'event % was not broadcast: %', new.type, sqlstate;
+    return null;
+end;
+$function$;
+comment on function private.tg_events__broadcast() is 'After insert, where Realtime is present: publishes the event to the private channel org:<organization_id>.';
+
 CREATE OR REPLACE FUNCTION private.tg_events__fan_out()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -8022,11 +8731,11 @@ declare
 begin
   if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
-      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days'] <> '{}'
+      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days', 'device_checks_in'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
-      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours '
-      'and location_retention_days; only those to change.');
+      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours, '
+      'location_retention_days and device_checks_in; only those to change.');
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
@@ -8039,7 +8748,8 @@ begin
     max_speed_mps = v_after.max_speed_mps,
     max_session_hours = v_after.max_session_hours,
     late_upload_grace_hours = v_after.late_upload_grace_hours,
-    location_retention_days = v_after.location_retention_days
+    location_retention_days = v_after.location_retention_days,
+    device_checks_in = v_after.device_checks_in
   where o.id = v_admin.organization_id
   returning o.* into v_after;
   perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
@@ -8163,6 +8873,8 @@ begin
   expires_at := v_key.expires_at;
   requests_per_minute := v_key.requests_per_minute;
 
+  -- A count that a crash loses is no loss, so no call waits for the disk.
+  perform pg_catalog.set_config('synchronous_commit', 'off', true);
   insert into private.rate_buckets as b (organization_id, kind, subject_id, tokens, refilled_at)
   values (v_key.organization_id, 'api', v_key.id, v_key.requests_per_minute, v_now)
   on conflict on constraint rate_buckets_pkey do update

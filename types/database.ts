@@ -24,6 +24,25 @@ export type Database = {
         };
         Relationships: [];
       };
+      device_token_secrets: {
+        Row: {
+          device_token_id: string;
+          organization_id: string;
+          token_hash: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          device_token_id: string;
+          organization_id: string;
+          token_hash: string;
+        };
+        Update: {
+          device_token_id?: string;
+          organization_id?: string;
+          token_hash?: string;
+        };
+        Relationships: [];
+      };
       employee_code_counters: {
         Row: {
           last_number: number;
@@ -68,6 +87,7 @@ export type Database = {
       event_consumers: {
         Row: {
           advanced_at: string;
+          dropped_at: string | null;
           epoch: number;
           id: number;
           name: string;
@@ -76,6 +96,7 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           advanced_at?: string;
+          dropped_at?: string | null;
           epoch: number;
           id: number;
           name: string;
@@ -83,6 +104,7 @@ export type Database = {
         };
         Update: {
           advanced_at?: string;
+          dropped_at?: string | null;
           epoch?: number;
           id?: number;
           name?: string;
@@ -106,6 +128,28 @@ export type Database = {
           began_at?: string;
           epoch?: number;
           system_identifier?: number;
+        };
+        Relationships: [];
+      };
+      event_log_floor: {
+        Row: {
+          epoch: number;
+          id: number;
+          is_only_row: boolean;
+          xact: unknown;
+        };
+        ComputedFields: never;
+        Insert: {
+          epoch: number;
+          id: number;
+          is_only_row?: boolean;
+          xact: unknown;
+        };
+        Update: {
+          epoch?: number;
+          id?: number;
+          is_only_row?: boolean;
+          xact?: unknown;
         };
         Relationships: [];
       };
@@ -451,6 +495,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      check_in_by_device: {
+        Args: { at: string; employee_id: string; organization_id: string; point: Json };
+        Returns: boolean;
+      };
       check_out: {
         Args: {
           accuracy_m: number;
@@ -551,12 +599,23 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      count_organization: {
+        Args: { currency: string; organization_id: string; today: string };
+        Returns: Database['private']['CompositeTypes']['counters'];
+        SetofOptions: {
+          from: '*';
+          to: 'counters';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       count_rejected_points: { Args: { rejected: Json }; Returns: undefined };
       crc32_base62: { Args: { body: string }; Returns: string };
       create_api_key: {
         Args: { expires_at: string; name: string; requests_per_minute: number; scopes: string[] };
         Returns: Json;
       };
+      create_device_token: { Args: { employee_id: string; name: string }; Returns: Json };
       create_location_partitions: { Args: { first_month: string; last_month: string }; Returns: number };
       create_organization: {
         Args: { currency: string; name: string; slug: string; time_zone: string };
@@ -630,6 +689,7 @@ export type Database = {
       distance_parameters: { Args: { organization_id: string }; Returns: Json };
       distance_so_far_m: { Args: { state: Database['private']['CompositeTypes']['distance_state'] }; Returns: number };
       drop_location_partition: { Args: Record<PropertyKey, never>; Returns: number };
+      drop_stalled_consumers: { Args: { behind?: string }; Returns: number };
       earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
       emit_event: {
         Args: {
@@ -671,7 +731,9 @@ export type Database = {
         Args: { latitude_1: number; latitude_2: number; longitude_1: number; longitude_2: number };
         Returns: number;
       };
+      get_dashboard: { Args: Record<PropertyKey, never>; Returns: Json };
       get_leaderboard: { Args: { from: string; metric: string; to: string; top: number }; Returns: Json };
+      get_live_map: { Args: { max_people: number }; Returns: Json };
       get_user_summary: { Args: { employee_id: string; from: string; to: string }; Returns: Json };
       hash_token: { Args: { token: string }; Returns: string };
       horizon_report: {
@@ -683,6 +745,10 @@ export type Database = {
           kind: string;
           role: string;
         }[];
+      };
+      ingest_locations: {
+        Args: { points: Json; protocol: string; token_hash: string; traceparent: string; unreadable: number };
+        Returns: Json;
       };
       insert_locations: {
         Args: { employee_id: string; organization_id: string; points: Json; session_id: string; strict: boolean };
@@ -707,6 +773,10 @@ export type Database = {
           requests_per_minute: number;
           scopes: string[];
         };
+        Returns: Json;
+      };
+      issue_device_token: {
+        Args: { created_by: string; employee_id: string; name: string; organization_id: string };
         Returns: Json;
       };
       json_number: { Args: { high: number; low: number; value: Json }; Returns: number };
@@ -778,8 +848,10 @@ export type Database = {
       };
       migration_version: { Args: Record<PropertyKey, never>; Returns: string };
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
+      my_device_token: { Args: { name: string }; Returns: Json };
       new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
+      purge_events: { Args: { keep?: string; max_rows?: number }; Returns: number };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
       purge_locations: { Args: { max_points?: number; max_sessions?: number }; Returns: number };
       queue_report: {
@@ -971,6 +1043,16 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      revoke_device_token: {
+        Args: { device_token_id: string };
+        Returns: Database['public']['Tables']['device_tokens']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'device_tokens';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours: number }; Returns: Json };
       rotate_webhook_secret: { Args: { overlap_hours: number; webhook_id: string }; Returns: Json };
       run_schedule: { Args: { name: string }; Returns: string };
@@ -993,6 +1075,7 @@ export type Database = {
           time_zone: string;
         }[];
       };
+      session_at: { Args: { at: string; employee_id: string; organization_id: string }; Returns: string };
       session_title: { Args: { checked_in_at: string; employee_id: string }; Returns: string };
       set_employee_active: {
         Args: { employee_id: string; is_active: boolean };
@@ -1088,6 +1171,15 @@ export type Database = {
         organization_id: string | null;
         employee_id: string | null;
         api_key_id: string | null;
+      };
+      counters: {
+        active: number | null;
+        recent: number | null;
+        inactive: number | null;
+        sessions_today: number | null;
+        pending_expenses: number | null;
+        pending_amount: number | null;
+        as_of: string | null;
       };
       distance_state: {
         last_recorded_at: string | null;
@@ -1354,6 +1446,70 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'organizations';
             referencedColumns: ['id'];
+          },
+        ];
+      };
+      device_tokens: {
+        Row: {
+          created_at: string;
+          created_by: string | null;
+          employee_id: string;
+          id: string;
+          last_four: string;
+          last_protocol: string | null;
+          last_seen_at: string | null;
+          name: string;
+          organization_id: string;
+          points_refused: number;
+          points_stored: number;
+          points_without_session: number;
+          revoked_at: string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          created_by?: string | null;
+          employee_id: string;
+          id?: string;
+          last_four: string;
+          last_protocol?: string | null;
+          last_seen_at?: string | null;
+          name: string;
+          organization_id: string;
+          points_refused?: number;
+          points_stored?: number;
+          points_without_session?: number;
+          revoked_at?: string | null;
+        };
+        Update: {
+          created_at?: string;
+          created_by?: string | null;
+          employee_id?: string;
+          id?: string;
+          last_four?: string;
+          last_protocol?: string | null;
+          last_seen_at?: string | null;
+          name?: string;
+          organization_id?: string;
+          points_refused?: number;
+          points_stored?: number;
+          points_without_session?: number;
+          revoked_at?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'creator';
+            columns: ['organization_id', 'created_by'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
           },
         ];
       };
@@ -1915,6 +2071,7 @@ export type Database = {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -1932,6 +2089,7 @@ export type Database = {
           created_at?: string;
           currency: string;
           deletion_due_at?: string | null;
+          device_checks_in?: boolean;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -1948,6 +2106,7 @@ export type Database = {
           created_at?: string;
           currency?: string;
           deletion_due_at?: string | null;
+          device_checks_in?: boolean;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -2504,12 +2663,14 @@ export type Database = {
         Args: { expires_at?: string; name: string; requests_per_minute?: number; scopes: string[] };
         Returns: Json;
       };
+      create_device_token: { Args: { employee_id: string; name?: string }; Returns: Json };
       create_organization: {
         Args: { currency?: string; name: string; slug: string; time_zone: string };
         Returns: {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2540,6 +2701,7 @@ export type Database = {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2633,8 +2795,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      get_dashboard: { Args: Record<PropertyKey, never>; Returns: Json };
       get_expense_summary: { Args: { from?: string; to?: string }; Returns: Json };
       get_leaderboard: { Args: { from?: string; metric?: string; to?: string; top?: number }; Returns: Json };
+      get_live_map: { Args: { max_people?: number }; Returns: Json };
       get_my_profile: { Args: Record<PropertyKey, never>; Returns: Json };
       get_my_summary: { Args: { from?: string; to?: string }; Returns: Json };
       get_org_summary: { Args: { from?: string; to?: string }; Returns: Json };
@@ -2660,6 +2824,7 @@ export type Database = {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2679,6 +2844,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      my_device_token: { Args: { name?: string }; Returns: Json };
       recalculate_session: {
         Args: { session_id: string };
         Returns: {
@@ -2850,6 +3016,30 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      revoke_device_token: {
+        Args: { device_token_id: string };
+        Returns: {
+          created_at: string;
+          created_by: string | null;
+          employee_id: string;
+          id: string;
+          last_four: string;
+          last_protocol: string | null;
+          last_seen_at: string | null;
+          name: string;
+          organization_id: string;
+          points_refused: number;
+          points_stored: number;
+          points_without_session: number;
+          revoked_at: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'device_tokens';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours?: number }; Returns: Json };
       rotate_webhook_secret: { Args: { overlap_hours?: number; webhook_id: string }; Returns: Json };
       set_employee_active: {
@@ -2965,6 +3155,7 @@ export type Database = {
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
+          device_checks_in: boolean;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
