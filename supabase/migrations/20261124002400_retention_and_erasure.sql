@@ -197,6 +197,8 @@ begin
     if v_session.distance_status = 'PENDING' then
       perform private.compute_session_distance(v_erasure.organization_id, v_session.id);
     end if;
+    delete from private.live_distances as l
+    where l.organization_id = v_erasure.organization_id and l.session_id = v_session.id;
     delete from public.gps_locations as g
     where g.organization_id = v_erasure.organization_id and g.session_id = v_session.id;
     get diagnostics v_points = row_count;

@@ -318,3 +318,199 @@ grant execute on function private.queue_report() to fieldtrack_worker, service_r
 grant execute on function private.consumer_report() to fieldtrack_worker, service_role;
 grant execute on function private.metric_samples() to fieldtrack_worker, service_role;
 grant execute on function private.migration_version() to fieldtrack_worker, service_role;
+
+-- For people: the own organization's administrators, and operators (service_role) for all of them.
+
+-- Whose figures may the caller see? Null: everybody's.
+create function private.health_audience() returns uuid
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  if private.jwt() ->> 'role' = 'service_role' then
+    return null;
+  end if;
+  return (private.require_admin()).organization_id;
+end;
+$$;
+
+comment on function private.health_audience() is
+  'The organization of the calling administrator; null for service_role, who sees all. Errors: those of require_admin.';
+
+create function private.queue_stats() returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_organization_id uuid := private.health_audience();
+begin
+  return (
+    select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'queue', q.name,
+      'waiting', coalesce(j.waiting, 0),
+      'active', coalesce(j.active, 0),
+      'failed', coalesce(j.failed, 0),
+      'oldest_waiting_s', coalesce(j.oldest_waiting_s, 0)
+    ) order by q.name), '[]')
+    from pgboss.queue as q
+    left join (
+      select
+        j.name,
+        pg_catalog.count(*) filter (where j.state in ('created', 'retry')) as waiting,
+        pg_catalog.count(*) filter (where j.state = 'active') as active,
+        pg_catalog.count(*) filter (where j.state = 'failed') as failed,
+        pg_catalog.round(extract(epoch from pg_catalog.max(
+          case when j.state in ('created', 'retry') then greatest(pg_catalog.now() - j.start_after, '0') end))) as oldest_waiting_s
+      from (
+        select j.name, j.state, j.start_after, j.data ->> 'organization_id' as organization_id
+        from pgboss.job as j
+        where j.state in ('created', 'retry', 'active', 'failed')
+        limit private.metric_limit()
+      ) as j
+      where v_organization_id is null or j.organization_id = v_organization_id::text
+      group by j.name
+    ) as j on j.name = q.name
+    -- What runs by the clock is the installation's.
+    where q.name not like '\_\_%' and (v_organization_id is null or q.name <> 'schedule')
+  );
+end;
+$$;
+
+comment on function private.queue_stats() is 'Body of public.queue_stats.';
+
+grant execute on function private.queue_stats() to authenticated, service_role;
+
+create function public.queue_stats() returns jsonb
+language sql stable
+set search_path = ''
+as $$
+  select private.queue_stats();
+$$;
+
+comment on function public.queue_stats() is
+  'Jobs of the organization by queue: [{queue, waiting, active, failed, oldest_waiting_s}]; failed: retries used up, kept for a
+week. Administrators; service_role sees all organizations'' together. Counts stop at 100,000.
+Errors: admin_required 403, not_a_member 403.';
+
+grant execute on function public.queue_stats() to authenticated, service_role;
+
+create function private.system_health() returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_organization_id uuid := private.health_audience();
+  v_organization_ids uuid[] := case when v_organization_id is not null then array[v_organization_id]
+    else (select pg_catalog.array_agg(o.id) from public.organizations as o) end;
+  v_health jsonb;
+  v_problems text[];
+begin
+  v_health := pg_catalog.jsonb_build_object(
+    'generated_at', pg_catalog.now(),
+    'organization_id', v_organization_id,
+    'sessions', (
+      select pg_catalog.jsonb_build_object(
+        'open', pg_catalog.count(*),
+        -- The schedule forgotten-sessions closes them every five minutes.
+        'forgotten', pg_catalog.count(*) filter (
+          where s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours, mins => 15)))
+      from (
+        select s.organization_id, s.checked_in_at from public.attendance_sessions as s
+        where s.organization_id = any (v_organization_ids) and s.status = 'ACTIVE'
+        limit private.metric_limit()
+      ) as s
+      join public.organizations as o on o.id = s.organization_id
+    ),
+    -- Of the last week: what is older is settled or has been told before.
+    'distances', (
+      select pg_catalog.jsonb_build_object(
+        'pending', pg_catalog.count(*) filter (where s.distance_status = 'PENDING'),
+        'failed', pg_catalog.count(*) filter (where s.distance_status = 'FAILED'))
+      from (
+        select s.distance_status from public.attendance_sessions as s
+        where s.organization_id = any (v_organization_ids) and s.status = 'CLOSED'
+          and s.checked_in_at > pg_catalog.now() - interval '7 days'
+        limit private.metric_limit()
+      ) as s
+    ),
+    'webhooks', (
+      select pg_catalog.jsonb_build_object(
+        'endpoints', pg_catalog.count(*),
+        'disabled', pg_catalog.count(*) filter (where w.disabled_at is not null),
+        'circuits_open', pg_catalog.count(*) filter (where c.state in ('OPEN', 'HALF_OPEN')))
+      from public.webhooks as w
+      left join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
+      where w.organization_id = any (v_organization_ids)
+    ),
+    'deliveries', (
+      select pg_catalog.jsonb_build_object(
+        'pending', pg_catalog.count(*),
+        'late', pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour'))
+      from (
+        select d.created_at from public.webhook_deliveries as d
+        where d.organization_id = any (v_organization_ids) and d.state = 'PENDING'
+        limit private.metric_limit()
+      ) as d
+    ),
+    'retry_intents', (
+      select pg_catalog.jsonb_build_object('pending', pg_catalog.count(*))
+      from (
+        select from public.retry_intents as i
+        where i.organization_id = any (v_organization_ids) and i.state = 'PENDING'
+        limit private.metric_limit()
+      ) as i
+    ),
+    'erasures', (
+      select pg_catalog.jsonb_build_object('unfinished', pg_catalog.count(*))
+      from private.erasures as x
+      where x.organization_id = any (v_organization_ids) and x.completed_at is null
+    ),
+    -- The machinery is shared; that it stands still concerns everybody.
+    'schedules', (
+      select pg_catalog.jsonb_build_object('overdue', coalesce(pg_catalog.jsonb_agg(s.name) filter (where s.is_overdue), '[]'))
+      from private.schedule_report() as s
+    )
+  );
+  if v_organization_id is null then
+    v_health := v_health || pg_catalog.jsonb_build_object(
+      'consumers', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(c)), '[]') from private.consumer_report() as c),
+      'horizon', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(h)), '[]') from private.horizon_report() as h),
+      'schedule_report', (select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(s)) from private.schedule_report() as s),
+      'location_partitions_missing', private.missing_location_partitions(),
+      'migration', private.migration_version());
+  end if;
+  v_problems := pg_catalog.array_remove(array[
+    case when v_health #> '{sessions,forgotten}' <> '0' then 'sessions are open for longer than they may' end,
+    case when v_health #> '{distances,failed}' <> '0' then 'distances could not be computed' end,
+    case when v_health #> '{webhooks,disabled}' <> '0' then 'webhooks are disabled' end,
+    case when v_health #> '{webhooks,circuits_open}' <> '0' then 'endpoints of webhooks fail' end,
+    case when v_health #> '{deliveries,late}' <> '0' then 'deliveries wait for more than an hour' end,
+    case when v_health #> '{retry_intents,pending}' <> '0' then 'jobs died and wait to be run again' end,
+    case when v_health #> '{schedules,overdue}' <> '[]' then 'schedules are overdue' end,
+    case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end
+  ], null);
+  return v_health || pg_catalog.jsonb_build_object(
+    'status', case when v_problems = '{}' then 'ok' else 'degraded' end,
+    'problems', pg_catalog.to_jsonb(v_problems));
+end;
+$$;
+
+comment on function private.system_health() is 'Body of public.system_health.';
+
+grant execute on function private.system_health() to authenticated, service_role;
+
+create function public.system_health() returns jsonb
+language sql stable
+set search_path = ''
+as $$
+  select private.system_health();
+$$;
+
+comment on function public.system_health() is
+  'Is all well? {status: ok or degraded, problems: [text], sessions: {open, forgotten}, distances: {pending, failed} (of the last
+week), webhooks: {endpoints, disabled, circuits_open}, deliveries: {pending, late}, retry_intents: {pending}, erasures:
+{unfinished}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own organization;
+service_role: of all together, and the machinery''s state beside it. Counts stop at 100,000.
+Errors: admin_required 403, not_a_member 403.';
+
+grant execute on function public.system_health() to authenticated, service_role;

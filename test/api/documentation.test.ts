@@ -198,6 +198,8 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     return rows.length === 0;
   });
   await call('ada', 'export_employee_data', { employee_id });
+  await call('ada', 'queue_stats', {});
+  await call('ada', 'system_health', {});
   await call('ada', 'erase_employee', { employee_id, reason: 'Asked for by letter of 3 March.' });
   await call('ada', 'delete_organization', { slug: 'acme', reason: 'We use something else.' });
   await call('ada', 'keep_organization', {});
