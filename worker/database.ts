@@ -28,6 +28,10 @@ export interface Database {
    * tables: without the setting the worker's policies show nothing.
    */
   withOrganization<T>(organizationId: string, callback: (trx: OrganizationTransaction) => Promise<T>): Promise<T>;
+  /** The same database for one job: events and jobs that its transactions write carry this trace context. */
+  continuing(traceparent: string | null): Database;
+  /** Which trace each job of a batch belongs to, by the job's id. */
+  traceparents(queue: string, ids: readonly string[]): Promise<Map<string, string>>;
   /** The schedules that this worker has to run: those of the table where pg_cron does not, else none. */
   schedules(): Promise<{ name: string; cron: string; time_zone: string; is_overdue: boolean }[]>;
   /** One run, cancelled by the database when it takes longer than the schedule allows. */
@@ -58,12 +62,27 @@ export function openDatabase(options: {
   pool.on('error', () => {});
   const kysely = new Kysely<WorkerTables>({ dialect: new PostgresDialect({ pool }) });
 
-  return {
-    withOrganization: (organizationId, callback) =>
+  const withOrganization =
+    (traceparent: string | null): Database['withOrganization'] =>
+    (organizationId, callback) =>
       kysely.transaction().execute(async (trx) => {
-        await sql`select set_config('fieldtrack.organization_id', ${organizationId}, true)`.execute(trx);
+        await sql`
+          select set_config('fieldtrack.organization_id', ${organizationId}, true),
+            set_config('fieldtrack.traceparent', ${traceparent ?? ''}, true)
+        `.execute(trx);
         return callback(trx);
-      }),
+      });
+
+  const database: Database = {
+    withOrganization: withOrganization(null),
+    continuing: (traceparent) => ({ ...database, withOrganization: withOrganization(traceparent) }),
+    async traceparents(queue, ids) {
+      const { rows } = await sql<{ id: string; traceparent: string }>`
+        select id, trace_context ->> 'traceparent' as traceparent from pgboss.job
+        where name = ${queue} and id = any (${ids}) and trace_context is not null
+      `.execute(kysely);
+      return new Map(rows.map(({ id, traceparent }) => [id, traceparent]));
+    },
     async schedules() {
       const { rows } = await sql<{ name: string; cron: string; time_zone: string; is_overdue: boolean }>`
         select name, cron, time_zone, is_overdue from private.schedule_report() where not private.is_cron_usable()
@@ -99,4 +118,5 @@ export function openDatabase(options: {
     },
     close: () => kysely.destroy(),
   };
+  return database;
 }

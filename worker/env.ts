@@ -20,6 +20,12 @@ export const schema = z.object({
   METRICS_TOKEN: bearerToken.optional(),
   /** Bearer token for /internal; without it these pages do not exist. */
   OPERATOR_TOKEN: bearerToken.optional(),
+  /** Where traces go: an OTLP collector's HTTP address, such as http://collector:4318. Without it nothing is traced. */
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.url({ protocol: /^https?$/ }).optional(),
+  /** Headers for it, as key=value,key=value: a collector's token. */
+  OTEL_EXPORTER_OTLP_HEADERS: z.string().optional(),
+  /** The worker's name in traces. */
+  OTEL_SERVICE_NAME: z.string().min(1).default('fieldtrack-worker'),
   /** What is running, for build_info: a commit or a tag. */
   REVISION: z.string().max(100).default('unknown'),
 });

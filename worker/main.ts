@@ -10,6 +10,7 @@ import { createMetrics } from './metrics.ts';
 import { openOperators } from './operators.ts';
 import { createQueue } from './queue.ts';
 import { createReadiness } from './readiness.ts';
+import { noTracing, startTracing } from './tracing.ts';
 import { createWebhookDispatcher } from './webhooks/dispatcher.ts';
 
 const env = environment();
@@ -19,12 +20,19 @@ const database = openDatabase({
   poolSize: env.DATABASE_POOL_SIZE,
   onError: (error) => log.warn({ err: describeError(error) }, 'database connection lost'),
 });
+const tracing = env.OTEL_EXPORTER_OTLP_ENDPOINT
+  ? await startTracing({
+      endpoint: env.OTEL_EXPORTER_OTLP_ENDPOINT,
+      serviceName: env.OTEL_SERVICE_NAME,
+      revision: env.REVISION,
+    })
+  : noTracing;
 const operators = openOperators({
   connectionString: env.DATABASE_URL,
   onError: (error) => log.warn({ err: describeError(error) }, 'database connection lost'),
 });
 const queues = Object.keys(jobs);
-const webhooks = createWebhookDispatcher({ database, log });
+const webhooks = createWebhookDispatcher({ database, log, tracing });
 const metrics = createMetrics({
   samples: operators.samples,
   poolUse: database.poolUse,
@@ -33,7 +41,7 @@ const metrics = createMetrics({
   queues,
   onError: (error) => log.warn({ err: describeError(error) }, 'the database gave no figures'),
 });
-const queue = createQueue({ connectionString: env.DATABASE_URL, database, log, metrics });
+const queue = createQueue({ connectionString: env.DATABASE_URL, database, log, metrics, tracing });
 
 const closeTimeoutMs = 2000;
 
@@ -88,7 +96,7 @@ async function stop(): Promise<void> {
   await Promise.all([queue.stop(), webhooks.stop()]);
   // A statement that still waits for a lock would hold the pool open for up to its timeout of 60 s; its job was handed back
   // to the queue above, so nothing is lost by not waiting.
-  await http.close();
+  await Promise.all([http.close(), tracing.close()]);
   await Promise.race([
     Promise.all([database.close(), operators.close()]),
     setTimeout(closeTimeoutMs, undefined, { ref: false }),

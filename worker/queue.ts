@@ -6,6 +6,7 @@ import { jobs } from './jobs/index.ts';
 import type { JobDefinition } from './jobs/job.ts';
 import { describeError } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import type { Tracing } from './tracing.ts';
 
 /** Long enough for the longest job in hand; what is not finished by then goes back to the queue. */
 const stopTimeoutMs = 10_000;
@@ -20,8 +21,9 @@ export function createQueue(options: {
   database: Database;
   log: Logger;
   metrics: Pick<Metrics, 'jobDone'>;
+  tracing: Tracing;
 }): Queue {
-  const { database, log, metrics } = options;
+  const { database, log, metrics, tracing } = options;
   const boss = new PgBoss({
     connectionString: options.connectionString,
     application_name: 'fieldtrack-worker-queue',
@@ -32,6 +34,8 @@ export function createQueue(options: {
     // Its table of statistics is partitioned by day, which takes the owner; and nothing here notifies.
     persistQueueStats: false,
     useListenNotify: false,
+    // Its spans are of polls and batches; ours are of jobs, each in the trace of the request that asked for it.
+    openTelemetry: { enabled: false },
     // A dead worker's jobs are found by their missing heartbeat when the queues are looked at.
     superviseIntervalSeconds: 10,
     monitorIntervalSeconds: 10,
@@ -43,12 +47,14 @@ export function createQueue(options: {
     await boss.work(
       job.queue,
       { ...job.options, burstWhenBatchFull: job.options.batchSize > 1, perJobResults: true },
-      async (batch) =>
-        Promise.all(
+      async (batch) => {
+        const ids = batch.map(({ id }) => id);
+        const traceparents = await database.traceparents(job.queue, ids);
+        return Promise.all(
           batch.map(async ({ id, data, signal }) => {
             const began = performance.now();
             const seconds = () => (performance.now() - began) / 1000;
-            const jobLog = log.child({ queue: job.queue, job_id: id });
+            let jobLog = log.child({ queue: job.queue, job_id: id });
             const payload = jobPayloads[job.queue].safeParse(data);
             if (!payload.success) {
               // No retry mends it. Its content is not logged.
@@ -59,7 +65,29 @@ export function createQueue(options: {
             try {
               // The registry pairs each queue with its own payload; the compiler cannot follow the pair through an index.
               const input = payload.data as Parameters<typeof job.handle>[0];
-              const outcome = await job.handle(input, { id, database, log: jobLog, signal });
+              const outcome = await tracing.span(
+                {
+                  name: `process ${job.queue}`,
+                  kind: 'consumer',
+                  parent: traceparents.get(id) ?? null,
+                  attributes: {
+                    'messaging.system': 'pg-boss',
+                    'messaging.destination.name': job.queue,
+                    'messaging.operation.type': 'process',
+                    'messaging.message.id': id,
+                  },
+                },
+                (trace) => {
+                  const organization = 'organization_id' in input ? { organization_id: input.organization_id } : {};
+                  jobLog = jobLog.child({ ...organization, ...trace.ids });
+                  return job.handle(input, {
+                    id,
+                    database: database.continuing(trace.traceparent),
+                    log: jobLog,
+                    signal,
+                  });
+                },
+              );
               metrics.jobDone(job.queue, outcome, seconds());
               jobLog.info({ outcome, duration_ms: Math.round(seconds() * 1000) }, 'job done');
               return { id, status: 'completed' as const, output: { outcome } };
@@ -69,7 +97,8 @@ export function createQueue(options: {
               return { id, status: 'failed' as const, output: { error: describeError(error) } };
             }
           }),
-        ),
+        );
+      },
     );
   }
 

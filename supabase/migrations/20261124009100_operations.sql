@@ -359,8 +359,8 @@ begin
         pg_catalog.count(*) filter (where j.state in ('created', 'retry')) as waiting,
         pg_catalog.count(*) filter (where j.state = 'active') as active,
         pg_catalog.count(*) filter (where j.state = 'failed') as failed,
-        pg_catalog.round(extract(epoch from pg_catalog.max(
-          case when j.state in ('created', 'retry') then greatest(pg_catalog.now() - j.start_after, '0') end))) as oldest_waiting_s
+        pg_catalog.round(extract(epoch from pg_catalog.max(greatest(pg_catalog.now() - j.start_after, '0'))
+          filter (where j.state in ('created', 'retry')))) as oldest_waiting_s
       from (
         select j.name, j.state, j.start_after, j.data ->> 'organization_id' as organization_id
         from pgboss.job as j

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../database.ts';
 import { describeError } from '../log.ts';
+import { noTracing, type Tracing } from '../tracing.ts';
 import { realNetwork } from './connect.ts';
 import { type ClaimedDelivery, createSender, type Sender, type SendOutcome } from './send.ts';
 
@@ -37,9 +38,11 @@ export type RecordedOutcome = SendOutcome & { organization_id: string; delivery_
 export function createWebhookDispatcher(options: {
   database: Database;
   log: Logger;
+  tracing?: Tracing;
   sender?: Sender;
 }): WebhookDispatcher {
   const { database, log } = options;
+  const tracing = options.tracing ?? noTracing;
   const sender = options.sender ?? createSender(realNetwork);
   const inFlight = new Set<Promise<void>>();
   const abandon = new AbortController();
@@ -81,13 +84,25 @@ export function createWebhookDispatcher(options: {
 
   async function attemptDelivery(delivery: ClaimedDelivery): Promise<void> {
     const { organization_id, delivery_id, webhook_id, lease } = delivery;
-    const outcome = await sender.send(delivery, abandon.signal);
+    // What the endpoint gets is the attempt's own span, in the trace of the request that caused the event.
+    const { outcome, ids } = await tracing.span(
+      {
+        name: 'deliver webhook',
+        kind: 'client',
+        parent: delivery.traceparent,
+        attributes: { 'http.request.method': 'POST', 'http.request.resend_count': delivery.attempt - 1 },
+      },
+      async (trace) => ({
+        outcome: await sender.send({ ...delivery, traceparent: trace.traceparent }, abandon.signal),
+        ids: trace.ids,
+      }),
+    );
     // Nobody knows whether it arrived; it is tried again when the lease has run out.
     if (abandon.signal.aborted) return;
     counters[outcome.error === null ? 'delivered' : 'failed'] += 1;
     const { response: _, ...facts } = outcome;
     log[outcome.error === null ? 'debug' : 'info'](
-      { organization_id, webhook_id, delivery_id, attempt: delivery.attempt, ...facts },
+      { organization_id, webhook_id, delivery_id, attempt: delivery.attempt, ...facts, ...ids },
       'webhook attempt',
     );
     outcomes.push({ organization_id, delivery_id, lease, ...outcome });

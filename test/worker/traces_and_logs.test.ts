@@ -1,0 +1,250 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { withKey } from '../fixtures/api-keys.ts';
+import {
+  addEmployee,
+  eventually,
+  foundOrganization,
+  type Member,
+  minutesAgo,
+  workAnHour,
+} from '../fixtures/organization.ts';
+import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
+import { startTestStack, type TestStack } from '../fixtures/stack.ts';
+import { spawnWorker } from '../fixtures/worker.ts';
+
+const span = z.object({
+  traceId: z.string(),
+  spanId: z.string(),
+  parentSpanId: z.string().optional(),
+  name: z.string(),
+  status: z.object({ code: z.number().optional() }).optional(),
+});
+const exported = z.object({
+  resourceSpans: z.array(z.object({ scopeSpans: z.array(z.object({ spans: z.array(span) })) })),
+});
+type Span = z.infer<typeof span>;
+
+let stack: TestStack;
+let admin: Member;
+let organizationId: string;
+let collector: Receiver;
+let endpoint: Receiver;
+let webhookSecret: string;
+
+beforeAll(async () => {
+  collector = await startReceiver();
+  endpoint = await startReceiver();
+  stack = await startTestStack({
+    worker: true,
+    functions: true,
+    workerEnv: {
+      LOG_LEVEL: 'trace',
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      OPERATOR_TOKEN: 'operators-only-token',
+    },
+  });
+  ({ admin, organizationId } = await foundOrganization(stack, 'acme'));
+  await stack.admin`update private.webhook_settings set allow_localhost = true`;
+  const created = await admin.client.rpc('create_webhook', {
+    url: `${endpoint.url}/hook?key=query-secret-value`,
+    events: ['session.checked_out', 'session.recalculated'],
+  });
+  if (created.error) throw created.error;
+  webhookSecret = (created.data as { secret: string }).secret;
+});
+afterAll(async () => {
+  await stack?.stop();
+  await collector?.stop();
+  await endpoint?.stop();
+});
+
+const spans = (): Span[] =>
+  collector.received.flatMap(({ body }) =>
+    exported
+      .parse(JSON.parse(body))
+      .resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans)),
+  );
+const linesOf = (part: string): string[] => stack.lines.filter((line) => line.part === part).map(({ line }) => line);
+
+/** An RPC as a client that is itself traced sends it. */
+async function rpcWithin(person: Member, traceparent: string, name: string, body: object): Promise<Response> {
+  return fetch(`${stack.url}/rest/v1/rpc/${name}`, {
+    method: 'POST',
+    headers: {
+      apikey: stack.publishableKey,
+      authorization: `Bearer ${person.accessToken}`,
+      'content-type': 'application/json',
+      traceparent,
+    },
+    body: JSON.stringify(body),
+  });
+}
+
+describe('one trace', () => {
+  test('a check-out, its distance and both webhooks have one trace id, each the child of what caused it', async () => {
+    const bob = await addEmployee(stack, admin, 'bob');
+    await bob.client.rpc('check_in', { checked_in_at: minutesAgo(30), client_request_id: randomUUID() });
+    const traceId = randomUUID().replaceAll('-', '');
+    const requestSpan = 'b7ad6b7169203331';
+    const out = { checked_out_at: minutesAgo(1), client_request_id: randomUUID() };
+    const response = await rpcWithin(bob, `00-${traceId}-${requestSpan}-01`, 'check_out', out);
+    expect(response.status).toBe(200);
+
+    await eventually('three spans', async () => spans().filter((s) => s.traceId === traceId).length >= 3);
+    const ofTrace = spans().filter((s) => s.traceId === traceId && s.name !== 'process analytics');
+    const distance = ofTrace.find(({ name }) => name === 'process distance');
+    const deliveries = ofTrace.filter(({ name }) => name === 'deliver webhook');
+    expect(distance?.parentSpanId).toBe(requestSpan);
+    // session.checked_out was caused by the request, session.recalculated by the job.
+    expect(deliveries.map(({ parentSpanId }) => parentSpanId).sort()).toEqual([requestSpan, distance?.spanId].sort());
+
+    // What the endpoint received names the delivery's own span.
+    const received = endpoint.received.filter(({ headers }) => headers.traceparent?.includes(traceId));
+    expect(received.map(({ headers }) => headers.traceparent?.split('-')[2]).sort()).toEqual(
+      deliveries.map(({ spanId }) => spanId).sort(),
+    );
+    const logged = linesOf('worker').map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(logged).toContainEqual(
+      expect.objectContaining({
+        level: 'info',
+        queue: 'distance',
+        organization_id: organizationId,
+        trace_id: traceId,
+        span_id: distance?.spanId,
+        duration_ms: expect.any(Number),
+        msg: 'job done',
+      }),
+    );
+  });
+
+  test('a request without a trace begins one at its job, and a traceparent that is malformed is none', async () => {
+    const carol = await addEmployee(stack, admin, 'carol');
+    await carol.client.rpc('check_in', { checked_in_at: minutesAgo(30), client_request_id: randomUUID() });
+    const before = spans().length;
+    const out = { checked_out_at: minutesAgo(1), client_request_id: randomUUID() };
+    expect((await rpcWithin(carol, 'not-a-trace; drop table', 'check_out', out)).status).toBe(200);
+    await eventually('a span of its own', async () =>
+      spans()
+        .slice(before)
+        .some(({ name, parentSpanId }) => name === 'process distance' && !parentSpanId),
+    );
+  });
+
+  test('without a collector the caller’s trace still reaches the webhook, and one that is away costs nothing', async () => {
+    for (const env of [{}, { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9' }]) {
+      const other = await startTestStack({ worker: true, workerEnv: env });
+      try {
+        const founded = await foundOrganization(other, 'other');
+        await other.admin`update private.webhook_settings set allow_localhost = true`;
+        await founded.admin.client.rpc('create_webhook', { url: endpoint.url, events: ['session.checked_out'] });
+        const eve = await addEmployee(other, founded.admin, 'eve');
+        const traceId = randomUUID().replaceAll('-', '');
+        await other.admin.begin(async (trx) => {
+          await trx`select set_config('request.headers',
+            ${JSON.stringify({ traceparent: `00-${traceId}-b7ad6b7169203331-01` })}, true)`;
+          await trx`insert into public.attendance_sessions (organization_id, employee_id, checked_in_at)
+            values (${founded.organizationId}, ${eve.employeeId}, now() - interval '1 hour')`;
+          await trx`select private.close_session(${founded.organizationId}, ${eve.employeeId}, now(), 'ADMIN',
+            'session.force_checked_out', null)`;
+        });
+        await eventually('delivered within the trace', async () =>
+          endpoint.received.some(({ headers }) => headers.traceparent?.includes(traceId)),
+        );
+        await eventually('distance done', async () => {
+          const [row] = await other.admin`select distance_status from public.attendance_sessions`;
+          return row?.distance_status === 'DONE';
+        });
+        const began = performance.now();
+        await other.stop();
+        expect(performance.now() - began).toBeLessThan(8000);
+        const log = other.lines.filter(({ part }) => part === 'worker').map(({ line }) => line);
+        expect(log.filter((line) => /"level":"(error|fatal)"/.test(line))).toEqual([]);
+      } catch (error) {
+        await other.stop().catch(() => {});
+        throw error;
+      }
+    }
+  }, 60_000);
+});
+
+test('no log line of worker or functions holds a token, a key, a secret, a position or an address', async () => {
+  const secrets: Record<string, string> = {
+    'access token': admin.accessToken,
+    'secret key': stack.secretKey,
+    'publishable key': stack.publishableKey,
+    'webhook secret': webhookSecret,
+    'query of an endpoint': 'query-secret-value',
+    'operators’ token': 'operators-only-token',
+    'another token': 'guessed-operator-token',
+    'job payload': 'do-not-log-this-payload',
+    'what an endpoint answers': 'endpoint-answers-secretly',
+    'role password': new URL(stack.database.url('fieldtrack_worker')).password,
+    'e-mail address': '@example.test',
+    latitude: '46.0517',
+    longitude: '14.5063',
+    phone: '+38640111222',
+    name: 'Zvonimir Unmistakable',
+  };
+  const dave = await addEmployee(stack, admin, 'dave');
+  const changes = { name: secrets.name ?? '', phone: secrets.phone ?? '' };
+  expect((await admin.client.rpc('update_employee', { employee_id: dave.employeeId, changes })).error).toBeNull();
+  endpoint.answers.set('/hook?key=query-secret-value', (_, response) =>
+    response.writeHead(500).end('endpoint-answers-secretly'),
+  );
+
+  // Jobs: done, invalid, and failed with a message of PostgreSQL that quotes the row.
+  await stack.admin`select private.enqueue('distance', '{"email": "do-not-log-this-payload"}', 'garbage')`;
+  await stack.admin`create function private.tg_test__leak() returns trigger language plpgsql set search_path = '' as $$
+    begin raise exception 'row of Zvonimir Unmistakable at 46.0517, 14.5063 (+38640111222)' using detail = new::text; end $$`;
+  await stack.admin`create trigger leak before insert on public.session_days
+    for each row execute function private.tg_test__leak()`;
+  const failing = await workAnHour(dave);
+  await dave.client.rpc('record_locations', {
+    session_id: failing,
+    points: [{ recorded_at: minutesAgo(10), latitude: 46.0517, longitude: 14.5063 }],
+  });
+  await eventually('a failed job', async () => linesOf('worker').some((line) => line.includes('job failed')));
+  await stack.admin`drop trigger leak on public.session_days`;
+  await stack.admin`drop function private.tg_test__leak()`;
+  await eventually('a failed delivery', async () =>
+    linesOf('worker').some((line) => line.includes('webhook attempt') && line.includes('"status":500')),
+  );
+
+  // The pages, with tokens where they belong and where they do not.
+  const url = /"url":"(http:[^"]+)"/.exec(linesOf('worker').join('\n'))?.[1];
+  await fetch(`${url}/internal/queues`, { headers: { authorization: 'Bearer guessed-operator-token' } });
+  await fetch(`${url}/internal/queues?token=operators-only-token`);
+  await stack.admin`revoke execute on function private.metric_samples() from fieldtrack_worker`;
+  await fetch(`${url}/metrics`);
+  await stack.admin`grant execute on function private.metric_samples() to fieldtrack_worker`;
+
+  // Functions: a key that is wrong, a token where a key belongs, a body with everything.
+  for (const key of [stack.secretKey, admin.accessToken, `ft_live_${'a'.repeat(20)}`]) {
+    await withKey(stack, key, '/rpc/record_locations', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ ...changes, latitude: 46.0517, longitude: 14.5063, email: admin.email }),
+    });
+  }
+  await fetch(`${stack.url}/functions/v1/hello?email=someone@example.test&token=${admin.accessToken}`, {
+    headers: { authorization: `Bearer ${admin.accessToken}` },
+  });
+
+  // A worker that cannot log in: the library's own error holds the connection.
+  const broken = new URL(stack.database.url('fieldtrack_worker'));
+  broken.password = 'wrong-password-typed';
+  const failed = spawnWorker({ DATABASE_URL: broken.href, LOG_LEVEL: 'trace' });
+  await failed.ended;
+
+  await eventually('the functions logged', async () => stack.lines.some(({ part }) => part === 'api'));
+  const log = [...stack.lines.map(({ part, line }) => `${part}: ${line}`), ...failed.lines];
+  expect(log.length).toBeGreaterThan(10);
+  for (const [what, secret] of Object.entries({ ...secrets, 'typed password': 'wrong-password-typed' })) {
+    expect(
+      log.filter((line) => line.includes(secret)),
+      what,
+    ).toEqual([]);
+  }
+}, 60_000);
