@@ -2178,6 +2178,19 @@ comment on function public.my_device_token(text) is 'Makes a token for the calle
 Errors: not_a_member 403, invalid_argument 400, rate_limited 429.';
 grant execute on function public.my_device_token(text) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.queue_stats()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select private.queue_stats();
+$function$;
+comment on function public.queue_stats() is 'Jobs of the organization by queue: [{queue, waiting, active, failed, oldest_waiting_s}]; failed: retries used up, kept for a
+week. Administrators; service_role sees all organizations'' together. Counts stop at 100,000.
+Errors: admin_required 403, not_a_member 403.';
+grant execute on function public.queue_stats() to authenticated, service_role;
+
 CREATE OR REPLACE FUNCTION public.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions
  LANGUAGE sql
@@ -2360,6 +2373,21 @@ comment on function public.submit_expense(numeric,text,uuid,text,text,date,text)
 client_request_id answers the first row. At most 10 a minute.
 Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_limited 429, not_a_member 403.';
 grant execute on function public.submit_expense(numeric,text,uuid,text,text,date,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.system_health()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select private.system_health();
+$function$;
+comment on function public.system_health() is 'Is all well? {status: ok or degraded, problems: [text], sessions: {open, forgotten}, distances: {pending, failed} (of the last
+week), webhooks: {endpoints, disabled, circuits_open}, deliveries: {pending, late}, retry_intents: {pending}, erasures:
+{unfinished}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own organization;
+service_role: of all together, and the machinery''s state beside it. Counts stop at 100,000.
+Errors: admin_required 403, not_a_member 403.';
+grant execute on function public.system_health() to authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION public.test_webhook(webhook_id uuid)
  RETURNS public.webhook_deliveries
@@ -3687,6 +3715,8 @@ begin
     if v_session.distance_status = 'PENDING' then
       perform private.compute_session_distance(v_erasure.organization_id, v_session.id);
     end if;
+    delete from private.live_distances as l
+    where l.organization_id = v_erasure.organization_id and l.session_id = v_session.id;
     delete from public.gps_locations as g
     where g.organization_id = v_erasure.organization_id and g.session_id = v_session.id;
     get diagnostics v_points = row_count;
@@ -4705,6 +4735,8 @@ CREATE OR REPLACE FUNCTION private.enqueue(queue text, data jsonb, singleton_key
 AS $function$
 declare
   v_queue pgboss.queue;
+  -- The request's trace, which the worker continues. Of several requests that wait for one job, the first one's.
+  v_traceparent text := private.current_traceparent();
   v_id uuid;
 begin
   select q.* into v_queue from pgboss.queue as q where q.name = enqueue.queue;
@@ -4713,12 +4745,13 @@ begin
   end if;
   insert into pgboss.job (
     name, data, singleton_key, start_after, policy, retry_limit, retry_delay, retry_backoff, retry_delay_max,
-    expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds
+    expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds, trace_context
   ) values (
     v_queue.name, enqueue.data, enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
     v_queue.retry_delay, v_queue.retry_backoff, v_queue.retry_delay_max, v_queue.expire_seconds,
     v_queue.deletion_seconds, enqueue.start_after + pg_catalog.make_interval(secs => v_queue.retention_seconds),
-    v_queue.dead_letter, v_queue.heartbeat_seconds
+    v_queue.dead_letter, v_queue.heartbeat_seconds,
+    case when v_traceparent is not null then pg_catalog.jsonb_build_object('traceparent', v_traceparent) end
   )
   on conflict do nothing
   returning id into v_id;
@@ -5426,6 +5459,21 @@ begin
 end;
 $function$;
 comment on function private.hash_token(text) is 'What is stored of a token: SHA-256 of its UTF-8 bytes.';
+
+CREATE OR REPLACE FUNCTION private.health_audience()
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  if private.jwt() ->> 'role' = 'service_role' then
+    return null;
+  end if;
+  return (private.require_admin()).organization_id;
+end;
+$function$;
+comment on function private.health_audience() is 'The organization of the calling administrator; null for service_role, who sees all. Errors: those of require_admin.';
 
 CREATE OR REPLACE FUNCTION private.horizon_report()
  RETURNS TABLE(kind text, role text, holder text, age_s double precision, age_transactions bigint)
@@ -6836,6 +6884,49 @@ end;
 $function$;
 comment on function private.queue_report() is 'Jobs per queue and state (created and retry wait, active runs, failed used up its retries), and how long the first that is due has waited.';
 grant execute on function private.queue_report() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.queue_stats()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization_id uuid := private.health_audience();
+begin
+  return (
+    select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      'queue', q.name,
+      'waiting', coalesce(j.waiting, 0),
+      'active', coalesce(j.active, 0),
+      'failed', coalesce(j.failed, 0),
+      'oldest_waiting_s', coalesce(j.oldest_waiting_s, 0)
+    ) order by q.name), '[]')
+    from pgboss.queue as q
+    left join (
+      select
+        j.name,
+        pg_catalog.count(*) filter (where j.state in ('created', 'retry')) as waiting,
+        pg_catalog.count(*) filter (where j.state = 'active') as active,
+        pg_catalog.count(*) filter (where j.state = 'failed') as failed,
+        pg_catalog.round(extract(epoch from pg_catalog.max(greatest(pg_catalog.now() - j.start_after, '0'))
+          filter (where j.state in ('created', 'retry')))) as oldest_waiting_s
+      from (
+        select j.name, j.state, j.start_after, j.data ->> 'organization_id' as organization_id
+        from pgboss.job as j
+        where j.state in ('created', 'retry', 'active', 'failed')
+        limit private.metric_limit()
+      ) as j
+      where v_organization_id is null or j.organization_id = v_organization_id::text
+      group by j.name
+    ) as j on j.name = q.name
+    -- What runs by the clock is the installation's.
+    where q.name not like '\_\_%' and (v_organization_id is null or q.name <> 'schedule')
+  );
+end;
+$function$;
+comment on function private.queue_stats() is 'Body of public.queue_stats.';
+grant execute on function private.queue_stats() to authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.random_base62(length integer)
  RETURNS text
@@ -8251,6 +8342,111 @@ end;
 $function$;
 comment on function private.submit_expense(numeric,text,uuid,text,text,date,text) is 'Body of public.submit_expense.';
 grant execute on function private.submit_expense(numeric,text,uuid,text,text,date,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.system_health()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization_id uuid := private.health_audience();
+  v_organization_ids uuid[] := case when v_organization_id is not null then array[v_organization_id]
+    else (select pg_catalog.array_agg(o.id) from public.organizations as o) end;
+  v_health jsonb;
+  v_problems text[];
+begin
+  v_health := pg_catalog.jsonb_build_object(
+    'generated_at', pg_catalog.now(),
+    'organization_id', v_organization_id,
+    'sessions', (
+      select pg_catalog.jsonb_build_object(
+        'open', pg_catalog.count(*),
+        -- The schedule forgotten-sessions closes them every five minutes.
+        'forgotten', pg_catalog.count(*) filter (
+          where s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours, mins => 15)))
+      from (
+        select s.organization_id, s.checked_in_at from public.attendance_sessions as s
+        where s.organization_id = any (v_organization_ids) and s.status = 'ACTIVE'
+        limit private.metric_limit()
+      ) as s
+      join public.organizations as o on o.id = s.organization_id
+    ),
+    -- Of the last week: what is older is settled or has been told before.
+    'distances', (
+      select pg_catalog.jsonb_build_object(
+        'pending', pg_catalog.count(*) filter (where s.distance_status = 'PENDING'),
+        'failed', pg_catalog.count(*) filter (where s.distance_status = 'FAILED'))
+      from (
+        select s.distance_status from public.attendance_sessions as s
+        where s.organization_id = any (v_organization_ids) and s.status = 'CLOSED'
+          and s.checked_in_at > pg_catalog.now() - interval '7 days'
+        limit private.metric_limit()
+      ) as s
+    ),
+    'webhooks', (
+      select pg_catalog.jsonb_build_object(
+        'endpoints', pg_catalog.count(*),
+        'disabled', pg_catalog.count(*) filter (where w.disabled_at is not null),
+        'circuits_open', pg_catalog.count(*) filter (where c.state in ('OPEN', 'HALF_OPEN')))
+      from public.webhooks as w
+      left join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
+      where w.organization_id = any (v_organization_ids)
+    ),
+    'deliveries', (
+      select pg_catalog.jsonb_build_object(
+        'pending', pg_catalog.count(*),
+        'late', pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour'))
+      from (
+        select d.created_at from public.webhook_deliveries as d
+        where d.organization_id = any (v_organization_ids) and d.state = 'PENDING'
+        limit private.metric_limit()
+      ) as d
+    ),
+    'retry_intents', (
+      select pg_catalog.jsonb_build_object('pending', pg_catalog.count(*))
+      from (
+        select from public.retry_intents as i
+        where i.organization_id = any (v_organization_ids) and i.state = 'PENDING'
+        limit private.metric_limit()
+      ) as i
+    ),
+    'erasures', (
+      select pg_catalog.jsonb_build_object('unfinished', pg_catalog.count(*))
+      from private.erasures as x
+      where x.organization_id = any (v_organization_ids) and x.completed_at is null
+    ),
+    -- The machinery is shared; that it stands still concerns everybody.
+    'schedules', (
+      select pg_catalog.jsonb_build_object('overdue', coalesce(pg_catalog.jsonb_agg(s.name) filter (where s.is_overdue), '[]'))
+      from private.schedule_report() as s
+    )
+  );
+  if v_organization_id is null then
+    v_health := v_health || pg_catalog.jsonb_build_object(
+      'consumers', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(c)), '[]') from private.consumer_report() as c),
+      'horizon', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(h)), '[]') from private.horizon_report() as h),
+      'schedule_report', (select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(s)) from private.schedule_report() as s),
+      'location_partitions_missing', private.missing_location_partitions(),
+      'migration', private.migration_version());
+  end if;
+  v_problems := pg_catalog.array_remove(array[
+    case when v_health #> '{sessions,forgotten}' <> '0' then 'sessions are open for longer than they may' end,
+    case when v_health #> '{distances,failed}' <> '0' then 'distances could not be computed' end,
+    case when v_health #> '{webhooks,disabled}' <> '0' then 'webhooks are disabled' end,
+    case when v_health #> '{webhooks,circuits_open}' <> '0' then 'endpoints of webhooks fail' end,
+    case when v_health #> '{deliveries,late}' <> '0' then 'deliveries wait for more than an hour' end,
+    case when v_health #> '{retry_intents,pending}' <> '0' then 'jobs died and wait to be run again' end,
+    case when v_health #> '{schedules,overdue}' <> '[]' then 'schedules are overdue' end,
+    case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end
+  ], null);
+  return v_health || pg_catalog.jsonb_build_object(
+    'status', case when v_problems = '{}' then 'ok' else 'degraded' end,
+    'problems', pg_catalog.to_jsonb(v_problems));
+end;
+$function$;
+comment on function private.system_health() is 'Body of public.system_health.';
+grant execute on function private.system_health() to authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.take_token(organization_id uuid, kind text, subject_id uuid)
  RETURNS void

@@ -736,6 +736,7 @@ export type Database = {
       get_live_map: { Args: { max_people: number }; Returns: Json };
       get_user_summary: { Args: { employee_id: string; from: string; to: string }; Returns: Json };
       hash_token: { Args: { token: string }; Returns: string };
+      health_audience: { Args: Record<PropertyKey, never>; Returns: string };
       horizon_report: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -863,6 +864,7 @@ export type Database = {
           state: string;
         }[];
       };
+      queue_stats: { Args: Record<PropertyKey, never>; Returns: Json };
       random_base62: { Args: { length: number }; Returns: string };
       rank_people: {
         Args: { currency: string; first_day: string; last_day: string; metric: string; organization_id: string };
@@ -1106,6 +1108,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      system_health: { Args: Record<PropertyKey, never>; Returns: Json };
       take_token: { Args: { kind: string; organization_id: string; subject_id: string }; Returns: undefined };
       test_webhook: {
         Args: { webhook_id: string };
@@ -2845,6 +2848,7 @@ export type Database = {
         };
       };
       my_device_token: { Args: { name?: string }; Returns: Json };
+      queue_stats: { Args: Record<PropertyKey, never>; Returns: Json };
       recalculate_session: {
         Args: { session_id: string };
         Returns: {
@@ -3101,6 +3105,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      system_health: { Args: Record<PropertyKey, never>; Returns: Json };
       test_webhook: {
         Args: { webhook_id: string };
         Returns: {
