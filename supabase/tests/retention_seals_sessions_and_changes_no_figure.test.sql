@@ -47,9 +47,7 @@ create function pg_temp.is_sealed(name text) returns boolean language sql as $$
   where p.name = is_sealed.name
 $$;
 create temporary table before_purge on commit drop as select pg_temp.figures() as figures;
-select ok((select jsonb_path_exists(figures, '$.sessions[*].distance_m ? (@ > 0)') from before_purge), 'there are figures'),
-select is(
-  (select count(*) from public.attendance_sessions where distance_m > 10000), 4::bigint, 'there are figures to change');
+select ok((select jsonb_path_exists(figures, '$.sessions[*].distance_m ? (@ > 0)') from before_purge), 'there are figures');
 
 select is(private.purge_locations(), 2::bigint, 'what ended before its organization''s retention is sealed');
 select is(pg_temp.points('old'), 0::bigint, 'its points are deleted');
