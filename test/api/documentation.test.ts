@@ -233,6 +233,10 @@ const clockwork: Record<string, number> = {
   average_session_m: 599.89,
   value: 599.89,
   queued: 12,
+  waiting: 0,
+  active: 0,
+  oldest_waiting_s: 0,
+  pending: 0,
 };
 const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
 const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/;
