@@ -2,6 +2,7 @@ import type { Section } from './section.ts';
 import { api } from './sections/api.ts';
 import { distance } from './sections/distance.ts';
 import { reads } from './sections/reads.ts';
+import { webhooks } from './sections/webhooks.ts';
 
 /** Every section of `npm run bench`, in the order they run. A new one is a file in sections/ and a line here. */
-export const sections: readonly Section[] = [distance, reads, api];
+export const sections: readonly Section[] = [distance, reads, api, webhooks];

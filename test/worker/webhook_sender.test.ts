@@ -10,7 +10,6 @@ import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 
 const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 const otherSecret = `whsec_${Buffer.alloc(32, 9).toString('base64')}`;
-const never = new AbortController().signal;
 
 let receiver: Receiver;
 beforeAll(async () => {
@@ -51,7 +50,7 @@ describe('what is sent', () => {
   test('both secrets of a rotation sign the exact bytes, each verifies alone, and the trace goes along', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     const sent = delivery(`${receiver.url}/rotated`, { secrets: [otherSecret, secret], traceparent });
-    expect(await sender().send(sent, never)).toMatchObject({ status: 204, error: null, response: null });
+    expect(await sender().send(sent)).toMatchObject({ status: 204, error: null, response: null });
     const request = receiver.received.at(-1);
     expect(request?.body).toBe(sent.body);
     expect(request?.headers['webhook-id']).toBe(sent.delivery_id);
@@ -68,7 +67,7 @@ describe('what is sent', () => {
 describe('a hostile receiver', () => {
   test('hangs: given up after the time for all of it', async () => {
     receiver.answers.set('/hangs', () => {});
-    const outcome = await sender().send(delivery(`${receiver.url}/hangs`), never);
+    const outcome = await sender().send(delivery(`${receiver.url}/hangs`));
     expect(outcome).toMatchObject({ status: null, error: 'timeout' });
     expect(outcome.duration_ms).toBeLessThan(1500);
   });
@@ -79,7 +78,7 @@ describe('a hostile receiver', () => {
       const drip = setInterval(() => response.write('.'), 50);
       response.on('close', () => clearInterval(drip));
     });
-    const outcome = await sender().send(delivery(`${receiver.url}/drips`), never);
+    const outcome = await sender().send(delivery(`${receiver.url}/drips`));
     expect(outcome).toMatchObject({ status: 200, error: 'timeout' });
     expect(outcome.duration_ms).toBeLessThan(1500);
   });
@@ -96,7 +95,7 @@ describe('a hostile receiver', () => {
     receiver.answers.set('/redirects', (_request, response) => {
       response.writeHead(302, { location: 'http://169.254.169.254/latest/meta-data/' }).end();
     });
-    const outcome = await sender(watched).send(delivery(`${receiver.url}/redirects`), never);
+    const outcome = await sender(watched).send(delivery(`${receiver.url}/redirects`));
     expect(outcome).toMatchObject({ status: 302, error: 'redirect' });
     expect(dialled).toEqual(['127.0.0.1']);
   });
@@ -118,7 +117,7 @@ describe('a hostile receiver', () => {
       message.socket.setNoDelay(true);
       more();
     });
-    const outcome = await sender(realNetwork, 5000).send(delivery(`${receiver.url}/huge`), never);
+    const outcome = await sender(realNetwork, 5000).send(delivery(`${receiver.url}/huge`));
     expect(outcome).toMatchObject({ status: 200, error: null, response: 'x'.repeat(4096) });
     // The rest lies in the kernels' buffers at most.
     expect(wrote).toBeLessThan(9_000_000);
@@ -130,28 +129,28 @@ describe('a hostile receiver', () => {
       response.write('half');
       setTimeout(() => response.destroy(), 20);
     });
-    const outcome = await sender().send(delivery(`${receiver.url}/closes`), never);
+    const outcome = await sender().send(delivery(`${receiver.url}/closes`));
     expect(outcome).toMatchObject({ status: 200, error: 'closed', response: 'half' });
   });
 
   test('closes without a word, or is not there: a failure of the connection', async () => {
     receiver.answers.set('/silent', (_request, response) => response.destroy());
-    expect(await sender().send(delivery(`${receiver.url}/silent`), never)).toMatchObject({ error: 'connection' });
+    expect(await sender().send(delivery(`${receiver.url}/silent`))).toMatchObject({ error: 'connection' });
     const gone = await startReceiver();
     await gone.stop();
-    expect(await sender().send(delivery(gone.url), never)).toMatchObject({ status: null, error: 'connection' });
+    expect(await sender().send(delivery(gone.url))).toMatchObject({ status: null, error: 'connection' });
   });
 
   test('speaks no TLS on an https address: a failure of TLS', async () => {
     const url = receiver.url.replace('http:', 'https:');
-    expect(await sender().send(delivery(url), never)).toMatchObject({ status: null, error: 'tls' });
+    expect(await sender().send(delivery(url))).toMatchObject({ status: null, error: 'tls' });
   });
 
   test('answers bytes that are no text: kept as text that PostgreSQL takes', async () => {
     receiver.answers.set('/bytes', (_request, response) => {
       response.writeHead(500).end(Buffer.from([0x61, 0x00, 0xff, 0xed, 0xa0, 0x80]));
     });
-    const outcome = await sender().send(delivery(`${receiver.url}/bytes`), never);
+    const outcome = await sender().send(delivery(`${receiver.url}/bytes`));
     expect(outcome).toMatchObject({ status: 500, error: 'status' });
     expect(outcome.response).toMatch(/^a\uFFFD+$/);
   });
@@ -170,7 +169,7 @@ describe('a hostile receiver', () => {
     receiver.answers.set('/busy', (_request, response) => {
       response.writeHead(429, { 'retry-after': '120' }).end();
     });
-    const outcome = await sender().send(delivery(`${receiver.url}/busy`), never);
+    const outcome = await sender().send(delivery(`${receiver.url}/busy`));
     expect(outcome).toMatchObject({ status: 429, error: 'status', retry_after_s: 120 });
   });
 });
@@ -261,10 +260,7 @@ describe('addresses', () => {
       for (const answer of [[address], ['93.184.215.14', address]]) {
         const { network, dialled } = untouchable({ 'hooks.example.test': answer });
         for (const allow_localhost of [false, true]) {
-          const outcome = await sender(network).send(
-            delivery('https://hooks.example.test/', { allow_localhost }),
-            never,
-          );
+          const outcome = await sender(network).send(delivery('https://hooks.example.test/', { allow_localhost }));
           expect({ answer, ...outcome }).toMatchObject({ answer, status: null, error: 'address_refused' });
         }
         expect(dialled).toEqual([]);
@@ -277,7 +273,7 @@ describe('addresses', () => {
     const literals = [...special.map((address) => (address.includes(':') ? `[${address}]` : address))];
     literals.push('2130706433', '0x7f.1', '0177.0.0.1', '127.1', '[::ffff:7f00:1]');
     for (const literal of literals) {
-      const outcome = await sender(network).send(delivery(`https://${literal}/`, { allow_localhost: false }), never);
+      const outcome = await sender(network).send(delivery(`https://${literal}/`, { allow_localhost: false }));
       expect({ literal, ...outcome }).toMatchObject({ literal, error: 'address_refused' });
     }
     expect(dialled).toEqual([]);
@@ -286,10 +282,10 @@ describe('addresses', () => {
   test('localhost is this machine only where the installation allows it, and then nothing else', async () => {
     const refused = untouchable({ localhost: ['127.0.0.1'] });
     const url = 'http://localhost:8080/';
-    const closed = await sender(refused.network).send(delivery(url, { allow_localhost: false }), never);
+    const closed = await sender(refused.network).send(delivery(url, { allow_localhost: false }));
     expect(closed.error).toBe('address_refused');
     const lied = untouchable({ localhost: ['10.0.0.1'] });
-    expect((await sender(lied.network).send(delivery(url), never)).error).toBe('address_refused');
+    expect((await sender(lied.network).send(delivery(url))).error).toBe('address_refused');
     expect([...refused.dialled, ...lied.dialled]).toEqual([]);
   });
 
@@ -313,11 +309,11 @@ describe('addresses', () => {
     receiver.answers.set('*', (_request, response) => {
       response.writeHead(204, { connection: 'close' }).end();
     });
-    const first = await one.send(delivery('https://rebinding.example.test/', { allow_localhost: false }), never);
+    const first = await one.send(delivery('https://rebinding.example.test/', { allow_localhost: false }));
     expect(first).toMatchObject({ status: 204, error: null });
     expect(asked).toBe(1);
     expect(dialled).toEqual([{ hostname: '93.184.215.14', servername: 'rebinding.example.test' }]);
-    const second = await one.send(delivery('https://rebinding.example.test/', { allow_localhost: false }), never);
+    const second = await one.send(delivery('https://rebinding.example.test/', { allow_localhost: false }));
     expect(second).toMatchObject({ status: null, error: 'address_refused' });
     expect(dialled).toHaveLength(1);
   });
@@ -327,14 +323,14 @@ describe('addresses', () => {
       resolve: () => Promise.reject(Object.assign(new Error('no such name'), { code: 'ENOTFOUND' })),
       connect: untouchable({}).network.connect,
     };
-    expect(await sender(network).send(delivery('https://nowhere.example.test/'), never)).toMatchObject({
+    expect(await sender(network).send(delivery('https://nowhere.example.test/'))).toMatchObject({
       error: 'dns',
     });
   });
 
   test('a resolver that hangs is held to the same clock', async () => {
     const network: Network = { resolve: () => new Promise(() => {}), connect: untouchable({}).network.connect };
-    const outcome = await sender(network).send(delivery('https://slow.example.test/'), never);
+    const outcome = await sender(network).send(delivery('https://slow.example.test/'));
     expect(outcome).toMatchObject({ status: null, error: 'timeout' });
   });
 });

@@ -10,7 +10,7 @@ const leaseSeconds = 30;
 /** Sockets of one worker. Who may have how many of them is decided in private.claim_webhook_deliveries. */
 const maxInFlight = 256;
 /** How long a new event waits at most for an idle worker. */
-const pollMs = 250;
+const pollMs = 100;
 const retryDatabaseMs = 1000;
 /** Attempts in hand get so long to end when the worker stops; the others' leases run out. */
 const stopGraceMs = 8000;
@@ -45,18 +45,25 @@ export function createWebhookDispatcher(options: {
   const tracing = options.tracing ?? noTracing;
   const sender = options.sender ?? createSender(realNetwork);
   const inFlight = new Set<Promise<void>>();
-  const abandon = new AbortController();
   const counters = { delivered: 0, failed: 0, late: 0 };
   let outcomes: RecordedOutcome[] = [];
   let stopping = false;
+  let isAbandoned = false;
   let claiming: Promise<void> = Promise.resolve();
   let recording: Promise<void> | undefined;
-  let wake = () => {};
+  /** Something was recorded since the last claim began: an endpoint may have room again. */
+  let isNews = false;
+  let endPause = () => {};
+
+  const wake = () => {
+    isNews = true;
+    endPause();
+  };
 
   const pause = (ms: number) =>
     new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
-      wake = () => {
+      endPause = () => {
         clearTimeout(timer);
         resolve();
       };
@@ -65,11 +72,11 @@ export function createWebhookDispatcher(options: {
   async function claimLoop(): Promise<void> {
     while (!stopping) {
       const free = maxInFlight - inFlight.size;
+      isNews = false;
       try {
         const claimed = free > 0 ? await database.claimWebhookDeliveries(free, leaseSeconds) : [];
         for (const delivery of claimed) begin(delivery);
-        // Woken by the next recorded outcome: its endpoint has room again.
-        if (!stopping) await pause(pollMs);
+        if (!stopping && !isNews) await pause(pollMs);
       } catch (error) {
         log.warn({ err: describeError(error) }, 'webhook deliveries cannot be claimed');
         if (!stopping) await pause(retryDatabaseMs);
@@ -93,12 +100,12 @@ export function createWebhookDispatcher(options: {
         attributes: { 'http.request.method': 'POST', 'http.request.resend_count': delivery.attempt - 1 },
       },
       async (trace) => ({
-        outcome: await sender.send({ ...delivery, traceparent: trace.traceparent }, abandon.signal),
+        outcome: await sender.send({ ...delivery, traceparent: trace.traceparent }),
         ids: trace.ids,
       }),
     );
     // Nobody knows whether it arrived; it is tried again when the lease has run out.
-    if (abandon.signal.aborted) return;
+    if (isAbandoned) return;
     counters[outcome.error === null ? 'delivered' : 'failed'] += 1;
     const { response: _, ...facts } = outcome;
     log[outcome.error === null ? 'debug' : 'info'](
@@ -153,7 +160,10 @@ export function createWebhookDispatcher(options: {
     async stop() {
       stopping = true;
       wake();
-      const grace = setTimeout(() => abandon.abort(), stopGraceMs);
+      const grace = setTimeout(() => {
+        isAbandoned = true;
+        void sender.close();
+      }, stopGraceMs);
       await claiming;
       await Promise.allSettled([...inFlight]);
       clearTimeout(grace);

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { Agent, type Dispatcher, request } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
 import { AddressRefusedError, guardedConnector, type Network } from './connect.ts';
 
 /** A delivery as private.claim_webhook_deliveries hands it out. */
@@ -28,7 +28,8 @@ export interface SendOutcome {
 }
 
 export interface Sender {
-  send(delivery: ClaimedDelivery, signal: AbortSignal): Promise<SendOutcome>;
+  send(delivery: ClaimedDelivery): Promise<SendOutcome>;
+  /** Ends what is under way: those attempts settle as failures of their connection. */
   close(): Promise<void>;
 }
 
@@ -36,8 +37,6 @@ export interface Sender {
 const timeoutMs = 10_000;
 const readAtMostBytes = 64 * 1024;
 const keepAtMostBytes = 4 * 1024;
-/** max_in_flight of an endpoint is at most 20. */
-const connectionsPerOrigin = 20;
 
 /** Hosts that may be this machine where the installation allows it (private.webhook_settings). */
 const localHosts = new Set(['localhost', '127.0.0.1', '[::1]']);
@@ -55,7 +54,9 @@ export function createSender(network: Network, limits: { timeoutMs: number } = {
   const agentFor = (reach: 'public' | 'loopback') =>
     new Agent({
       connect: guardedConnector(network, reach),
-      connections: connectionsPerOrigin,
+      // As many as are under way: webhooks of several organizations may share a host, and one that hangs must not hold the
+      // connections of another. How many are under way is limited where they are claimed.
+      connections: null,
       pipelining: 1,
       allowH2: false,
       // One clock for all of it, below.
@@ -66,27 +67,16 @@ export function createSender(network: Network, limits: { timeoutMs: number } = {
   const localAgent = agentFor('loopback');
 
   return {
-    async send(delivery, signal) {
+    async send(delivery) {
       const began = performance.now();
-      const timeout = new AbortController();
-      const timer = setTimeout(() => timeout.abort(), limits.timeoutMs);
-      const progress: Progress = { status: null, kept: [], retryAfter: undefined };
-      let error: SendError | null;
-      try {
-        const url = new URL(delivery.url);
-        const isLocal = delivery.allow_localhost && localHosts.has(url.hostname);
-        const dispatcher = isLocal ? localAgent : publicAgent;
-        error = await post(url, delivery, dispatcher, AbortSignal.any([timeout.signal, signal]), progress);
-      } catch (thrown) {
-        error = timeout.signal.aborted ? 'timeout' : kindOf(thrown, progress.status !== null);
-      } finally {
-        clearTimeout(timer);
-      }
+      const url = new URL(delivery.url);
+      const isLocal = delivery.allow_localhost && localHosts.has(url.hostname);
+      const answer = await post(url, delivery, isLocal ? localAgent : publicAgent, limits.timeoutMs);
       return {
-        status: progress.status,
-        error,
-        response: textOf(progress.kept),
-        retry_after_s: error === null ? null : retryAfterSeconds(progress.retryAfter, Date.now()),
+        status: answer.status,
+        error: answer.error,
+        response: textOf(answer.kept),
+        retry_after_s: answer.error === null ? null : retryAfterSeconds(answer.retryAfter, Date.now()),
         duration_ms: Math.round(performance.now() - began),
       };
     },
@@ -96,52 +86,91 @@ export function createSender(network: Network, limits: { timeoutMs: number } = {
   };
 }
 
-/** What is known so far: an answer may break off after its status. */
-interface Progress {
+interface Answer {
   status: number | null;
+  error: SendError | null;
   kept: Buffer[];
   retryAfter: string | undefined;
 }
 
-async function post(
-  url: URL,
-  delivery: ClaimedDelivery,
-  dispatcher: Dispatcher,
-  signal: AbortSignal,
-  progress: Progress,
-): Promise<SendError | null> {
-  const timestamp = String(Math.floor(Date.now() / 1000));
-  const answer = await request(url, {
-    dispatcher,
-    method: 'POST',
-    signal,
-    body: delivery.body,
-    headers: {
-      'content-type': 'application/json',
-      'user-agent': 'FieldTrack-Webhooks/1',
-      'webhook-id': delivery.delivery_id,
-      'webhook-timestamp': timestamp,
-      'webhook-signature': signatures(delivery.delivery_id, timestamp, delivery.body, delivery.secrets),
-      ...(delivery.traceparent ? { traceparent: delivery.traceparent } : {}),
-    },
-  });
-  progress.status = answer.statusCode;
-  const retryAfter = answer.headers['retry-after'];
-  progress.retryAfter = Array.isArray(retryAfter) ? retryAfter[0] : retryAfter;
-  let readBytes = 0;
-  let keptBytes = 0;
-  // Leaving the loop early destroys the connection: nobody makes us read ten megabytes.
-  for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-    if (keptBytes < keepAtMostBytes) {
-      const part = chunk.subarray(0, keepAtMostBytes - keptBytes);
-      progress.kept.push(part);
-      keptBytes += part.length;
+/** undici's own events rather than its streams: half the cost of an attempt, and the clock can end it at any stage. */
+function post(url: URL, delivery: ClaimedDelivery, dispatcher: Dispatcher, patienceMs: number): Promise<Answer> {
+  return new Promise((resolve) => {
+    const answer: Answer = { status: null, error: null, kept: [], retryAfter: undefined };
+    let connection: Dispatcher.DispatchController | undefined;
+    let isSettled = false;
+    let readBytes = 0;
+    let keptBytes = 0;
+
+    const settle = (error: SendError | null) => {
+      if (isSettled) return;
+      isSettled = true;
+      clearTimeout(clock);
+      resolve({ ...answer, error });
+    };
+    /** Settled by us: the connection is of no use any more. */
+    const leave = (error: SendError | null) => {
+      settle(error);
+      connection?.abort(new Error('left'));
+    };
+    const clock = setTimeout(() => leave('timeout'), patienceMs);
+
+    const timestamp = String(Math.floor(Date.now() / 1000));
+    try {
+      dispatcher.dispatch(
+        {
+          origin: url.origin,
+          path: url.pathname + url.search,
+          method: 'POST',
+          body: delivery.body,
+          headers: {
+            'content-type': 'application/json',
+            'user-agent': 'FieldTrack-Webhooks/1',
+            'webhook-id': delivery.delivery_id,
+            'webhook-timestamp': timestamp,
+            'webhook-signature': signatures(delivery.delivery_id, timestamp, delivery.body, delivery.secrets),
+            ...(delivery.traceparent ? { traceparent: delivery.traceparent } : {}),
+          },
+        },
+        {
+          onRequestStart(controller) {
+            connection = controller;
+            // The time was over before there was a connection: nothing is sent any more.
+            if (isSettled) controller.abort(new Error('left'));
+          },
+          onResponseStart(_controller, status, headers) {
+            answer.status = status;
+            const retryAfter = headers['retry-after'];
+            answer.retryAfter = Array.isArray(retryAfter) ? retryAfter[0] : retryAfter;
+          },
+          onResponseData(_controller, chunk) {
+            if (keptBytes < keepAtMostBytes) {
+              // A copy: the buffer is the connection's.
+              const part = Buffer.from(chunk.subarray(0, keepAtMostBytes - keptBytes));
+              answer.kept.push(part);
+              keptBytes += part.length;
+            }
+            readBytes += chunk.length;
+            // Nobody makes us read ten megabytes.
+            if (readBytes >= readAtMostBytes) leave(verdict(answer.status));
+          },
+          onResponseEnd() {
+            settle(verdict(answer.status));
+          },
+          onResponseError(_controller, error) {
+            settle(kindOf(error, answer.status !== null));
+          },
+        },
+      );
+    } catch (error) {
+      settle(kindOf(error, false));
     }
-    readBytes += chunk.length;
-    if (readBytes >= readAtMostBytes) break;
-  }
-  if (answer.statusCode >= 200 && answer.statusCode < 300) return null;
-  return answer.statusCode >= 300 && answer.statusCode < 400 ? 'redirect' : 'status';
+  });
+}
+
+function verdict(status: number | null): SendError | null {
+  if (status !== null && status >= 200 && status < 300) return null;
+  return status !== null && status >= 300 && status < 400 ? 'redirect' : 'status';
 }
 
 function kindOf(error: unknown, answered: boolean): SendError {
