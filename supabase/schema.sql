@@ -5208,6 +5208,7 @@ declare
   v_sees_money boolean;
   v_state_of_days text;
   v_ranking private.rankings;
+  v_value numeric;
   v_me jsonb;
 begin
   if private.jwt() ->> 'role' = 'api_key' then
@@ -5230,7 +5231,7 @@ begin
   into v_state_of_days
   from public.org_daily_metrics as m
   where m.organization_id = v_caller.organization_id and m.day between v_range."from" and v_range."to";
-  select r.* into v_ranking
+  select r.leaders into v_ranking.leaders
   from private.rankings as r
   where r.organization_id = v_caller.organization_id and r.metric = v_metric
     and r.first_day = v_range."from" and r.last_day = v_range."to"
@@ -5261,24 +5262,29 @@ begin
     from pg_catalog.jsonb_array_elements(v_ranking.leaders) as l (entry)
     where l.entry ->> 'employee_id' = v_self.id::text;
     if v_me is null then
-      select pg_catalog.jsonb_build_object(
-        'rank', 1 + pg_catalog.cardinality(v_ranking.scores)
-          - pg_catalog.width_bucket(pg_catalog.sum(v.value)::double precision, v_ranking.scores),
-        'value', pg_catalog.sum(v.value))
-      into v_me
-      from (
-        select
-          case v_metric
-            when 'distance' then m.distance_m
-            when 'duration' then m.duration_s
-            when 'sessions' then m.sessions
-            else case when m.currency = v_range.currency then m.approved_amount end
-          end as value
-        from public.employee_daily_metrics as m
-        where m.organization_id = v_caller.organization_id and m.employee_id = v_self.id
-          and m.day between v_range."from" and v_range."to"
-      ) as v
-      having pg_catalog.sum(v.value) > 0;
+      select pg_catalog.sum(
+        case v_metric
+          when 'distance' then m.distance_m
+          when 'duration' then m.duration_s
+          when 'sessions' then m.sessions
+          else case when m.currency = v_range.currency then m.approved_amount end
+        end)
+      into v_value
+      from public.employee_daily_metrics as m
+      where m.organization_id = v_caller.organization_id and m.employee_id = v_self.id
+        and m.day between v_range."from" and v_range."to";
+      if v_value > 0 then
+        if v_ranking.scores is null then
+          select r.scores into v_ranking.scores
+          from private.rankings as r
+          where r.organization_id = v_caller.organization_id and r.metric = v_metric
+            and r.first_day = v_range."from" and r.last_day = v_range."to";
+        end if;
+        v_me := pg_catalog.jsonb_build_object(
+          'rank', 1 + pg_catalog.cardinality(v_ranking.scores)
+            - pg_catalog.width_bucket(v_value::double precision, v_ranking.scores),
+          'value', v_value);
+      end if;
     end if;
   end if;
 

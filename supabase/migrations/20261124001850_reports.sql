@@ -215,6 +215,9 @@ create table private.rankings (
 
 alter table private.rankings enable row level security;
 
+-- Ten thousand scores are 80 kB: not compressed, and read only for who is not among the leaders.
+alter table private.rankings alter column scores set storage external;
+
 comment on table private.rankings is 'Leaderboards that were asked for, each valid while its days are what they were then.';
 comment on column private.rankings.state_of_days is 'A digest of when each of the days last changed.';
 comment on column private.rankings.leaders is 'The first hundred: [{rank, employee_id, value}].';
@@ -305,6 +308,7 @@ declare
   v_sees_money boolean;
   v_state_of_days text;
   v_ranking private.rankings;
+  v_value numeric;
   v_me jsonb;
 begin
   if private.jwt() ->> 'role' = 'api_key' then
@@ -327,7 +331,7 @@ begin
   into v_state_of_days
   from public.org_daily_metrics as m
   where m.organization_id = v_caller.organization_id and m.day between v_range."from" and v_range."to";
-  select r.* into v_ranking
+  select r.leaders into v_ranking.leaders
   from private.rankings as r
   where r.organization_id = v_caller.organization_id and r.metric = v_metric
     and r.first_day = v_range."from" and r.last_day = v_range."to"
@@ -358,24 +362,29 @@ begin
     from pg_catalog.jsonb_array_elements(v_ranking.leaders) as l (entry)
     where l.entry ->> 'employee_id' = v_self.id::text;
     if v_me is null then
-      select pg_catalog.jsonb_build_object(
-        'rank', 1 + pg_catalog.cardinality(v_ranking.scores)
-          - pg_catalog.width_bucket(pg_catalog.sum(v.value)::double precision, v_ranking.scores),
-        'value', pg_catalog.sum(v.value))
-      into v_me
-      from (
-        select
-          case v_metric
-            when 'distance' then m.distance_m
-            when 'duration' then m.duration_s
-            when 'sessions' then m.sessions
-            else case when m.currency = v_range.currency then m.approved_amount end
-          end as value
-        from public.employee_daily_metrics as m
-        where m.organization_id = v_caller.organization_id and m.employee_id = v_self.id
-          and m.day between v_range."from" and v_range."to"
-      ) as v
-      having pg_catalog.sum(v.value) > 0;
+      select pg_catalog.sum(
+        case v_metric
+          when 'distance' then m.distance_m
+          when 'duration' then m.duration_s
+          when 'sessions' then m.sessions
+          else case when m.currency = v_range.currency then m.approved_amount end
+        end)
+      into v_value
+      from public.employee_daily_metrics as m
+      where m.organization_id = v_caller.organization_id and m.employee_id = v_self.id
+        and m.day between v_range."from" and v_range."to";
+      if v_value > 0 then
+        if v_ranking.scores is null then
+          select r.scores into v_ranking.scores
+          from private.rankings as r
+          where r.organization_id = v_caller.organization_id and r.metric = v_metric
+            and r.first_day = v_range."from" and r.last_day = v_range."to";
+        end if;
+        v_me := pg_catalog.jsonb_build_object(
+          'rank', 1 + pg_catalog.cardinality(v_ranking.scores)
+            - pg_catalog.width_bucket(v_value::double precision, v_ranking.scores),
+          'value', v_value);
+      end if;
     end if;
   end if;
 

@@ -17,6 +17,34 @@ interface Question {
 
 const questions: readonly Question[] = [
   {
+    name: 'get_dashboard',
+    sql: () => 'select public.get_dashboard()',
+    live: `select
+      (select count(*) from public.attendance_sessions where status = 'ACTIVE'),
+      (select count(distinct employee_id) from public.attendance_sessions where checked_out_at > now() - interval '24 hours'),
+      (select count(*) from public.attendance_sessions where checked_in_at >= current_date),
+      (select sum(amount) from public.expenses where status = 'PENDING'),
+      (select json_agg(t) from (select day, count(distinct session_id), sum(duration_s), sum(distance_m)
+        from public.session_days where day > current_date - 7 group by day order by day) as t),
+      (select json_agg(t) from (select employee_id, sum(distance_m) as m from public.session_days
+        where day >= date_trunc('month', now()) group by 1 order by 2 desc limit 5) as t)`,
+    isConstant: true,
+    goalMs: 2,
+  },
+  {
+    name: 'get_live_map, first 1,000',
+    sql: () => 'select public.get_live_map(1000)',
+    live: `select distinct on (employee_id) employee_id, recorded_at, latitude, longitude from public.gps_locations
+      order by employee_id, recorded_at desc`,
+    // In the small set there are a hundred people to answer with: a tenth.
+    isConstant: false,
+  },
+  {
+    name: 'get_live_map, first 20',
+    sql: () => 'select public.get_live_map(20)',
+    isConstant: true,
+  },
+  {
     name: 'session list, first 50',
     sql: () => `select s.*, row_to_json(e.*) from public.attendance_sessions as s
       left join lateral (select name from public.employees as e
