@@ -7,14 +7,12 @@ import { freePort } from '../../supabase/local/free-port.ts';
 import { waitForExit } from '../../supabase/local/launch.ts';
 import { databaseFamilies } from '../../worker/metrics.ts';
 import { addEmployee, eventually, foundOrganization, minutesAgo, workAnHour } from '../fixtures/organization.ts';
+import { hasPrometheus } from '../fixtures/prometheus.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 import { workerPages } from '../fixtures/worker.ts';
 
 const metricsToken = 'a-scraper-of-metrics';
 const operatorToken = 'an-operator-of-this';
-
-// Debian's prometheus package, which .ci/run installs. Where it is missing elsewhere these tests are left out, in CI they fail.
-const hasPrometheus = spawnSync('promtool', ['--version']).status === 0 || process.env.CI !== undefined;
 
 let stack: TestStack;
 let url: string;
