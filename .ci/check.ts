@@ -16,6 +16,15 @@ const tool =
     return ok ? null : `${stdout}${stderr}`.trim();
   };
 
+/** Debian's prometheus package, which .ci/run installs. Elsewhere it may be missing; in CI that is a failure. */
+const promtool =
+  (...args: string[]) =>
+  async () => {
+    if (process.env.CI === undefined && !(await runCommand('promtool', ['--version']).catch(() => undefined)))
+      return null;
+    return tool('promtool', ...args)();
+  };
+
 const migrations = globSync('supabase/migrations/*.sql').sort();
 const functionEntries = globSync('edge-functions/*/index.ts').sort();
 
@@ -33,6 +42,8 @@ const steps: Step[] = [
     name: 'postgrestools (SQL and PL/pgSQL syntax)',
     run: tool('postgrestools', 'check', '--disable-db', 'supabase', '.ci'),
   },
+  { name: 'promtool check rules', run: promtool('check', 'rules', 'docs/operations/alerts.yml') },
+  { name: 'promtool test rules', run: promtool('test', 'rules', 'docs/operations/alerts.test.yml') },
   { name: 'SQL layout', run: async () => sqlLayoutProblems().join('\n') || null },
 ];
 

@@ -1,10 +1,5 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { freePort } from '../../supabase/local/free-port.ts';
-import { waitForExit } from '../../supabase/local/launch.ts';
 import { databaseFamilies } from '../../worker/metrics.ts';
 import { addEmployee, eventually, foundOrganization, minutesAgo, workAnHour } from '../fixtures/organization.ts';
 import { hasPrometheus } from '../fixtures/prometheus.ts';
@@ -193,47 +188,4 @@ describe('metrics', () => {
     expect(complaints).toEqual([]);
     expect(status, `${stdout}${stderr}`).not.toBe(1);
   });
-
-  test.runIf(hasPrometheus)(
-    'a real Prometheus scrapes it and answers a query',
-    async () => {
-      const folder = mkdtempSync(join(tmpdir(), 'ft-prometheus-'));
-      const port = await freePort();
-      writeFileSync(
-        join(folder, 'prometheus.yml'),
-        `scrape_configs:
-  - job_name: fieldtrack-worker
-    scrape_interval: 1s
-    authorization: { credentials: ${metricsToken} }
-    static_configs: [{ targets: ['${new URL(url).host}'] }]
-`,
-      );
-      const args = [
-        '--config.file=prometheus.yml',
-        `--web.listen-address=127.0.0.1:${port}`,
-        '--storage.tsdb.path=data',
-      ];
-      const prometheus = spawn('prometheus', args, { cwd: folder, stdio: 'ignore' });
-      const ended = waitForExit(prometheus);
-      try {
-        const query = async (
-          expression: string,
-        ): Promise<{ metric: Record<string, string>; value: [number, string] }[]> => {
-          const response = await fetch(`http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(expression)}`);
-          const { data } = (await response.json()) as { data: { result: never[] } };
-          return data.result;
-        };
-        await eventually('up', async () => (await query('up').catch(() => []))[0]?.value[1] === '1', 20_000);
-        const [rejected] = await query('sum(fieldtrack_locations_rejected_total)');
-        expect(rejected?.value[1]).toBe('4');
-        const [build] = await query('fieldtrack_build_info');
-        expect(build?.metric).toMatchObject({ job: 'fieldtrack-worker', revision: 'test-revision' });
-      } finally {
-        prometheus.kill('SIGTERM');
-        await ended;
-        rmSync(folder, { recursive: true, force: true });
-      }
-    },
-    40_000,
-  );
 });
