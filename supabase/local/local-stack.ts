@@ -1,5 +1,6 @@
 import { appendFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
+import postgres from 'postgres';
 import { type Cluster, databaseUrl, initCluster, startCluster, superuser } from './cluster.ts';
 import { readConfig } from './config.ts';
 import { partLine, say, step } from './console.ts';
@@ -110,12 +111,23 @@ async function migrate(cluster: Cluster, secrets: Secrets): Promise<void> {
         'Go back to the branch they came from, or run `npm start -- --reset` to begin anew.',
     );
   }
-  if (pending.length === 0) return;
+  if (pending.length === 0) return allowLocalWebhooks(adminUrl);
   await step(`applying ${pending.length} migrations`, () => pushMigrations(url)).catch((error: unknown) => {
     const why = error instanceof Error ? error.message : String(error);
     throw new Refusal(`${why}\n\nIf an applied migration was edited, \`npm start -- --reset\` begins anew.`);
   });
   await setPasswords(adminUrl, others);
+  await allowLocalWebhooks(adminUrl);
+}
+
+/** Who develops against this stack receives webhooks on the same machine. */
+async function allowLocalWebhooks(adminUrl: string): Promise<void> {
+  const sql = postgres(adminUrl, { max: 1, onnotice: () => {} });
+  try {
+    await sql`update private.webhook_settings set allow_localhost = true where id and not allow_localhost`;
+  } finally {
+    await sql.end();
+  }
 }
 
 async function refuseBusyPorts(port: number): Promise<void> {

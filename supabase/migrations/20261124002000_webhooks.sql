@@ -32,7 +32,7 @@ begin
     'session.checked_in', 'session.checked_out', 'session.corrected', 'session.recalculated',
     'expense.submitted', 'expense.approved', 'expense.rejected',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
-    'organization.updated', 'webhook.test', 'webhook.disabled'
+    'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
   ];
 end;
 $$;

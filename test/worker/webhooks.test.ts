@@ -1,9 +1,17 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { npmBinary } from '../../supabase/local/binaries.ts';
+import { freePort } from '../../supabase/local/free-port.ts';
+import { repositoryDir } from '../../supabase/local/paths.ts';
 import { type EventType, eventPayloads } from '../../types/events.ts';
 import { addEmployee, eventually, foundOrganization, type Member, workAnHour } from '../fixtures/organization.ts';
 import { type Received, type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
+
+const page = readFileSync(join(repositoryDir, 'docs', 'webhooks.md'), 'utf8');
 
 let stack: TestStack;
 let receiver: Receiver;
@@ -201,4 +209,45 @@ describe('webhooks', () => {
     await eventually('DONE', async () => (await session())?.distance_status === 'DONE');
     expect((await session())?.distance_m).toBeGreaterThan(30_000);
   }, 40_000);
+
+  test("a stranger's receiver, as docs/webhooks.md shows it, verifies what it gets", async () => {
+    const [, snippet = ''] = /```js\n([\s\S]+?)```/.exec(page) ?? [];
+    // Beside our modules, so that its imports are found as in a project that installed them.
+    const folder = mkdtempSync(join(repositoryDir, '.local-receiver-'));
+    writeFileSync(join(folder, 'receiver.mjs'), snippet);
+    const port = await freePort();
+    const { data } = await admin.client.rpc('create_webhook', { url: `http://localhost:${port}/`, events: ['*'] });
+    const { id, secret } = data as { id: string; secret: string };
+    const child = spawn(npmBinary('node'), [join(folder, 'receiver.mjs')], {
+      env: { PATH: process.env.PATH ?? '', PORT: String(port), WEBHOOK_SECRET: secret },
+    });
+    let printed = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      printed += chunk;
+    });
+    try {
+      await eventually('it listens', async () => {
+        const answer = await fetch(`http://localhost:${port}/`, { method: 'POST', body: '{"forged":true}' }).catch(
+          () => null,
+        );
+        return answer?.status === 401;
+      });
+      const deliveryId = await sendTest(id);
+      await eventually('delivered', async () => (await deliveryOf(deliveryId)).state === 'DELIVERED');
+      expect(printed).toContain(`${deliveryId} webhook.test`);
+      expect(printed).not.toContain('forged');
+    } finally {
+      child.kill();
+      rmSync(folder, { recursive: true });
+      await admin.client.from('webhooks').delete().eq('id', id);
+    }
+  });
+
+  test('types/events.ts, the database and docs/webhooks.md list the same types of events', async () => {
+    const [row] = await stack.admin<{ types: string[] }[]>`select private.event_types() as types`;
+    const types = Object.keys(eventPayloads).sort();
+    expect([...(row?.types ?? [])].sort()).toEqual(types);
+    const listed = [...page.matchAll(/^\| ([a-z_]+\.[a-z_]+) \| /gm)].map(([, type]) => type);
+    expect(listed.sort()).toEqual(types);
+  });
 });

@@ -11,6 +11,8 @@ const leaseSeconds = 30;
 const maxInFlight = 256;
 /** How long a new event waits at most for an idle worker. */
 const pollMs = 100;
+/** Where very many endpoints wait for later, looking for what is due takes time: it must not take more than this share. */
+const pollShare = 0.1;
 const retryDatabaseMs = 1000;
 /** Attempts in hand get so long to end when the worker stops; the others' leases run out. */
 const stopGraceMs = 8000;
@@ -74,9 +76,10 @@ export function createWebhookDispatcher(options: {
       const free = maxInFlight - inFlight.size;
       isNews = false;
       try {
+        const began = performance.now();
         const claimed = free > 0 ? await database.claimWebhookDeliveries(free, leaseSeconds) : [];
         for (const delivery of claimed) begin(delivery);
-        if (!stopping && !isNews) await pause(pollMs);
+        if (!stopping && !isNews) await pause(Math.max(pollMs, (performance.now() - began) / pollShare));
       } catch (error) {
         log.warn({ err: describeError(error) }, 'webhook deliveries cannot be claimed');
         if (!stopping) await pause(retryDatabaseMs);
