@@ -3202,24 +3202,24 @@ begin
     return;
   end if;
   return query
-  -- Endpoints that have something waiting, found by jumping from one to the next in the index: a backlog of a million at one of
-  -- them costs nothing here.
+  -- Endpoints that have something waiting, each with its oldest time, found by jumping from one to the next in the index: a
+  -- backlog of a million at one of them costs nothing here.
   with recursive endpoint as (
     (
-      select d.organization_id, d.webhook_id
+      select d.organization_id, d.webhook_id, d.next_attempt_at
       from public.webhook_deliveries as d
       where d.state = 'PENDING'
-      order by d.organization_id, d.webhook_id
+      order by d.organization_id, d.webhook_id, d.next_attempt_at
       limit 1
     )
     union all
-    select n.organization_id, n.webhook_id
+    select n.organization_id, n.webhook_id, n.next_attempt_at
     from endpoint as e
     cross join lateral (
-      select d.organization_id, d.webhook_id
+      select d.organization_id, d.webhook_id, d.next_attempt_at
       from public.webhook_deliveries as d
       where d.state = 'PENDING' and (d.organization_id, d.webhook_id) > (e.organization_id, e.webhook_id)
-      order by d.organization_id, d.webhook_id
+      order by d.organization_id, d.webhook_id, d.next_attempt_at
       limit 1
     ) as n
   ),
@@ -3237,7 +3237,8 @@ begin
       where d.organization_id = w.organization_id and d.webhook_id = w.id and d.lease is not null
         and d.next_attempt_at > pg_catalog.now()
     ) as f
-    where w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
+    where e.next_attempt_at <= pg_catalog.now()
+      and w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
   ),
   due as (
     select o.organization_id, d.id, d.place, d.next_attempt_at,
@@ -4934,7 +4935,7 @@ begin
     'session.checked_in', 'session.checked_out', 'session.corrected', 'session.recalculated',
     'expense.submitted', 'expense.approved', 'expense.rejected',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
-    'organization.updated', 'webhook.test', 'webhook.disabled'
+    'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
   ];
 end;
 $function$;
