@@ -198,6 +198,21 @@ describe('what the world does to a track', () => {
     }
   });
 
+  test('a spike of a moving car is cut too, although the car is elsewhere when it is over', async () => {
+    const driving = Array.from({ length: 30 }, (_, index) => fixAt(index * 10, index * 100));
+    const spiked = driving.map((fix, index) => (index === 15 ? { ...fix, longitude: fix.longitude + 0.005 } : fix));
+    const [clean, cut] = [await measure([driving]), await measure([spiked])];
+    expect(cut.distance_m).toBeCloseTo(clean.distance_m, 0);
+  });
+
+  test('a phone at rest is where its points are on the whole, not where the first one was', async () => {
+    // The first fix lies 15 m off; later ones about the true place stray 12 m to the other side.
+    const still = Array.from({ length: 120 }, (_, index) =>
+      fixAt(index * 10, index === 0 ? 15 : index > 60 && index % 10 === 0 ? -12 : 0),
+    );
+    expect((await measure([still])).distance_m).toBe(0);
+  });
+
   test('a spike, one point away and back, adds nothing; a fast leg that goes on is kept', async () => {
     const still = Array.from({ length: 20 }, (_, index) => fixAt(index * 10, 0));
     const spiked = still.map((fix, index) => (index === 10 ? fixAt(fix.seconds, 400) : fix));

@@ -67,6 +67,18 @@ test('batches in order: the live distance is what a recalculation of the points 
   expect(await session.waitingJobs()).toBe(0);
 });
 
+test('so it is for a receiver without speeds, whose every step waits for the next point to confirm it', async () => {
+  const mute = makeWorkingDay(7, { interval_s: 15 }).fixes.map((fix) => ({
+    ...fix,
+    speed_mps: null,
+    heading_deg: null,
+  }));
+  const session = await openSession();
+  for (let from = 0; from < 400; from += 5) await session.send(mute.slice(from, from + 5));
+  expect(await session.live()).toEqual({ distance_m: await session.recalculated(), is_provisional: false });
+  expect((await session.live())?.distance_m).toBeGreaterThan(1000);
+});
+
 test('late batches mark it provisional and ask for one job, which makes it exact; then it goes on from there', async () => {
   const day = makeWorkingDay(4, { interval_s: 15 }).fixes;
   const session = await openSession();
