@@ -76,6 +76,10 @@ alter table public.events enable row level security;
 -- The reader's question: what comes after this position? Also retention's: what is oldest?
 create index events_position on public.events (epoch, xact, id);
 
+-- What did one organization's client of the live stream miss? With the index above a quiet organization's gap would be found
+-- by reading everybody's events; the primary key has the order of ids, which is not the order of positions.
+create index events_organization_position on public.events (organization_id, epoch, xact, id);
+
 comment on table public.events is
   'What happened in the organization: written by triggers, kept for 30 days. Administrators read their organization''s.';
 comment on column public.events.id is 'Identifies the event; newest first is order=id.desc. Not gapless.';

@@ -69,7 +69,9 @@ insert into private.schedules (name, cron, command, description) values
   ('event-retention', '* * * * *', 'select private.purge_events()',
     'Deletes events older than 30 days, 5,000 a minute.'),
   ('stalled-consumers', '23 * * * *', 'select private.drop_stalled_consumers()',
-    'Drops internal readers of the event log that are more than 7 days behind.');
+    'Drops internal readers of the event log that are more than 7 days behind.'),
+  ('stream-tickets', '*/10 * * * *', 'select private.purge_stream_tickets()',
+    'Deletes tickets for the live stream that nobody used.');
 
 grant select on private.schedules to fieldtrack_worker, service_role;
 

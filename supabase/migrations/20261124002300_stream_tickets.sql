@@ -1,0 +1,205 @@
+-- The live stream's share of the database: tickets, who may listen, and what a listener missed.
+--
+-- A browser's EventSource cannot send an Authorization header, so an administrator asks for a ticket and puts it into the
+-- address: good for one use within 30 seconds, stored as a hash. Addresses end up in logs; a used ticket is worth nothing.
+-- The edge function admin-events reads as fieldtrack_edge, which may name these functions and private.read_log and no table.
+-- Not covered: the stream itself (edge-functions/admin-events), live positions (they are snapshots, not events).
+
+create table private.stream_tickets (
+  organization_id uuid not null,
+  token_hash bytea not null unique,
+  employee_id uuid not null,
+  expires_at timestamptz not null,
+  primary key (organization_id, token_hash),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade
+);
+
+alter table private.stream_tickets enable row level security;
+
+-- The employee reference.
+create index stream_tickets_employee on private.stream_tickets (organization_id, employee_id);
+
+comment on table private.stream_tickets is 'SHA-256 of tickets for the live stream that nobody has used yet.';
+
+-- NOTE: nothing is granted on it: create_stream_ticket writes it, use_stream_ticket deletes by the secret.
+
+create function private.create_stream_ticket() returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin private.caller := private.require_admin();
+  v_ticket text := private.make_token('ftt_');
+  v_expires_at timestamptz := pg_catalog.now() + interval '30 seconds';
+begin
+  perform private.take_token(v_admin.organization_id, 'stream_tickets', v_admin.employee_id);
+  insert into private.stream_tickets (organization_id, token_hash, employee_id, expires_at)
+  values (v_admin.organization_id, private.hash_token(v_ticket), v_admin.employee_id, v_expires_at);
+  return pg_catalog.jsonb_build_object('ticket', v_ticket, 'expires_at', v_expires_at);
+end;
+$$;
+
+comment on function private.create_stream_ticket() is 'Body of public.create_stream_ticket.';
+
+grant execute on function private.create_stream_ticket() to authenticated;
+
+create function public.create_stream_ticket() returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  select private.create_stream_ticket();
+$$;
+
+comment on function public.create_stream_ticket() is
+  'A ticket for one connection to the live stream within 30 seconds, for clients that cannot send a header (EventSource):
+GET /functions/v1/admin-events?ticket=… Answers {ticket, expires_at}; the ticket is shown only here.
+Administrators only; 30 a minute for each. Errors: admin_required 403, rate_limited 429.';
+
+grant execute on function public.create_stream_ticket() to authenticated;
+
+-- One guarded statement: of two connections with one ticket the second waits for the first and finds nothing.
+create function private.use_stream_ticket(ticket text) returns table (organization_id uuid, employee_id uuid)
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  return query
+  delete from private.stream_tickets as t
+  using public.employees as e
+  where t.token_hash = private.hash_token(use_stream_ticket.ticket)
+    and t.expires_at > pg_catalog.now()
+    and e.organization_id = t.organization_id and e.id = t.employee_id
+    and e.is_active and e.app_role = 'ADMIN'
+  returning t.organization_id, t.employee_id;
+end;
+$$;
+
+comment on function private.use_stream_ticket(text) is
+  'Whose ticket it is, once: the administrator, if still one; no row for a ticket that expired, was used or never was.';
+
+grant execute on function private.use_stream_ticket(text) to fieldtrack_edge;
+
+create function private.purge_stream_tickets() returns integer
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_deleted integer;
+begin
+  delete from private.stream_tickets as t where t.expires_at <= pg_catalog.now();
+  get diagnostics v_deleted = row_count;
+  return v_deleted;
+end;
+$$;
+
+comment on function private.purge_stream_tickets() is 'Deletes tickets that expired unused. Run by schedule; returns how many.';
+
+-- Who listens. The function has verified the token; the tenant and the role come from here, as everywhere.
+
+create function private.find_member(user_id uuid)
+returns table (organization_id uuid, employee_id uuid, app_role text)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select e.organization_id, e.id, e.app_role
+  from public.employees as e
+  where e.user_id = find_member.user_id and e.is_active;
+end;
+$$;
+
+comment on function private.find_member(uuid) is 'The active employee row of a user whose token an edge function has verified.';
+
+grant execute on function private.find_member(uuid) to fieldtrack_edge;
+
+create function private.keep_admins(organization_ids uuid[], employee_ids uuid[])
+returns table (organization_id uuid, employee_id uuid)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select e.organization_id, e.id
+  from unnest(keep_admins.organization_ids, keep_admins.employee_ids) as a (organization_id, employee_id)
+  join public.employees as e on e.organization_id = a.organization_id and e.id = a.employee_id
+  where e.is_active and e.app_role = 'ADMIN';
+end;
+$$;
+
+comment on function private.keep_admins(uuid[], uuid[]) is
+  'Of the given people, pair by pair, those who are active administrators now: the stream ends for the others.';
+
+grant execute on function private.keep_admins(uuid[], uuid[]) to fieldtrack_edge;
+
+-- Where a reader begins that wants what is written from now on.
+create function private.log_end() returns table (epoch smallint, xact xid8)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select pg_catalog.max(e.epoch), pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+  from private.event_epochs as e;
+end;
+$$;
+
+comment on function private.log_end() is
+  'The end of the log: every event before (epoch, xact, 0) can be read now, none will come before it later.';
+
+grant execute on function private.log_end() to fieldtrack_edge;
+
+-- False too for a position that this log never handed out, such as one from before a restore that went back in time:
+-- a client that waits for it would miss everything up to there, silently.
+create function private.is_log_kept_since(epoch smallint, xact xid8, id bigint) returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return (is_log_kept_since.epoch, is_log_kept_since.xact, is_log_kept_since.id) >= (
+      select f.epoch, f.xact, f.id from private.event_log_floor as f
+    )
+    and (is_log_kept_since.epoch, is_log_kept_since.xact) <= (
+      (select pg_catalog.max(e.epoch) from private.event_epochs as e),
+      pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+    );
+end;
+$$;
+
+comment on function private.is_log_kept_since(smallint, xid8, bigint) is
+  'Whether a reader that stopped at this position can go on from it without missing an event.';
+
+grant execute on function private.is_log_kept_since(smallint, xid8, bigint) to fieldtrack_edge;
+
+-- No horizon here: the upper bound is one that read_log or log_end gave, hence below it.
+create function private.read_organization_log(
+  organization_id uuid,
+  after_epoch smallint, after_xact xid8, after_id bigint,
+  last_epoch smallint, last_xact xid8, last_id bigint,
+  max_rows integer
+) returns setof public.events
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select e.*
+  from public.events as e
+  where e.organization_id = read_organization_log.organization_id
+    and (e.epoch, e.xact, e.id) >
+      (read_organization_log.after_epoch, read_organization_log.after_xact, read_organization_log.after_id)
+    and (e.epoch, e.xact, e.id) <=
+      (read_organization_log.last_epoch, read_organization_log.last_xact, read_organization_log.last_id)
+  order by e.epoch, e.xact, e.id
+  limit least(read_organization_log.max_rows, 1000);
+end;
+$$;
+
+comment on function private.read_organization_log(uuid, smallint, xid8, bigint, smallint, xid8, bigint, integer) is
+  'Events of one organization after a position and up to another that a reader of the log has reached, oldest first, at most '
+  '1,000: what a client of the live stream missed.';
+
+grant execute on function private.read_organization_log(
+  uuid, smallint, xid8, bigint, smallint, xid8, bigint, integer
+) to fieldtrack_edge;
