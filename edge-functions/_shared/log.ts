@@ -11,7 +11,7 @@ export type Logger = Record<LogLevel, (fields: LogFields, message: string) => vo
 const SECRET_NAMES = /^(authorization|apikey|x-api-key|cookie|password|token|ticket|secret|jwt|body)$/i;
 
 /** Values that are secrets by their looks: keys and tokens of ours, access tokens. */
-const SECRET_VALUES = /\b(ft_live_[0-9A-Za-z]{1,12}|ft_device_)[\w-]*|\beyJ[\w-]+\.[\w-]+\.[\w-]*/g;
+const SECRET_VALUES = /\b(ft_live_[0-9A-Za-z]{1,12}|ft_device_|ft_ticket_)[\w-]*|\beyJ[\w-]+\.[\w-]+\.[\w-]*/g;
 
 /** The same JSON lines as the worker's (pino): level, time, service, then the fields, then msg. */
 export function createLogger(options: {

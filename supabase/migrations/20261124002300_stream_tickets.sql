@@ -30,7 +30,7 @@ set search_path = ''
 as $$
 declare
   v_admin private.caller := private.require_admin();
-  v_ticket text := private.make_token('ftt_');
+  v_ticket text := private.make_token('ft_ticket_');
   v_expires_at timestamptz := pg_catalog.now() + interval '30 seconds';
 begin
   perform private.take_token(v_admin.organization_id, 'stream_tickets', v_admin.employee_id);
@@ -59,7 +59,7 @@ Administrators only; 30 a minute for each. Errors: admin_required 403, rate_limi
 grant execute on function public.create_stream_ticket() to authenticated;
 
 -- One guarded statement: of two connections with one ticket the second waits for the first and finds nothing.
-create function private.use_stream_ticket(ticket text) returns table (organization_id uuid, employee_id uuid)
+create function private.use_stream_ticket(token_hash bytea) returns table (organization_id uuid, employee_id uuid)
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -67,7 +67,7 @@ begin
   return query
   delete from private.stream_tickets as t
   using public.employees as e
-  where t.token_hash = private.hash_token(use_stream_ticket.ticket)
+  where t.token_hash = use_stream_ticket.token_hash
     and t.expires_at > pg_catalog.now()
     and e.organization_id = t.organization_id and e.id = t.employee_id
     and e.is_active and e.app_role = 'ADMIN'
@@ -75,10 +75,10 @@ begin
 end;
 $$;
 
-comment on function private.use_stream_ticket(text) is
-  'Whose ticket it is, once: the administrator, if still one; no row for a ticket that expired, was used or never was.';
+comment on function private.use_stream_ticket(bytea) is
+  'Whose ticket (its SHA-256) it is, once: the administrator, if still one; no row for a ticket that expired, was used or never was.';
 
-grant execute on function private.use_stream_ticket(text) to fieldtrack_edge;
+grant execute on function private.use_stream_ticket(bytea) to fieldtrack_edge;
 
 create function private.purge_stream_tickets() returns integer
 language plpgsql volatile security definer

@@ -21,7 +21,8 @@ select name, reason from (values
   ('employees_one_active_organization', 'a user has one active organization at a time'),
   ('api_keys_key_id_key', 'a key is looked up before its organization is known'),
   ('device_token_secrets_token_hash_key', 'a device token is looked up before its organization is known'),
-  ('invitation_tokens_token_hash_key', 'a token is looked up before its organization is known')
+  ('invitation_tokens_token_hash_key', 'a token is looked up before its organization is known'),
+  ('stream_tickets_token_hash_key', 'a ticket is looked up before its organization is known')
 ) as v (name, reason);
 
 create temporary view tenant_table as

@@ -189,6 +189,7 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   });
   await call('ada', 'rotate_api_key', { api_key_id: key.id, overlap_hours: 48 });
   await call('ada', 'revoke_api_key', { api_key_id: key.id });
+  await call('ada', 'create_stream_ticket', {});
   const device = await call('ada', 'create_device_token', { employee_id, name: 'Van 3' });
   await call('eva', 'my_device_token', {});
   await call('ada', 'revoke_device_token', { device_token_id: device.id });
@@ -263,6 +264,7 @@ function standIns(value: unknown, key = ''): unknown {
   if (value.startsWith('fti_')) return 'fti_…';
   if (value.startsWith('ft_live_')) return 'ft_live_…';
   if (value.startsWith('ft_device_')) return 'ft_device_…';
+  if (value.startsWith('ft_ticket_')) return 'ft_ticket_…';
   if (key === 'key_id' || key === 'last_four') return '…';
   if (value.startsWith('whsec_')) return 'whsec_…';
   if (value.startsWith(receiver.url)) return value.replace(receiver.url, 'https://hooks.acme.example');
