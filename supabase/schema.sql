@@ -455,6 +455,7 @@ create table public.events (
   constraint type_is_dotted CHECK ((type ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 alter table public.events enable row level security;
+CREATE INDEX events_organization_position ON public.events USING btree (organization_id, epoch, xact, id);
 CREATE INDEX events_position ON public.events USING btree (epoch, xact, id);
 CREATE TRIGGER _100_fan_out AFTER INSERT ON public.events FOR EACH ROW EXECUTE FUNCTION private.tg_events__fan_out();
 comment on table public.events is 'What happened in the organization: written by triggers, kept for 30 days. Administrators read their organization''s.';
@@ -1321,6 +1322,19 @@ create policy select_worker on private.schedules
 grant select on private.schedules to fieldtrack_worker;
 grant select on private.schedules to service_role;
 
+create table private.stream_tickets (
+  organization_id uuid not null,
+  token_hash bytea not null,
+  employee_id uuid not null,
+  expires_at timestamp with time zone not null,
+  constraint stream_tickets_pkey PRIMARY KEY (organization_id, token_hash),
+  constraint stream_tickets_token_hash_key UNIQUE (token_hash),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE
+);
+alter table private.stream_tickets enable row level security;
+CREATE INDEX stream_tickets_employee ON private.stream_tickets USING btree (organization_id, employee_id);
+comment on table private.stream_tickets is 'SHA-256 of tickets for the live stream that nobody has used yet.';
+
 create table private.webhook_secrets (
   organization_id uuid not null,
   webhook_id uuid not null,
@@ -1547,6 +1561,18 @@ $function$;
 comment on function public.create_receipt_path(text,text) is 'A new path for the caller''s receipt: {bucket, path, mime_type}. Upload the file there with storage, then name the path in
 submit_expense. Errors: invalid_argument 400, not_a_member 403.';
 grant execute on function public.create_receipt_path(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_stream_ticket()
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_stream_ticket();
+$function$;
+comment on function public.create_stream_ticket() is 'A ticket for one connection to the live stream within 30 seconds, for clients that cannot send a header (EventSource):
+GET /functions/v1/admin-events?ticket=… Answers {ticket, expires_at}; the ticket is shown only here.
+Administrators only; 30 a minute for each. Errors: admin_required 403, rate_limited 429.';
+grant execute on function public.create_stream_ticket() to authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_webhook(url text, events text[], description text DEFAULT NULL::text, max_in_flight integer DEFAULT 10)
  RETURNS jsonb
@@ -4142,6 +4168,26 @@ $function$;
 comment on function private.create_receipt_path(text,text) is 'Body of public.create_receipt_path.';
 grant execute on function private.create_receipt_path(text,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.create_stream_ticket()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_ticket text := private.make_token('ft_ticket_');
+  v_expires_at timestamptz := pg_catalog.now() + interval '30 seconds';
+begin
+  perform private.take_token(v_admin.organization_id, 'stream_tickets', v_admin.employee_id);
+  insert into private.stream_tickets (organization_id, token_hash, employee_id, expires_at)
+  values (v_admin.organization_id, private.hash_token(v_ticket), v_admin.employee_id, v_expires_at);
+  return pg_catalog.jsonb_build_object('ticket', v_ticket, 'expires_at', v_expires_at);
+end;
+$function$;
+comment on function private.create_stream_ticket() is 'Body of public.create_stream_ticket.';
+grant execute on function private.create_stream_ticket() to authenticated;
+
 CREATE OR REPLACE FUNCTION private.create_webhook(url text, events text[], description text, max_in_flight integer)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5074,6 +5120,22 @@ end;
 $function$;
 comment on function private.fail_session_distance(uuid,uuid) is 'Marks a session whose distance job used up its retries, so that an administrator sees it (queue distance-dead).';
 grant execute on function private.fail_session_distance(uuid,uuid) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.find_member(user_id uuid)
+ RETURNS TABLE(organization_id uuid, employee_id uuid, app_role text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select e.organization_id, e.id, e.app_role
+  from public.employees as e
+  where e.user_id = find_member.user_id and e.is_active;
+end;
+$function$;
+comment on function private.find_member(uuid) is 'The active employee row of a user whose token an edge function has verified.';
+grant execute on function private.find_member(uuid) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.force_check_out(employee_id uuid, checked_out_at timestamp with time zone, reason text)
  RETURNS public.attendance_sessions
@@ -6017,6 +6079,25 @@ AS $function$
 $function$;
 comment on function private.is_json_number_or_absent(jsonb,numeric,numeric) is 'Whether the value is a number from low to high, json null, or missing.';
 
+CREATE OR REPLACE FUNCTION private.is_log_kept_since(epoch smallint, xact xid8, id bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return (is_log_kept_since.epoch, is_log_kept_since.xact, is_log_kept_since.id) >= (
+      select f.epoch, f.xact, f.id from private.event_log_floor as f
+    )
+    and (is_log_kept_since.epoch, is_log_kept_since.xact) <= (
+      (select pg_catalog.max(e.epoch) from private.event_epochs as e),
+      pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+    );
+end;
+$function$;
+comment on function private.is_log_kept_since(smallint,xid8,bigint) is 'Whether a reader that stopped at this position can go on from it without missing an event.';
+grant execute on function private.is_log_kept_since(smallint,xid8,bigint) to fieldtrack_edge;
+
 CREATE OR REPLACE FUNCTION private.is_public_address(address inet)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -6210,6 +6291,23 @@ end;
 $function$;
 comment on function private.jwt() is 'The claims of the caller''s token, or null.';
 grant execute on function private.jwt() to api_key, authenticated, fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.keep_admins(organization_ids uuid[], employee_ids uuid[])
+ RETURNS TABLE(organization_id uuid, employee_id uuid)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select e.organization_id, e.id
+  from unnest(keep_admins.organization_ids, keep_admins.employee_ids) as a (organization_id, employee_id)
+  join public.employees as e on e.organization_id = a.organization_id and e.id = a.employee_id
+  where e.is_active and e.app_role = 'ADMIN';
+end;
+$function$;
+comment on function private.keep_admins(uuid[],uuid[]) is 'Of the given people, pair by pair, those who are active administrators now: the stream ends for the others.';
+grant execute on function private.keep_admins(uuid[],uuid[]) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.keep_dead_job(organization_id uuid, dead_queue text, job_id uuid)
  RETURNS text
@@ -6430,6 +6528,21 @@ end;
 $function$;
 comment on function private.lock_organization_day(uuid,date) is 'Holds the figures of the organization''s day until the transaction ends; false when there is no such organization.';
 grant execute on function private.lock_organization_day(uuid,date) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.log_end()
+ RETURNS TABLE(epoch smallint, xact xid8)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select pg_catalog.max(e.epoch), pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+  from private.event_epochs as e;
+end;
+$function$;
+comment on function private.log_end() is 'The end of the log: every event before (epoch, xact, 0) can be read now, none will come before it later.';
+grant execute on function private.log_end() to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.maintain_location_partitions()
  RETURNS integer
@@ -6853,6 +6966,22 @@ end;
 $function$;
 comment on function private.purge_locations(integer,integer) is 'Seals sessions past their organization''s retention and deletes their points, unless a whole partition will go with them. Run by schedule; answers how many it sealed.';
 
+CREATE OR REPLACE FUNCTION private.purge_stream_tickets()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_deleted integer;
+begin
+  delete from private.stream_tickets as t where t.expires_at <= pg_catalog.now();
+  get diagnostics v_deleted = row_count;
+  return v_deleted;
+end;
+$function$;
+comment on function private.purge_stream_tickets() is 'Deletes tickets that expired unused. Run by schedule; returns how many.';
+
 CREATE OR REPLACE FUNCTION private.queue_report()
  RETURNS TABLE(queue text, state text, jobs bigint, oldest_s double precision)
  LANGUAGE plpgsql
@@ -7047,6 +7176,7 @@ begin
     when 'personal_data' then per_second := 1; burst := 60;
     when 'ingest' then per_second := 2; burst := 600;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
+    when 'stream_tickets' then per_second := 30 / 60.0; burst := 30;
   end case;
 end;
 $function$;
@@ -7107,6 +7237,28 @@ end;
 $function$;
 comment on function private.read_log(smallint,xid8,bigint,integer) is 'Events of all organizations after a position, oldest first, at most 1,000: for readers that keep their position themselves (the live stream). Nothing that commits later can come before what this returned.';
 grant execute on function private.read_log(smallint,xid8,bigint,integer) to fieldtrack_edge;
+
+CREATE OR REPLACE FUNCTION private.read_organization_log(organization_id uuid, after_epoch smallint, after_xact xid8, after_id bigint, last_epoch smallint, last_xact xid8, last_id bigint, max_rows integer)
+ RETURNS SETOF public.events
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select e.*
+  from public.events as e
+  where e.organization_id = read_organization_log.organization_id
+    and (e.epoch, e.xact, e.id) >
+      (read_organization_log.after_epoch, read_organization_log.after_xact, read_organization_log.after_id)
+    and (e.epoch, e.xact, e.id) <=
+      (read_organization_log.last_epoch, read_organization_log.last_xact, read_organization_log.last_id)
+  order by e.epoch, e.xact, e.id
+  limit least(read_organization_log.max_rows, 1000);
+end;
+$function$;
+comment on function private.read_organization_log(uuid,smallint,xid8,bigint,smallint,xid8,bigint,integer) is 'Events of one organization after a position and up to another that a reader of the log has reached, oldest first, at most 1,000: what a client of the live stream missed.';
+grant execute on function private.read_organization_log(uuid,smallint,xid8,bigint,smallint,xid8,bigint,integer) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions
@@ -9035,6 +9187,26 @@ end;
 $function$;
 comment on function private.update_webhook(uuid,jsonb) is 'Body of public.update_webhook.';
 grant execute on function private.update_webhook(uuid,jsonb) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.use_stream_ticket(token_hash bytea)
+ RETURNS TABLE(organization_id uuid, employee_id uuid)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  delete from private.stream_tickets as t
+  using public.employees as e
+  where t.token_hash = use_stream_ticket.token_hash
+    and t.expires_at > pg_catalog.now()
+    and e.organization_id = t.organization_id and e.id = t.employee_id
+    and e.is_active and e.app_role = 'ADMIN'
+  returning t.organization_id, t.employee_id;
+end;
+$function$;
+comment on function private.use_stream_ticket(bytea) is 'Whose ticket (its SHA-256) it is, once: the administrator, if still one; no row for a ticket that expired, was used or never was.';
+grant execute on function private.use_stream_ticket(bytea) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.verify_api_key(key_id text, secret_hash bytea, calls integer, OUT refusal text, OUT organization_id uuid, OUT api_key_id uuid, OUT scopes text[], OUT expires_at timestamp with time zone, OUT requests_per_minute integer, OUT granted integer, OUT remaining integer)
  RETURNS record

@@ -374,6 +374,28 @@ export type Database = {
         };
         Relationships: [];
       };
+      stream_tickets: {
+        Row: {
+          employee_id: string;
+          expires_at: string;
+          organization_id: string;
+          token_hash: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          employee_id: string;
+          expires_at: string;
+          organization_id: string;
+          token_hash: string;
+        };
+        Update: {
+          employee_id?: string;
+          expires_at?: string;
+          organization_id?: string;
+          token_hash?: string;
+        };
+        Relationships: [];
+      };
       webhook_secrets: {
         Row: {
           created_at: string;
@@ -628,6 +650,7 @@ export type Database = {
         };
       };
       create_receipt_path: { Args: { extension: string; mime_type: string }; Returns: Json };
+      create_stream_ticket: { Args: Record<PropertyKey, never>; Returns: Json };
       create_webhook: {
         Args: { description: string; events: string[]; max_in_flight: number; url: string };
         Returns: Json;
@@ -717,6 +740,14 @@ export type Database = {
         Returns: undefined;
       };
       fail_session_distance: { Args: { organization_id: string; session_id: string }; Returns: undefined };
+      find_member: {
+        Args: { user_id: string };
+        Returns: {
+          app_role: string;
+          employee_id: string;
+          organization_id: string;
+        }[];
+      };
       force_check_out: {
         Args: { checked_out_at: string; employee_id: string; reason: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
@@ -763,6 +794,7 @@ export type Database = {
       is_admin: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_cron_usable: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_json_number_or_absent: { Args: { high: number; low: number; value: Json }; Returns: boolean };
+      is_log_kept_since: { Args: { epoch: number; id: number; xact: unknown }; Returns: boolean };
       is_public_address: { Args: { address: unknown }; Returns: boolean };
       is_time_zone: { Args: { name: string }; Returns: boolean };
       issue_api_key: {
@@ -793,6 +825,13 @@ export type Database = {
         Returns: undefined;
       };
       jwt: { Args: Record<PropertyKey, never>; Returns: Json };
+      keep_admins: {
+        Args: { employee_ids: string[]; organization_ids: string[] };
+        Returns: {
+          employee_id: string;
+          organization_id: string;
+        }[];
+      };
       keep_dead_job: { Args: { dead_queue: string; job_id: string; organization_id: string }; Returns: string };
       keep_organization: {
         Args: Record<PropertyKey, never>;
@@ -824,6 +863,13 @@ export type Database = {
       };
       lock_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: boolean };
       lock_organization_day: { Args: { day: string; organization_id: string }; Returns: boolean };
+      log_end: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          epoch: number;
+          xact: unknown;
+        }[];
+      };
       maintain_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       make_token: { Args: { prefix: string }; Returns: string };
       measure_points: {
@@ -855,6 +901,7 @@ export type Database = {
       purge_events: { Args: { keep?: string; max_rows?: number }; Returns: number };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
       purge_locations: { Args: { max_points?: number; max_sessions?: number }; Returns: number };
+      purge_stream_tickets: { Args: Record<PropertyKey, never>; Returns: number };
       queue_report: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -899,6 +946,25 @@ export type Database = {
       };
       read_log: {
         Args: { after_epoch: number; after_id: number; after_xact: unknown; max_rows: number };
+        Returns: Database['public']['Tables']['events']['Row'][];
+        SetofOptions: {
+          from: '*';
+          to: 'events';
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      read_organization_log: {
+        Args: {
+          after_epoch: number;
+          after_id: number;
+          after_xact: unknown;
+          last_epoch: number;
+          last_id: number;
+          last_xact: unknown;
+          max_rows: number;
+          organization_id: string;
+        };
         Returns: Database['public']['Tables']['events']['Row'][];
         SetofOptions: {
           from: '*';
@@ -1150,6 +1216,13 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      use_stream_ticket: {
+        Args: { token_hash: string };
+        Returns: {
+          employee_id: string;
+          organization_id: string;
+        }[];
       };
       verify_api_key: {
         Args: { calls: number; key_id: string; secret_hash: string };
@@ -2694,6 +2767,7 @@ export type Database = {
         };
       };
       create_receipt_path: { Args: { extension: string; mime_type?: string }; Returns: Json };
+      create_stream_ticket: { Args: Record<PropertyKey, never>; Returns: Json };
       create_webhook: {
         Args: { description?: string; events: string[]; max_in_flight?: number; url: string };
         Returns: Json;

@@ -1,0 +1,420 @@
+// The live stream through the running stack: real gateway, real Deno process, real log.
+
+import { request as httpRequest } from 'node:http';
+import { EventSource } from 'eventsource';
+import { SignJWT, UnsecuredJWT } from 'jose';
+import postgres from 'postgres';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { emit, idsInLog, type OpenStream, openEventStream } from '../fixtures/event-stream.ts';
+import { addEmployee, eventually, foundOrganization, type Member } from '../fixtures/organization.ts';
+import { seededRandom } from '../fixtures/random.ts';
+import { startTestStack, type TestStack } from '../fixtures/stack.ts';
+
+/** Short, so that every test also lives through streams that end by themselves. */
+const STREAM_S = 6;
+
+let stack: TestStack;
+let acme: { organizationId: string; admin: Member };
+let other: { organizationId: string; admin: Member };
+let bob: Member;
+
+beforeAll(async () => {
+  stack = await startTestStack({
+    functions: true,
+    functionEnv: {
+      FIELDTRACK_STREAM_SECONDS: String(STREAM_S),
+      FIELDTRACK_STREAM_HEARTBEAT_SECONDS: '1',
+      FIELDTRACK_STREAM_RECHECK_SECONDS: '1',
+    },
+  });
+  acme = await foundOrganization(stack, 'acme');
+  other = await foundOrganization(stack, 'other');
+  bob = await addEmployee(stack, acme.admin, 'bob');
+});
+afterAll(() => stack?.stop());
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const refusalOf = async ({ response }: OpenStream) => [
+  response.status,
+  ((await response.json()) as { code: string }).code,
+];
+
+async function ticketOf(member: Member): Promise<string> {
+  const { data, error } = await member.client.rpc('create_stream_ticket');
+  if (error) throw error;
+  return (data as { ticket: string }).ticket;
+}
+
+async function openReady(member: Member, query = '', lastEventId?: string): Promise<OpenStream> {
+  const stream = await openEventStream(stack, {
+    token: member.accessToken,
+    query,
+    ...(lastEventId ? { lastEventId } : {}),
+  });
+  await eventually('ready', async () => stream.messages.some(({ event }) => event === 'ready'));
+  return stream;
+}
+
+const eventsOf = ({ messages }: OpenStream) => messages.filter(({ event }) => event.includes('.'));
+
+describe('who may listen', () => {
+  const claims = () => ({ role: 'authenticated', sub: acme.admin.userId, aud: 'authenticated' });
+  const secret = () => new TextEncoder().encode(stack.jwtSecret);
+  const issuer = () => `${stack.url}/auth/v1`;
+
+  test.each<[string, () => Promise<{ token?: string; query?: string }>, number, string]>([
+    ['nobody', async () => ({}), 401, 'not_authenticated'],
+    ['the publishable key', async () => ({ token: stack.publishableKey }), 401, 'not_authenticated'],
+    ['nonsense', async () => ({ token: 'nonsense' }), 401, 'token_invalid'],
+    [
+      'a token of another issuer',
+      async () => ({
+        token: await new SignJWT({ ...claims(), iss: 'https://evil.example' })
+          .setProtectedHeader({ alg: 'HS256' })
+          .setExpirationTime('1h')
+          .sign(secret()),
+      }),
+      401,
+      'token_invalid',
+    ],
+    [
+      'a token with another signature',
+      async () => ({
+        token: await new SignJWT({ ...claims(), iss: issuer() })
+          .setProtectedHeader({ alg: 'HS256' })
+          .setExpirationTime('1h')
+          .sign(new TextEncoder().encode('x'.repeat(32))),
+      }),
+      401,
+      'token_invalid',
+    ],
+    [
+      'alg none',
+      async () => ({
+        token: new UnsecuredJWT({ ...claims(), iss: issuer() }).setExpirationTime('1h').encode(),
+      }),
+      401,
+      'token_invalid',
+    ],
+    [
+      'an expired token',
+      async () => ({
+        token: await new SignJWT({ ...claims(), iss: issuer() })
+          .setProtectedHeader({ alg: 'HS256' })
+          .setExpirationTime('-1m')
+          .sign(secret()),
+      }),
+      401,
+      'token_invalid',
+    ],
+    ['an employee', async () => ({ token: bob.accessToken }), 403, 'admin_required'],
+    [
+      'a stranger',
+      async () => ({ token: (await stack.signUp('stranger@example.test')).accessToken }),
+      403,
+      'not_a_member',
+    ],
+    ['a made-up ticket', async () => ({ query: `?ticket=ft_ticket_${'a'.repeat(43)}` }), 401, 'ticket_invalid'],
+    ['half a ticket', async () => ({ query: '?ticket=ft_ticket_abc' }), 401, 'ticket_invalid'],
+    [
+      'an expired ticket',
+      async () => {
+        const ticket = await ticketOf(acme.admin);
+        await stack.admin`update private.stream_tickets set expires_at = now() where true`;
+        return { query: `?ticket=${ticket}` };
+      },
+      401,
+      'ticket_invalid',
+    ],
+    [
+      'a position that is none',
+      async () => ({ token: acme.admin.accessToken, query: '?last_event_id=1.2' }),
+      400,
+      'invalid_argument',
+    ],
+    [
+      'a type that is none',
+      async () => ({ token: acme.admin.accessToken, query: '?types=session.eaten' }),
+      400,
+      'invalid_argument',
+    ],
+  ])('%s is refused', async (_, request, status, code) => {
+    expect(await refusalOf(await openEventStream(stack, await request()))).toEqual([status, code]);
+  });
+
+  test('other methods and deeper paths are refused', async () => {
+    const post = await fetch(`${stack.url}/functions/v1/admin-events`, { method: 'POST', body: '{}' });
+    expect([post.status, post.headers.get('allow')]).toEqual([405, 'GET']);
+    expect((await fetch(`${stack.url}/functions/v1/admin-events/x`)).status).toBe(404);
+  });
+
+  test('a ticket opens one stream; of two at the same moment one', async () => {
+    const query = `?ticket=${await ticketOf(acme.admin)}`;
+    const streams = await Promise.all([openEventStream(stack, { query }), openEventStream(stack, { query })]);
+    expect(streams.map(({ response }) => response.status).sort()).toEqual([200, 401]);
+    for (const stream of streams) stream.close();
+    expect(await refusalOf(await openEventStream(stack, { query }))).toEqual([401, 'ticket_invalid']);
+  });
+});
+
+test('an administrator hears what happens in the own organization, and nothing else', async () => {
+  const [ours, theirs] = await Promise.all([openReady(acme.admin), openReady(other.admin)]);
+  expect(ours.response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+  expect(ours.response.headers.get('cache-control')).toContain('no-transform');
+  const { error } = await acme.admin.client.rpc('update_employee', {
+    employee_id: bob.employeeId,
+    changes: { phone: '+386 1' },
+  });
+  expect(error).toBeNull();
+  await eventually('the event', async () => eventsOf(ours).length > 0);
+  expect(eventsOf(ours)).toEqual([
+    {
+      id: (await idsInLog(stack, acme.organizationId)).at(-1),
+      event: 'employee.updated',
+      data: {
+        id: (await idsInLog(stack, acme.organizationId)).at(-1),
+        type: 'employee.updated',
+        timestamp: expect.stringMatching(/^\d{4}-/),
+        actor: { type: 'employee', id: acme.admin.employeeId },
+        data: expect.objectContaining({ employee_id: bob.employeeId, changed: ['phone'] }),
+      },
+    },
+  ]);
+  await pause(500);
+  expect(eventsOf(theirs)).toEqual([]);
+  for (const stream of [ours, theirs]) stream.close();
+});
+
+test('types choose what is sent', async () => {
+  const stream = await openReady(acme.admin, '?types=expense.*,organization.updated');
+  await acme.admin.client.rpc('update_employee', { employee_id: bob.employeeId, changes: { phone: '+386 2' } });
+  await emit(stack, acme.organizationId, 1);
+  await eventually('the event', async () => eventsOf(stream).length > 0);
+  expect(eventsOf(stream).map(({ event }) => event)).toEqual(['organization.updated']);
+  stream.close();
+});
+
+test('a quiet stream shows that it lives, ends by itself, and says how soon to come back', async () => {
+  const openedAt = performance.now();
+  const stream = await openReady(other.admin);
+  expect(await stream.ended).toBe(true);
+  const seconds = (performance.now() - openedAt) / 1000;
+  expect(seconds).toBeGreaterThan(STREAM_S * 0.8);
+  expect(seconds).toBeLessThan(STREAM_S + 3);
+  expect(stream.comments.filter((comment) => comment === 'still here').length).toBeGreaterThanOrEqual(3);
+  expect(stream.comments.at(-1)).toBe('time is over');
+});
+
+test('a client that resumes gets what it missed, once and in order, also what committed late', async () => {
+  const { organizationId, admin } = await foundOrganization(stack, 'resume');
+  const random = seededRandom('resume');
+  const first = await openReady(admin);
+  const start = first.messages.find(({ event }) => event === 'ready')?.id ?? '';
+  first.close();
+  const before = new Set(await idsInLog(stack, organizationId));
+
+  let isWriting = true;
+  const writers = [
+    (async () => {
+      for (let number = 0; isWriting; number += 1) {
+        await emit(stack, organizationId, number);
+        await pause(random.below(30));
+      }
+    })(),
+    // A transaction that stays open holds the reader back, and commits events with low ids late.
+    (async () => {
+      while (isWriting) {
+        await stack.admin.begin(async (sql) => {
+          await emit({ admin: sql as never }, organizationId, -1);
+          await pause(random.below(600));
+          await emit({ admin: sql as never }, organizationId, -2);
+        });
+        await pause(random.below(100));
+      }
+    })(),
+  ];
+
+  const received: string[] = [];
+  let lastEventId = start;
+  for (let round = 0; round < 40; round += 1) {
+    const stream = await openEventStream(stack, {
+      token: admin.accessToken,
+      ...(round % 2 ? { lastEventId } : { query: `?last_event_id=${lastEventId}` }),
+    });
+    await pause(random.below(250));
+    stream.close();
+    await stream.ended;
+    expect(stream.messages.some(({ event }) => event === 'reset')).toBe(false);
+    received.push(...eventsOf(stream).map(({ id }) => id ?? ''));
+    lastEventId = stream.messages.at(-1)?.id ?? lastEventId;
+  }
+  isWriting = false;
+  await Promise.all(writers);
+  const last = await openReady(admin, '', lastEventId);
+  const expected = (await idsInLog(stack, organizationId)).filter((id) => !before.has(id));
+  await eventually('the rest', async () => received.length + eventsOf(last).length >= expected.length);
+  received.push(...eventsOf(last).map(({ id }) => id ?? ''));
+  last.close();
+  expect(expected.length).toBeGreaterThan(100);
+  expect(received).toEqual(expected);
+});
+
+test('EventSource comes back by itself after each end and misses nothing', async () => {
+  const { organizationId, admin } = await foundOrganization(stack, 'eventsource');
+  let opened = 0;
+  const source = new EventSource(`${stack.url}/functions/v1/admin-events`, {
+    fetch: (url, init) => {
+      opened += 1;
+      return fetch(url, { ...init, headers: { ...init.headers, authorization: `Bearer ${admin.accessToken}` } });
+    },
+  });
+  const received: string[] = [];
+  const before = new Set(await idsInLog(stack, organizationId));
+  await new Promise((resolve) => source.addEventListener('ready', resolve, { once: true }));
+  source.addEventListener('organization.updated', ({ lastEventId }) => received.push(lastEventId));
+  for (let number = 0; opened < 2; number += 1) {
+    await emit(stack, organizationId, number);
+    await pause(50);
+  }
+  await pause(200);
+  const expected = (await idsInLog(stack, organizationId)).filter((id) => !before.has(id));
+  await eventually('the rest', async () => received.length >= expected.length);
+  source.close();
+  expect(received).toEqual(expected);
+});
+
+test('a long absence is read page by page; what retention deleted is told by reset', async () => {
+  const { organizationId, admin } = await foundOrganization(stack, 'absent');
+  const [oldest = ''] = await idsInLog(stack, organizationId);
+  await stack.admin`
+    select private.emit_event(${organizationId}, 'organization.updated', 'organization', ${organizationId}, null,
+      jsonb_build_object('number', n)) from generate_series(1, 1234) as n`;
+  const stream = await openReady(admin, '', oldest);
+  expect(eventsOf(stream).map(({ id }) => id)).toEqual((await idsInLog(stack, organizationId)).slice(1));
+  stream.close();
+
+  // A position of an earlier cluster sorts before all of this one's; one that was never given is not kept either.
+  const [last = ''] = (await idsInLog(stack, organizationId)).slice(-1);
+  const [epoch, xact] = last.split('.');
+  await stack.admin`update private.event_log_floor set epoch = ${Number(epoch)}, xact = ${xact ?? ''}::text::xid8, id = 0 where is_only_row`;
+  for (const position of [oldest, '0.99999999999.1', '7.1.1']) {
+    const reset = await openReady(admin, '', position);
+    expect(reset.messages.map(({ event }) => event)).toEqual(['reset', 'ready']);
+    expect(reset.messages[0]).toMatchObject({ data: { reason: 'position_not_kept', position } });
+    reset.close();
+  }
+  const kept = await openReady(admin, '', last);
+  expect(kept.messages.map(({ event }) => event)).toEqual(['ready']);
+  kept.close();
+  await stack.admin`update private.event_log_floor set epoch = 0, xact = '0', id = 0 where is_only_row`;
+});
+
+describe('who stops being an administrator stops hearing', () => {
+  test.each<[string, (person: Member, admin: Member) => Promise<unknown>]>([
+    [
+      'deactivated',
+      async (person, admin) =>
+        admin.client.rpc('set_employee_active', { employee_id: person.employeeId, is_active: false }),
+    ],
+    [
+      'made an employee',
+      async (person, admin) =>
+        admin.client.rpc('update_employee', { employee_id: person.employeeId, changes: { app_role: 'EMPLOYEE' } }),
+    ],
+    [
+      'removed without an event',
+      async (person) => {
+        await stack.admin.begin(async (sql) => {
+          await sql`set local session_replication_role = replica`;
+          await sql`update public.employees set is_active = false where id = ${person.employeeId}`;
+        });
+      },
+    ],
+  ])('%s', async (_, dismiss) => {
+    const person = await addEmployee(stack, acme.admin, 'ada', 'ADMIN');
+    const [theirs, ours] = await Promise.all([openReady(person), openReady(acme.admin)]);
+    await dismiss(person, acme.admin);
+    expect(await theirs.ended).toBe(true);
+    expect(theirs.comments.at(-1)).toBe('not an administrator any more');
+    expect(eventsOf(theirs)).toEqual([]);
+    await emit(stack, acme.organizationId, 5);
+    await eventually('the other stream', async () =>
+      eventsOf(ours).some(({ data }) => (data.data as { number?: number }).number === 5),
+    );
+    ours.close();
+    expect((await openEventStream(stack, { token: person.accessToken })).response.status).toBe(403);
+  });
+});
+
+test('a client that does not read is dropped, the others go on', async () => {
+  const { organizationId, admin } = await foundOrganization(stack, 'slow');
+  const logged = (why: string) => stack.lines.filter(({ line }) => line.includes(why)).length;
+  const before = logged('the client reads too slowly');
+  const slow = httpRequest(`${stack.url}/functions/v1/admin-events`, {
+    headers: { authorization: `Bearer ${admin.accessToken}` },
+  });
+  slow.on('error', () => {});
+  await new Promise<void>((resolve) => {
+    slow.on('response', (response) => {
+      response.on('error', () => {});
+      resolve();
+    });
+    slow.end();
+  });
+  const reader = await openReady(admin);
+  const filling = 'x'.repeat(200_000);
+  for (let number = 0; number < 400 && logged('the client reads too slowly') === before; number += 1) {
+    await emit(stack, organizationId, number, filling);
+    await pause(10);
+  }
+  expect(logged('the client reads too slowly')).toBe(before + 1);
+  await emit(stack, organizationId, 1000);
+  await eventually('the reader', async () =>
+    eventsOf(reader).some(({ data }) => (data.data as { number: number }).number === 1000),
+  );
+  reader.close();
+  slow.destroy();
+});
+
+test('the 51st stream of an organization is refused until one leaves', async () => {
+  const { admin } = await foundOrganization(stack, 'crowd');
+  const streams = await Promise.all(
+    Array.from({ length: 50 }, () => openEventStream(stack, { token: admin.accessToken })),
+  );
+  expect(streams.every(({ response }) => response.status === 200)).toBe(true);
+  const refused = await openEventStream(stack, { token: admin.accessToken });
+  expect(refused.response.headers.get('retry-after')).toBe('15');
+  expect(await refusalOf(refused)).toEqual([429, 'too_many_streams']);
+  const elsewhere = await openReady(other.admin);
+  elsewhere.close();
+  // The gateway passes on that the client left: the place is free without waiting for the stream's end.
+  streams[0]?.close();
+  await eventually(
+    'a free place',
+    async () => {
+      const stream = await openEventStream(stack, { token: admin.accessToken });
+      streams.push(stream);
+      return stream.response.status === 200;
+    },
+    2000,
+  );
+  for (const stream of streams) stream.close();
+});
+
+// Last in this file: what is connected before keeps the epoch it knows, as no connection outlives its cluster.
+test('a position of the cluster before a restore goes on in the next one', async () => {
+  const { organizationId, admin } = await foundOrganization(stack, 'restored');
+  await emit(stack, organizationId, 1);
+  const [oldest = '', ...missed] = await idsInLog(stack, organizationId);
+  await stack.admin`insert into private.event_epochs (epoch, system_identifier) values (1, 4711)`;
+  const afterRestore = postgres(stack.database.url('supabase_admin'), { max: 1 });
+  await emit({ admin: afterRestore }, organizationId, 2);
+  const stream = await openReady(admin, '', oldest);
+  await emit({ admin: afterRestore }, organizationId, 3);
+  await eventually('the live event', async () => eventsOf(stream).length >= missed.length + 2);
+  await afterRestore.end();
+  const ids = eventsOf(stream).map(({ id }) => id ?? '');
+  expect(ids).toEqual([...missed, expect.stringMatching(/^2\./), expect.stringMatching(/^2\./)]);
+  expect(stream.messages.some(({ event }) => event === 'reset')).toBe(false);
+  stream.close();
+});
