@@ -7,6 +7,7 @@ grant all on ticket to authenticated, fieldtrack_edge;
 create function pg_temp.hash(name text) returns bytea language sql as $$
   select sha256(convert_to(t.value, 'UTF8')) from ticket as t where t.name = hash.name
 $$;
+grant execute on function pg_temp.hash(text) to fieldtrack_edge;
 
 select tests.become('alice');
 insert into ticket select n, public.create_stream_ticket() ->> 'ticket' from unnest('{first,late,demoted}'::text[]) as n;
