@@ -55,6 +55,30 @@ create domain private.longitude as double precision
 create type private.report_range as ("from" date, "to" date, today date, currency text);
 comment on type private.report_range is 'The days that a report covers, the organization''s date now, and its currency.';
 
+create table public.active_users (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  session_id uuid not null,
+  checked_in_at timestamp with time zone not null,
+  last_seen_at timestamp with time zone not null default now(),
+  constraint active_users_pkey PRIMARY KEY (organization_id, employee_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE
+) with (fillfactor=70);
+alter table public.active_users enable row level security;
+comment on table public.active_users is 'A row for each open session, none otherwise. Administrators read all of their organization''s, an employee the own one.';
+comment on column public.active_users.session_id is 'The open session.';
+comment on column public.active_users.checked_in_at is 'Since when.';
+comment on column public.active_users.last_seen_at is 'When the phone last reached the database (check-in or points): the heartbeat. Not recomputable, so no repair touches it.';
+create policy select_key on public.active_users
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
+create policy select_member on public.active_users
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.active_users to api_key;
+grant select on public.active_users to authenticated;
+grant select on public.active_users to service_role;
+
 create table public.api_keys (
   organization_id uuid not null,
   id uuid not null default gen_random_uuid(),
@@ -158,6 +182,9 @@ CREATE INDEX attendance_sessions_unsealed ON public.attendance_sessions USING bt
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
 CREATE TRIGGER _300_emit_on_update AFTER UPDATE OF status, corrected_at, distance_status, distance_m ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
+CREATE TRIGGER _400_refresh_snapshots_on_delete AFTER DELETE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
+CREATE TRIGGER _400_refresh_snapshots_on_insert AFTER INSERT ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
+CREATE TRIGGER _400_refresh_snapshots_on_update AFTER UPDATE ON public.attendance_sessions FOR EACH ROW WHEN (((((((old.status IS DISTINCT FROM new.status) OR (old.checked_in_at IS DISTINCT FROM new.checked_in_at)) OR (old.checked_out_at IS DISTINCT FROM new.checked_out_at)) OR (old.distance_m IS DISTINCT FROM new.distance_m)) OR (old.distance_status IS DISTINCT FROM new.distance_status)) OR (old.points_purged_at IS DISTINCT FROM new.points_purged_at))) EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
 comment on table public.attendance_sessions is 'Sessions of work. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.attendance_sessions.status is 'ACTIVE (open) or CLOSED.';
 comment on column public.attendance_sessions.checked_in_at is 'When it happened, by the phone''s clock.';
@@ -338,6 +365,126 @@ grant select on public.employee_daily_metrics to fieldtrack_worker;
 grant update (time_zone, sessions, duration_s, distance_m, expenses_pending, expenses_approved, expenses_rejected, currency, claimed_amount, approved_amount, updated_at) on public.employee_daily_metrics to fieldtrack_worker;
 grant select on public.employee_daily_metrics to service_role;
 
+create table public.employee_last_state (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  is_checked_in boolean not null default false,
+  session_id uuid,
+  last_check_in_at timestamp with time zone,
+  last_check_out_at timestamp with time zone,
+  fix_session_id uuid,
+  recorded_at timestamp with time zone,
+  latitude double precision,
+  longitude double precision,
+  accuracy_m real,
+  speed_mps real,
+  heading_deg real,
+  battery_pct smallint,
+  is_mock boolean,
+  distance_m numeric(12,2),
+  distance_is_provisional boolean,
+  updated_at timestamp with time zone not null default now(),
+  constraint employee_last_state_pkey PRIMARY KEY (organization_id, employee_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint fix_is_whole CHECK ((((recorded_at IS NULL) = (latitude IS NULL)) AND ((recorded_at IS NULL) = (longitude IS NULL)) AND ((recorded_at IS NULL) = (fix_session_id IS NULL))))
+) with (fillfactor=70);
+alter table public.employee_last_state enable row level security;
+comment on table public.employee_last_state is 'The newest position of every employee and the open session; nulls before the first. Never moves back in time.
+Administrators read all of their organization''s, an employee the own row.';
+comment on column public.employee_last_state.is_checked_in is 'Whether a session is open.';
+comment on column public.employee_last_state.session_id is 'The open session; null if none is.';
+comment on column public.employee_last_state.last_check_in_at is 'Of the newest session.';
+comment on column public.employee_last_state.last_check_out_at is 'The latest check-out of any session.';
+comment on column public.employee_last_state.fix_session_id is 'The session of the newest point.';
+comment on column public.employee_last_state.recorded_at is 'When the phone took the newest point, by its clock.';
+comment on column public.employee_last_state.latitude is 'WGS84 degrees.';
+comment on column public.employee_last_state.longitude is 'WGS84 degrees.';
+comment on column public.employee_last_state.accuracy_m is 'Reported error radius, metres.';
+comment on column public.employee_last_state.speed_mps is 'Reported speed, metres per second.';
+comment on column public.employee_last_state.heading_deg is 'Reported heading, degrees clockwise from north.';
+comment on column public.employee_last_state.battery_pct is 'Charge of the phone''s battery, 0 to 100.';
+comment on column public.employee_last_state.is_mock is 'The phone said that an app made the position up.';
+comment on column public.employee_last_state.distance_m is 'Metres so far in the open session; null if none is open or no point came.';
+comment on column public.employee_last_state.distance_is_provisional is 'A late point waits to be counted in distance_m.';
+create policy select_key on public.employee_last_state
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('locations:read'::text) AS key_organization_id));
+create policy select_member on public.employee_last_state
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.employee_last_state to api_key;
+grant select on public.employee_last_state to authenticated;
+grant select on public.employee_last_state to service_role;
+
+create table public.employee_latest_sessions (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  session_id uuid,
+  is_open boolean not null default false,
+  checked_in_at timestamp with time zone,
+  checked_out_at timestamp with time zone,
+  duration_s integer,
+  distance_m numeric(12,2),
+  distance_status text,
+  updated_at timestamp with time zone not null default now(),
+  constraint employee_latest_sessions_pkey PRIMARY KEY (organization_id, employee_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint session FOREIGN KEY (organization_id, session_id, employee_id) REFERENCES public.attendance_sessions(organization_id, id, employee_id) ON DELETE SET NULL (session_id)
+) with (fillfactor=70);
+alter table public.employee_latest_sessions enable row level security;
+CREATE INDEX employee_latest_sessions_by_activity ON public.employee_latest_sessions USING btree (organization_id, is_open DESC, checked_out_at DESC NULLS LAST, employee_id);
+CREATE INDEX employee_latest_sessions_session ON public.employee_latest_sessions USING btree (organization_id, session_id, employee_id);
+comment on table public.employee_latest_sessions is 'The newest session of every employee, by checked_in_at; a row of nulls before the first. Order by is_open.desc,
+checked_out_at.desc.nullslast for ACTIVE, RECENT, INACTIVE. Administrators read all, an employee the own row.';
+comment on column public.employee_latest_sessions.is_open is 'Whether that session is open: the person is ACTIVE.';
+comment on column public.employee_latest_sessions.checked_in_at is 'Of that session.';
+comment on column public.employee_latest_sessions.checked_out_at is 'Of that session; null while it is open.';
+comment on column public.employee_latest_sessions.duration_s is 'Whole seconds; null while it is open.';
+comment on column public.employee_latest_sessions.distance_m is 'Metres, once computed; null until then.';
+comment on column public.employee_latest_sessions.distance_status is 'Of that session: PENDING, DONE or FAILED.';
+create policy select_key on public.employee_latest_sessions
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
+create policy select_member on public.employee_latest_sessions
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.employee_latest_sessions to api_key;
+grant select on public.employee_latest_sessions to authenticated;
+grant select on public.employee_latest_sessions to service_role;
+
+create table public.employee_metrics_snapshot (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  sessions integer not null default 0,
+  duration_s bigint not null default 0,
+  distance_m numeric(14,2) not null default 0,
+  expenses_submitted integer not null default 0,
+  expenses_approved integer not null default 0,
+  expenses_rejected integer not null default 0,
+  approved_amounts jsonb not null default '{}'::jsonb,
+  updated_at timestamp with time zone not null default now(),
+  constraint employee_metrics_snapshot_pkey PRIMARY KEY (organization_id, employee_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE
+) with (fillfactor=70);
+alter table public.employee_metrics_snapshot enable row level security;
+comment on table public.employee_metrics_snapshot is 'Totals of every employee since the beginning. Administrators read all of their organization''s, an employee the own row.';
+comment on column public.employee_metrics_snapshot.sessions is 'Closed sessions.';
+comment on column public.employee_metrics_snapshot.duration_s is 'Seconds in them.';
+comment on column public.employee_metrics_snapshot.distance_m is 'Metres in those whose distance is computed.';
+comment on column public.employee_metrics_snapshot.expenses_submitted is 'All expenses, whatever became of them.';
+comment on column public.employee_metrics_snapshot.expenses_approved is 'Those that were approved.';
+comment on column public.employee_metrics_snapshot.expenses_rejected is 'Those that were rejected.';
+comment on column public.employee_metrics_snapshot.approved_amounts is 'Sum of approved_amount by currency, such as {"EUR": 12.50}: amounts of different currencies are never added.';
+create policy select_key on public.employee_metrics_snapshot
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
+create policy select_member on public.employee_metrics_snapshot
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.employee_metrics_snapshot to api_key;
+grant select on public.employee_metrics_snapshot to authenticated;
+grant select on public.employee_metrics_snapshot to service_role;
+
 create table public.employee_monthly_metrics (
   organization_id uuid not null,
   employee_id uuid not null,
@@ -415,6 +562,7 @@ CREATE TRIGGER _100_make_code BEFORE INSERT ON public.employees FOR EACH ROW WHE
 CREATE TRIGGER _200_set_updated_at BEFORE UPDATE ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_employees__emit();
 CREATE TRIGGER _300_emit_on_update AFTER UPDATE ON public.employees FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_employees__emit();
+CREATE TRIGGER _400_make_snapshots AFTER INSERT ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_employees__make_snapshots();
 comment on table public.employees is 'People of an organization. Administrators read all of their organization''s, an employee reads the own row.';
 comment on column public.employees.user_id is 'auth.users.id; null until the invitation is accepted.';
 comment on column public.employees.employee_code is 'Unique in the organization; made as EMP0001, EMP0002, … when absent.';
@@ -532,6 +680,9 @@ CREATE INDEX expenses_reviewer_api_key ON public.expenses USING btree (organizat
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__emit();
 CREATE TRIGGER _300_emit_on_review AFTER UPDATE OF status ON public.expenses FOR EACH ROW WHEN (((old.status = 'PENDING'::text) AND (new.status <> 'PENDING'::text))) EXECUTE FUNCTION private.tg_expenses__emit();
+CREATE TRIGGER _400_refresh_snapshots_on_delete AFTER DELETE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
+CREATE TRIGGER _400_refresh_snapshots_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
+CREATE TRIGGER _400_refresh_snapshots_on_review AFTER UPDATE OF status, approved_amount ON public.expenses FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.approved_amount IS DISTINCT FROM new.approved_amount))) EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
 CREATE TRIGGER _400_request_figures AFTER INSERT OR DELETE OR UPDATE OF status, amount, approved_amount, currency, spent_on ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__request_figures();
 comment on table public.expenses is 'Expense claims. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.expenses.spent_on is 'Local date on which it was spent; its figures count on this day.';
@@ -580,6 +731,7 @@ create table public.gps_locations (
   constraint session FOREIGN KEY (organization_id, session_id, employee_id) REFERENCES public.attendance_sessions(organization_id, id, employee_id) ON DELETE CASCADE
 ) partition by RANGE (recorded_at);
 alter table public.gps_locations enable row level security;
+CREATE TRIGGER _400_refresh_last_state AFTER INSERT ON public.gps_locations REFERENCING NEW TABLE AS new_points FOR EACH STATEMENT EXECUTE FUNCTION private.tg_gps_locations__refresh_last_state();
 comment on table public.gps_locations is 'Points of sessions, as reported; none is changed or deleted but by retention and erasure. Reading: get_session_route.';
 comment on column public.gps_locations.recorded_at is 'When the phone took the fix, by its clock.';
 comment on column public.gps_locations.latitude is 'WGS84 degrees, -90 to 90.';
@@ -713,6 +865,7 @@ create table public.org_daily_metrics (
 );
 alter table public.org_daily_metrics enable row level security;
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.org_daily_metrics FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+CREATE TRIGGER _400_refresh_dashboard AFTER UPDATE OF sessions, duration_s, distance_m ON public.org_daily_metrics FOR EACH ROW WHEN ((((old.sessions IS DISTINCT FROM new.sessions) OR (old.duration_s IS DISTINCT FROM new.duration_s)) OR (old.distance_m IS DISTINCT FROM new.distance_m))) EXECUTE FUNCTION private.tg_org_daily_metrics__refresh_dashboard();
 comment on table public.org_daily_metrics is 'What the organization''s people did on each local day: the sums of employee_daily_metrics. For administrators.';
 comment on column public.org_daily_metrics.day is 'Local date of the organization.';
 comment on column public.org_daily_metrics.time_zone is 'IANA name of the zone that names the date.';
@@ -748,6 +901,47 @@ grant insert (organization_id, day, time_zone, currency) on public.org_daily_met
 grant select on public.org_daily_metrics to fieldtrack_worker;
 grant update (time_zone, employees, sessions, duration_s, distance_m, expenses_pending, expenses_approved, expenses_rejected, currency, claimed_amount, approved_amount, updated_at) on public.org_daily_metrics to fieldtrack_worker;
 grant select on public.org_daily_metrics to service_role;
+
+create table public.org_dashboard_snapshot (
+  organization_id uuid not null,
+  employees integer not null default 0,
+  active_employees integer not null default 0,
+  recent_employees integer not null default 0,
+  inactive_employees integer not null default 0,
+  day date not null,
+  sessions_today integer not null default 0,
+  duration_today_s bigint not null default 0,
+  distance_today_m numeric(14,2) not null default 0,
+  pending_expenses integer not null default 0,
+  pending_amounts jsonb not null default '{}'::jsonb,
+  valid_until timestamp with time zone not null,
+  updated_at timestamp with time zone not null default now(),
+  constraint org_dashboard_snapshot_pkey PRIMARY KEY (organization_id),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+);
+alter table public.org_dashboard_snapshot enable row level security;
+CREATE INDEX org_dashboard_snapshot_due ON public.org_dashboard_snapshot USING btree (valid_until);
+comment on table public.org_dashboard_snapshot is 'The dashboard''s counters, under a second behind; get_dashboard reads it. For administrators.';
+comment on column public.org_dashboard_snapshot.employees is 'People who are not deactivated.';
+comment on column public.org_dashboard_snapshot.active_employees is 'Of those, with an open session.';
+comment on column public.org_dashboard_snapshot.recent_employees is 'Of those, who checked out under 24 hours ago.';
+comment on column public.org_dashboard_snapshot.inactive_employees is 'The others.';
+comment on column public.org_dashboard_snapshot.day is 'The organization''s local date that "today" means.';
+comment on column public.org_dashboard_snapshot.sessions_today is 'Closed sessions that began today.';
+comment on column public.org_dashboard_snapshot.duration_today_s is 'Seconds of closed sessions that fell on today.';
+comment on column public.org_dashboard_snapshot.distance_today_m is 'Metres travelled today in closed sessions.';
+comment on column public.org_dashboard_snapshot.pending_expenses is 'Expenses that nobody reviewed yet.';
+comment on column public.org_dashboard_snapshot.pending_amounts is 'Their amounts by currency, such as {"EUR": 12.50}.';
+comment on column public.org_dashboard_snapshot.valid_until is 'Until when the counts hold if nothing happens.';
+create policy select_admin on public.org_dashboard_snapshot
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND ( SELECT private.is_admin() AS is_admin));
+create policy select_key on public.org_dashboard_snapshot
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
+grant select on public.org_dashboard_snapshot to api_key;
+grant select on public.org_dashboard_snapshot to authenticated;
+grant select on public.org_dashboard_snapshot to service_role;
 
 create table public.organization_time_zones (
   organization_id uuid not null,
@@ -833,6 +1027,39 @@ grant select on public.organizations to api_key;
 grant select on public.organizations to authenticated;
 grant select on public.organizations to fieldtrack_worker;
 grant select on public.organizations to service_role;
+
+create table public.pending_expenses (
+  organization_id uuid not null,
+  expense_id uuid not null,
+  employee_id uuid not null,
+  amount numeric(12,2) not null,
+  currency text not null,
+  category text not null,
+  spent_on date not null,
+  submitted_at timestamp with time zone not null,
+  constraint pending_expenses_pkey PRIMARY KEY (organization_id, expense_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint expense FOREIGN KEY (organization_id, expense_id) REFERENCES public.expenses(organization_id, id) ON DELETE CASCADE
+);
+alter table public.pending_expenses enable row level security;
+CREATE INDEX pending_expenses_employee ON public.pending_expenses USING btree (organization_id, employee_id);
+CREATE INDEX pending_expenses_oldest ON public.pending_expenses USING btree (organization_id, submitted_at, expense_id);
+comment on table public.pending_expenses is 'A row for each expense that nobody reviewed yet, none otherwise. Administrators read all, an employee the own ones.';
+comment on column public.pending_expenses.expense_id is 'The expense (expenses.id).';
+comment on column public.pending_expenses.amount is 'Claimed amount.';
+comment on column public.pending_expenses.currency is 'ISO 4217 code.';
+comment on column public.pending_expenses.category is 'As in expenses.';
+comment on column public.pending_expenses.spent_on is 'Local date on which it was spent.';
+comment on column public.pending_expenses.submitted_at is 'When the claim reached the database.';
+create policy select_key on public.pending_expenses
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('expenses:read'::text) AS key_organization_id));
+create policy select_member on public.pending_expenses
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.pending_expenses to api_key;
+grant select on public.pending_expenses to authenticated;
+grant select on public.pending_expenses to service_role;
 
 create table public.retry_intents (
   organization_id uuid not null,
@@ -1206,6 +1433,7 @@ create table private.live_distances (
   constraint session FOREIGN KEY (organization_id, session_id) REFERENCES public.attendance_sessions(organization_id, id) ON DELETE CASCADE
 ) with (fillfactor=70);
 alter table private.live_distances enable row level security;
+CREATE TRIGGER _400_refresh_last_state AFTER INSERT OR UPDATE OF distance_m, is_provisional ON private.live_distances FOR EACH ROW EXECUTE FUNCTION private.tg_live_distances__refresh_last_state();
 comment on table private.live_distances is 'Open sessions with points: the state of private.advance_distance after the last one, and the distance so far.';
 create policy delete_worker on private.live_distances
   as permissive for delete to fieldtrack_worker
@@ -1254,6 +1482,17 @@ create table private.rate_buckets (
 ) with (fillfactor=50);
 alter table private.rate_buckets enable row level security;
 comment on table private.rate_buckets is 'Token buckets: tokens left at refilled_at. A row per employee (or organization) and kind, updated in place.';
+
+create table private.reconcile_runs (
+  id bigint not null generated always as identity,
+  began_at timestamp with time zone not null,
+  duration_ms integer not null,
+  repaired jsonb not null,
+  constraint reconcile_runs_pkey PRIMARY KEY (id)
+);
+alter table private.reconcile_runs enable row level security;
+CREATE INDEX reconcile_runs_newest ON private.reconcile_runs USING btree (began_at);
+comment on table private.reconcile_runs is 'Runs of reconcile_snapshot_tables: when, how long, and how many rows of each table were mended. Kept for 30 days.';
 
 create table private.schedule_runs (
   id bigint not null generated always as identity,
@@ -1476,6 +1715,17 @@ comment on function public.accept_invitation(text) is 'Ties the signed-in user t
 not an error. Refresh the access token afterwards to see the new claims.
 Errors: invitation_not_found 404, invitation_expired 410, invitation_email_mismatch 403, already_in_organization 409.';
 grant execute on function public.accept_invitation(text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.activity_status(latest_session public.employee_latest_sessions)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select private.activity_status((latest_session).is_open, (latest_session).checked_out_at);
+$function$;
+comment on function public.activity_status(public.employee_latest_sessions) is 'ACTIVE: a session is open; RECENT: checked out under 24 hours ago; INACTIVE: neither. A computed field of the table.';
+grant execute on function public.activity_status(public.employee_latest_sessions) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION public.check_in(checked_in_at timestamp with time zone, client_request_id uuid, latitude double precision DEFAULT NULL::double precision, longitude double precision DEFAULT NULL::double precision, accuracy_m real DEFAULT NULL::real)
  RETURNS public.attendance_sessions
@@ -2228,6 +2478,18 @@ comment on function public.recalculate_session(uuid) is 'Asks for the distance o
 Errors: session_not_found 404, session_open 409, session_sealed 409, period_locked 409, rate_limited 429.';
 grant execute on function public.recalculate_session(uuid) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.reconcile_snapshot_tables()
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.reconcile_snapshots();
+$function$;
+comment on function public.reconcile_snapshot_tables() is 'Compares all snapshot tables with the base tables and mends what differs. Answers how many rows of each table were mended:
+{employee_latest_sessions, active_users, employee_last_state, employee_metrics_snapshot, pending_expenses,
+org_dashboard_snapshot}, all 0 when all is well; null while another run is under way. For service_role; runs by schedule too.';
+grant execute on function public.reconcile_snapshot_tables() to service_role;
+
 CREATE OR REPLACE FUNCTION public.record_location(recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real DEFAULT NULL::real, speed_mps real DEFAULT NULL::real, heading_deg real DEFAULT NULL::real, battery_pct integer DEFAULT NULL::integer, is_mock boolean DEFAULT false, sequence_number bigint DEFAULT NULL::bigint, session_id uuid DEFAULT NULL::uuid, employee_id uuid DEFAULT NULL::uuid)
  RETURNS jsonb
  LANGUAGE sql
@@ -2563,6 +2825,23 @@ begin
 end;
 $function$;
 comment on function private.accepted_time(uuid,timestamp with time zone) is 'The phone''s time if it may count, at most now. Errors: invalid_argument, time_in_future, time_too_old, period_locked.';
+
+CREATE OR REPLACE FUNCTION private.activity_status(is_open boolean, checked_out_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return case
+    when is_open then 'ACTIVE'
+    when checked_out_at > pg_catalog.now() - interval '24 hours' then 'RECENT'
+    else 'INACTIVE'
+  end;
+end;
+$function$;
+comment on function private.activity_status(boolean,timestamp with time zone) is 'ACTIVE: a session is open; RECENT: checked out under 24 hours ago; INACTIVE: neither, or never at work.';
+grant execute on function private.activity_status(boolean,timestamp with time zone) to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.advance_distance(organization_id uuid, session_id uuid, starts_at timestamp with time zone, ends_at timestamp with time zone, parameters jsonb, state private.distance_state, after timestamp with time zone, until timestamp with time zone, emits text)
  RETURNS TABLE(recorded_at timestamp with time zone, flag text, leg_m double precision, is_gap boolean, new_state private.distance_state)
@@ -4439,6 +4718,62 @@ end;
 $function$;
 comment on function private.custom_access_token_hook(jsonb) is 'Supabase Auth hook: adds organization_id, employee_id and app_role; none for a user without an active employment.';
 grant execute on function private.custom_access_token_hook(jsonb) to supabase_auth_admin;
+
+CREATE OR REPLACE FUNCTION private.dashboard_of(organization_id uuid)
+ RETURNS public.org_dashboard_snapshot
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_dashboard public.org_dashboard_snapshot;
+  v_oldest_recent timestamptz;
+begin
+  v_dashboard.organization_id := dashboard_of.organization_id;
+  v_dashboard.day := private.local_day(dashboard_of.organization_id, pg_catalog.now());
+  select pg_catalog.count(*), pg_catalog.count(*) filter (where l.status = 'ACTIVE'),
+    pg_catalog.count(*) filter (where l.status = 'RECENT'), pg_catalog.count(*) filter (where l.status = 'INACTIVE'),
+    pg_catalog.min(l.checked_out_at) filter (where l.status = 'RECENT')
+  into v_dashboard.employees, v_dashboard.active_employees, v_dashboard.recent_employees, v_dashboard.inactive_employees,
+    v_oldest_recent
+  from (
+    select s.checked_out_at,
+      -- private.activity_status, written out: a call a row would cost as much as the rest.
+      case
+        when s.is_open then 'ACTIVE'
+        when s.checked_out_at > pg_catalog.now() - interval '24 hours' then 'RECENT'
+        else 'INACTIVE'
+      end as status
+    from public.employees as e
+    join public.employee_latest_sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
+    where e.organization_id = dashboard_of.organization_id and e.is_active
+  ) as l;
+  select coalesce(pg_catalog.max(m.sessions), 0), coalesce(pg_catalog.max(m.duration_s), 0),
+    coalesce(pg_catalog.max(m.distance_m), 0)
+  into v_dashboard.sessions_today, v_dashboard.duration_today_s, v_dashboard.distance_today_m
+  from public.org_daily_metrics as m
+  where m.organization_id = dashboard_of.organization_id and m.day = v_dashboard.day;
+  select coalesce(pg_catalog.sum(p.n), 0), coalesce(pg_catalog.jsonb_object_agg(p.currency, p.amount), '{}')
+  into v_dashboard.pending_expenses, v_dashboard.pending_amounts
+  from (
+    select x.currency, pg_catalog.count(*) as n, pg_catalog.sum(x.amount) as amount
+    from public.pending_expenses as x
+    where x.organization_id = dashboard_of.organization_id
+    group by x.currency
+  ) as p;
+  v_dashboard.valid_until := least(
+    v_oldest_recent + interval '24 hours',
+    (
+      select pg_catalog.max(d.day_ends_at)
+      from private.local_days(dashboard_of.organization_id, pg_catalog.now(), pg_catalog.now() + interval '50 hours') as d
+      where d.day = v_dashboard.day
+    ));
+  v_dashboard.updated_at := pg_catalog.now();
+  return v_dashboard;
+end;
+$function$;
+comment on function private.dashboard_of(uuid) is 'What org_dashboard_snapshot should hold of an organization now. Costs its employees and pending expenses, no history.';
+grant execute on function private.dashboard_of(uuid) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.delete_due_organizations(max_rows integer DEFAULT 20000)
  RETURNS bigint
@@ -6397,6 +6732,63 @@ $function$;
 comment on function private.key_organization_id(text) is 'The organization of the calling API key if it has the scope (null: if it is valid). Errors: those of require_scope.';
 grant execute on function private.key_organization_id(text) to api_key;
 
+CREATE OR REPLACE FUNCTION private.last_state_of(organization_id uuid, employee_id uuid)
+ RETURNS TABLE(is_checked_in boolean, session_id uuid, last_check_in_at timestamp with time zone, last_check_out_at timestamp with time zone, fix_session_id uuid, recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real, speed_mps real, heading_deg real, battery_pct smallint, is_mock boolean, distance_m numeric, distance_is_provisional boolean)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select o.id is not null, o.id, n.checked_in_at, c.checked_out_at, p.session_id, p.recorded_at,
+    p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct,
+    p.is_mock, d.distance_m, d.is_provisional
+  from (select 1) as one
+  left join lateral (
+    select s.checked_in_at from public.attendance_sessions as s
+    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
+    order by s.checked_in_at desc
+    limit 1
+  ) as n on true
+  -- Sessions do not overlap: of the closed ones the newest check-in has the newest check-out.
+  left join lateral (
+    select s.checked_out_at from public.attendance_sessions as s
+    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
+      and s.status = 'CLOSED'
+    order by s.checked_in_at desc
+    limit 1
+  ) as c on true
+  left join lateral (
+    select s.id from public.attendance_sessions as s
+    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
+      and s.status = 'ACTIVE'
+  ) as o on true
+  left join lateral private.newest_point_of(last_state_of.organization_id, last_state_of.employee_id) as p on true
+  left join private.live_distances as d on d.organization_id = last_state_of.organization_id and d.session_id = o.id;
+end;
+$function$;
+comment on function private.last_state_of(uuid,uuid) is 'What employee_last_state should hold of an employee: always one row.';
+
+CREATE OR REPLACE FUNCTION private.latest_session_of(organization_id uuid, employee_id uuid)
+ RETURNS TABLE(session_id uuid, is_open boolean, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, duration_s integer, distance_m numeric, distance_status text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select s.id, s.status = 'ACTIVE', s.checked_in_at, s.checked_out_at, s.duration_s, s.distance_m, s.distance_status
+  from public.attendance_sessions as s
+  where s.organization_id = latest_session_of.organization_id and s.employee_id = latest_session_of.employee_id
+  order by s.checked_in_at desc, s.id desc
+  limit 1;
+  if not found then
+    return query select null::uuid, false, null::timestamptz, null::timestamptz, null::integer, null::numeric, null::text;
+  end if;
+end;
+$function$;
+comment on function private.latest_session_of(uuid,uuid) is 'What employee_latest_sessions should hold of an employee: always one row.';
+
 CREATE OR REPLACE FUNCTION private.live_distance(organization_id uuid, session_id uuid)
  RETURNS TABLE(distance_m numeric, is_provisional boolean)
  LANGUAGE plpgsql
@@ -6802,6 +7194,50 @@ begin
 end;
 $function$;
 comment on function private.new_webhook_secret(uuid,uuid) is 'Makes and returns a webhook''s current secret. For definers.';
+
+CREATE OR REPLACE FUNCTION private.newest_point_of(organization_id uuid, employee_id uuid)
+ RETURNS SETOF public.gps_locations
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select p.*
+  from (
+    (
+      select g.*
+      from (
+        select s.id, least(s.checked_in_at, s.original_checked_in_at) as began_at, s.checked_in_at
+        from public.attendance_sessions as s
+        where s.organization_id = newest_point_of.organization_id and s.employee_id = newest_point_of.employee_id
+          and s.points_purged_at is null
+        order by s.checked_in_at desc
+        limit 10
+      ) as s
+      cross join lateral (
+        select l.* from public.gps_locations as l
+        where l.organization_id = newest_point_of.organization_id and l.session_id = s.id and l.recorded_at >= s.began_at
+        order by l.recorded_at desc
+        limit 1
+      ) as g
+      order by s.checked_in_at desc
+      limit 1
+    )
+    union all
+    (
+      select g.*
+      from public.employee_last_state as l
+      join public.gps_locations as g on g.organization_id = l.organization_id and g.session_id = l.fix_session_id
+        and g.recorded_at = l.recorded_at and g.employee_id = l.employee_id
+      where l.organization_id = newest_point_of.organization_id and l.employee_id = newest_point_of.employee_id
+    )
+  ) as p
+  order by p.recorded_at desc
+  limit 1;
+end;
+$function$;
+comment on function private.newest_point_of(uuid,uuid) is 'The newest point of an employee that is still there, or no row.';
 
 CREATE OR REPLACE FUNCTION private.position_json(latitude double precision, longitude double precision, accuracy_m real)
  RETURNS jsonb
@@ -7318,6 +7754,228 @@ end;
 $function$;
 comment on function private.receipt_paths(uuid,uuid) is 'Paths of the files that a person put into the bucket receipts.';
 
+CREATE OR REPLACE FUNCTION private.reconcile_snapshots(max_repairs integer DEFAULT 500)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_began timestamptz := pg_catalog.clock_timestamp();
+  v_latest uuid[];
+  v_active uuid[];
+  v_last uuid[];
+  v_totals uuid[];
+  v_pending uuid[];
+  v_organizations uuid[];
+  v_key record;
+  v_n bigint[] := array[0, 0, 0, 0, 0, 0];
+  v_result jsonb;
+begin
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.reconcile', 0)) then
+    return null;
+  end if;
+
+  -- Candidates. Nothing is written before all are found, so these statements hold back no reader of the event log.
+  v_latest := array(
+    select e.id
+    from public.employees as e
+    left join public.employee_latest_sessions as l on l.organization_id = e.organization_id and l.employee_id = e.id
+    cross join lateral private.latest_session_of(e.organization_id, e.id) as b
+    where l.employee_id is null
+      or (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
+        is distinct from
+        (b.session_id, b.is_open, b.checked_in_at, b.checked_out_at, b.duration_s, b.distance_m, b.distance_status)
+    limit reconcile_snapshots.max_repairs
+  );
+  v_active := array(
+    select coalesce(u.employee_id, s.employee_id)
+    from public.active_users as u
+    full join (
+      select a.organization_id, a.employee_id, a.id, a.checked_in_at
+      from public.attendance_sessions as a
+      where a.status = 'ACTIVE'
+    ) as s on s.organization_id = u.organization_id and s.employee_id = u.employee_id
+    where (u.session_id, u.checked_in_at) is distinct from (s.id, s.checked_in_at)
+    limit reconcile_snapshots.max_repairs
+  );
+  v_last := array(
+    select e.id
+    from public.employees as e
+    left join public.employee_last_state as l on l.organization_id = e.organization_id and l.employee_id = e.id
+    cross join lateral private.last_state_of(e.organization_id, e.id) as b
+    where l.employee_id is null
+      or (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.fix_session_id, l.recorded_at, l.latitude,
+          l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct, l.is_mock, l.distance_m,
+          l.distance_is_provisional)
+        is distinct from
+        (b.is_checked_in, b.session_id, b.last_check_in_at, b.last_check_out_at, b.fix_session_id, b.recorded_at, b.latitude,
+          b.longitude, b.accuracy_m, b.speed_mps, b.heading_deg, b.battery_pct, b.is_mock, b.distance_m,
+          b.distance_is_provisional)
+    limit reconcile_snapshots.max_repairs
+  );
+  -- The sums of totals_of, over everybody in one pass.
+  v_totals := array(
+    with sessions as (
+      select a.organization_id, a.employee_id, pg_catalog.count(*) as n, pg_catalog.sum(a.duration_s) as duration_s,
+        coalesce(pg_catalog.sum(a.distance_m), 0) as distance_m
+      from public.attendance_sessions as a
+      where a.status = 'CLOSED'
+      group by a.organization_id, a.employee_id
+    ),
+    amounts as (
+      select x.organization_id, x.employee_id, x.currency, pg_catalog.count(*) as submitted,
+        pg_catalog.count(*) filter (where x.status = 'APPROVED') as approved,
+        pg_catalog.count(*) filter (where x.status = 'REJECTED') as rejected,
+        pg_catalog.sum(x.approved_amount) as approved_amount
+      from public.expenses as x
+      group by x.organization_id, x.employee_id, x.currency
+    ),
+    expenses as (
+      select a.organization_id, a.employee_id, pg_catalog.sum(a.submitted) as submitted,
+        pg_catalog.sum(a.approved) as approved, pg_catalog.sum(a.rejected) as rejected,
+        coalesce(pg_catalog.jsonb_object_agg(a.currency, a.approved_amount) filter (where a.approved > 0), '{}') as amounts
+      from amounts as a
+      group by a.organization_id, a.employee_id
+    )
+    select e.id
+    from public.employees as e
+    left join public.employee_metrics_snapshot as m on m.organization_id = e.organization_id and m.employee_id = e.id
+    left join sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
+    left join expenses as x on x.organization_id = e.organization_id and x.employee_id = e.id
+    where (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
+        m.approved_amounts)
+      is distinct from (coalesce(s.n, 0), coalesce(s.duration_s, 0), coalesce(s.distance_m, 0), coalesce(x.submitted, 0),
+        coalesce(x.approved, 0), coalesce(x.rejected, 0), coalesce(x.amounts, '{}'))
+    limit reconcile_snapshots.max_repairs
+  );
+  v_pending := array(
+    select coalesce(p.expense_id, x.id)
+    from public.pending_expenses as p
+    full join (select e.* from public.expenses as e where e.status = 'PENDING') as x
+      on x.organization_id = p.organization_id and x.id = p.expense_id
+    where (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
+      is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
+    limit reconcile_snapshots.max_repairs
+  );
+
+  -- Repairs: lock, recompute in a later statement, write if distinct. A missing row is locked by making it.
+  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_latest) order by e.id loop
+    insert into public.employee_latest_sessions (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+    on conflict do nothing;
+    v_n[1] := v_n[1] + found::integer;
+    perform from public.employee_latest_sessions as l
+    where l.organization_id = v_key.organization_id and l.employee_id = v_key.id
+    for no key update skip locked;
+    if found and private.refresh_latest_session(v_key.organization_id, v_key.id) then
+      v_n[1] := v_n[1] + 1;
+    end if;
+  end loop;
+  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_active) order by e.id loop
+    perform from public.active_users as u
+    where u.organization_id = v_key.organization_id and u.employee_id = v_key.id
+    for update skip locked;
+    -- A row that is held is passed over; one that is missing is made by the refresh.
+    if found or not exists (
+      select from public.active_users as u where u.organization_id = v_key.organization_id and u.employee_id = v_key.id
+    ) then
+      v_n[2] := v_n[2] + private.refresh_active_user(v_key.organization_id, v_key.id)::integer;
+    end if;
+  end loop;
+  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_last) order by e.id loop
+    insert into public.employee_last_state (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+    on conflict do nothing;
+    v_n[3] := v_n[3] + found::integer;
+    perform from public.employee_last_state as l
+    where l.organization_id = v_key.organization_id and l.employee_id = v_key.id
+    for no key update skip locked;
+    if found and private.refresh_last_state(v_key.organization_id, v_key.id) then
+      v_n[3] := v_n[3] + 1;
+    end if;
+  end loop;
+  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_totals) order by e.id loop
+    insert into public.employee_metrics_snapshot (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+    on conflict do nothing;
+    v_n[4] := v_n[4] + found::integer;
+    perform from public.employee_metrics_snapshot as m
+    where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
+    for no key update skip locked;
+    if found then
+      update public.employee_metrics_snapshot as m
+      set sessions = t.sessions,
+        duration_s = t.duration_s,
+        distance_m = t.distance_m,
+        expenses_submitted = t.expenses_submitted,
+        expenses_approved = t.expenses_approved,
+        expenses_rejected = t.expenses_rejected,
+        approved_amounts = t.approved_amounts,
+        updated_at = pg_catalog.now()
+      from private.totals_of(v_key.organization_id, v_key.id) as t
+      where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
+        and (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
+          m.approved_amounts) is distinct from (t.*);
+      v_n[4] := v_n[4] + found::integer;
+    end if;
+  end loop;
+  for v_key in
+    select coalesce(x.organization_id, p.organization_id) as organization_id, coalesce(x.id, p.expense_id) as id
+    from (select e.organization_id, e.id from public.expenses as e where e.id = any (v_pending)) as x
+    full join (select q.organization_id, q.expense_id from public.pending_expenses as q where q.expense_id = any (v_pending)) as p
+      on p.organization_id = x.organization_id and p.expense_id = x.id
+    order by 2
+  loop
+    -- The expense itself is the lock: a review that is under way is not overtaken.
+    perform from public.expenses as x
+    where x.organization_id = v_key.organization_id and x.id = v_key.id
+    for no key update skip locked;
+    if found then
+      delete from public.pending_expenses as p
+      using public.expenses as x
+      where p.organization_id = v_key.organization_id and p.expense_id = v_key.id
+        and x.organization_id = p.organization_id and x.id = p.expense_id
+        and (x.status <> 'PENDING'
+          or (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
+            is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at));
+      v_n[5] := v_n[5] + found::integer;
+      insert into public.pending_expenses (
+        organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at
+      )
+      select x.organization_id, x.id, x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at
+      from public.expenses as x
+      where x.organization_id = v_key.organization_id and x.id = v_key.id and x.status = 'PENDING'
+      on conflict do nothing;
+      v_n[5] := v_n[5] + found::integer;
+    end if;
+  end loop;
+
+  -- Dashboards: first what the loop has not done yet, which is lag and no drift; then those that are still wrong or missing.
+  perform private.refresh_dashboards(10000, 10000);
+  v_organizations := array(select o.id from public.organizations as o order by o.id);
+  for v_key in select o as id from pg_catalog.unnest(v_organizations) as o loop
+    exit when v_n[6] >= reconcile_snapshots.max_repairs;
+    perform from public.org_dashboard_snapshot as s where s.organization_id = v_key.id for no key update skip locked;
+    if found or not exists (select from public.org_dashboard_snapshot as s where s.organization_id = v_key.id) then
+      v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
+    end if;
+  end loop;
+
+  v_result := pg_catalog.jsonb_build_object(
+    'employee_latest_sessions', v_n[1],
+    'active_users', v_n[2],
+    'employee_last_state', v_n[3],
+    'employee_metrics_snapshot', v_n[4],
+    'pending_expenses', v_n[5],
+    'org_dashboard_snapshot', v_n[6]
+  );
+  insert into private.reconcile_runs (began_at, duration_ms, repaired)
+  values (v_began, extract(epoch from pg_catalog.clock_timestamp() - v_began) * 1000, v_result);
+  delete from private.reconcile_runs as r where r.began_at < pg_catalog.now() - interval '30 days';
+  return v_result;
+end;
+$function$;
+comment on function private.reconcile_snapshots(integer) is 'Body of public.reconcile_snapshot_tables; mends at most so many rows a table. Null when another run is under way.';
+grant execute on function private.reconcile_snapshots(integer) to service_role;
+
 CREATE OR REPLACE FUNCTION private.record_locations(session_id uuid, employee_id uuid, points jsonb, strict boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7456,6 +8114,185 @@ end;
 $function$;
 comment on function private.record_webhook_attempts(jsonb) is 'Records what came of claimed deliveries: [{organization_id, delivery_id, lease, duration_ms, status, error, response, retry_after_s}]. One whose lease was taken over, or whose webhook is gone, is passed over. Returns how many were recorded.';
 grant execute on function private.record_webhook_attempts(jsonb) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.refresh_active_user(organization_id uuid, employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_session public.attendance_sessions;
+begin
+  select s.* into v_session
+  from public.attendance_sessions as s
+  where s.organization_id = refresh_active_user.organization_id and s.employee_id = refresh_active_user.employee_id
+    and s.status = 'ACTIVE';
+  if not found then
+    delete from public.active_users as u
+    where u.organization_id = refresh_active_user.organization_id and u.employee_id = refresh_active_user.employee_id;
+    return found;
+  end if;
+  -- A new session begins with a new heartbeat; within one it is left alone.
+  insert into public.active_users as u (organization_id, employee_id, session_id, checked_in_at)
+  values (v_session.organization_id, v_session.employee_id, v_session.id, v_session.checked_in_at)
+  on conflict on constraint active_users_pkey do update
+  set session_id = excluded.session_id,
+    checked_in_at = excluded.checked_in_at,
+    last_seen_at = case when u.session_id = excluded.session_id then u.last_seen_at else pg_catalog.now() end
+  where (u.session_id, u.checked_in_at) is distinct from (excluded.session_id, excluded.checked_in_at);
+  return found;
+end;
+$function$;
+comment on function private.refresh_active_user(uuid,uuid) is 'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did.';
+
+CREATE OR REPLACE FUNCTION private.refresh_dashboard(organization_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  if not exists (select from public.organizations as o where o.id = refresh_dashboard.organization_id) then
+    return false;
+  end if;
+  -- Lock, then read in a later statement: of two refreshes the second sees what the first did not.
+  insert into public.org_dashboard_snapshot (organization_id, day, valid_until)
+  values (refresh_dashboard.organization_id, '-infinity', '-infinity')
+  on conflict do nothing;
+  perform from public.org_dashboard_snapshot as s
+  where s.organization_id = refresh_dashboard.organization_id
+  for no key update;
+  update public.org_dashboard_snapshot as s
+  set employees = d.employees,
+    active_employees = d.active_employees,
+    recent_employees = d.recent_employees,
+    inactive_employees = d.inactive_employees,
+    day = d.day,
+    sessions_today = d.sessions_today,
+    duration_today_s = d.duration_today_s,
+    distance_today_m = d.distance_today_m,
+    pending_expenses = d.pending_expenses,
+    pending_amounts = d.pending_amounts,
+    valid_until = d.valid_until,
+    updated_at = pg_catalog.now()
+  from private.dashboard_of(refresh_dashboard.organization_id) as d
+  where s.organization_id = refresh_dashboard.organization_id
+    and pg_catalog.to_jsonb(s) - array['updated_at'] is distinct from pg_catalog.to_jsonb(d) - array['updated_at'];
+  return found;
+end;
+$function$;
+comment on function private.refresh_dashboard(uuid) is 'Recomputes an organization''s dashboard and writes it if it differs; says whether it did. Never in a client''s transaction.';
+
+CREATE OR REPLACE FUNCTION private.refresh_dashboards(max_events integer DEFAULT 500, max_due integer DEFAULT 100)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization record;
+  v_refreshed bigint := 0;
+begin
+  -- Dropped after a week of standing still: begin anew, with every dashboard due.
+  if exists (select from private.event_consumers as c where c.name = 'snapshots' and c.dropped_at is not null) then
+    perform private.register_event_consumer('snapshots');
+    update public.org_dashboard_snapshot as s set valid_until = '-infinity' where s.organization_id is not null;
+  end if;
+  for v_organization in
+    select e.organization_id as id
+    from private.read_events('snapshots', refresh_dashboards.max_events) as e
+    union
+    (
+      select s.organization_id
+      from public.org_dashboard_snapshot as s
+      where s.valid_until <= pg_catalog.now()
+      order by s.valid_until
+      limit refresh_dashboards.max_due
+    )
+    -- One order for whoever locks several.
+    order by id
+  loop
+    perform private.refresh_dashboard(v_organization.id);
+    v_refreshed := v_refreshed + 1;
+  end loop;
+  return v_refreshed;
+end;
+$function$;
+comment on function private.refresh_dashboards(integer,integer) is 'Refreshes the dashboards of organizations with new events (consumer `snapshots`) and those that time has overtaken; answers how many it looked at. Called by the worker''s snapshot loop and, every minute, by schedule.';
+grant execute on function private.refresh_dashboards(integer,integer) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.refresh_last_state(organization_id uuid, employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  insert into public.employee_last_state as l (
+    organization_id, employee_id, is_checked_in, session_id, last_check_in_at, last_check_out_at, fix_session_id, recorded_at,
+    latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, is_mock, distance_m, distance_is_provisional
+  )
+  select refresh_last_state.organization_id, refresh_last_state.employee_id, b.*
+  from private.last_state_of(refresh_last_state.organization_id, refresh_last_state.employee_id) as b
+  on conflict on constraint employee_last_state_pkey do update
+  set is_checked_in = excluded.is_checked_in,
+    session_id = excluded.session_id,
+    last_check_in_at = excluded.last_check_in_at,
+    last_check_out_at = excluded.last_check_out_at,
+    fix_session_id = excluded.fix_session_id,
+    recorded_at = excluded.recorded_at,
+    latitude = excluded.latitude,
+    longitude = excluded.longitude,
+    accuracy_m = excluded.accuracy_m,
+    speed_mps = excluded.speed_mps,
+    heading_deg = excluded.heading_deg,
+    battery_pct = excluded.battery_pct,
+    is_mock = excluded.is_mock,
+    distance_m = excluded.distance_m,
+    distance_is_provisional = excluded.distance_is_provisional,
+    updated_at = pg_catalog.now()
+  where (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.fix_session_id, l.recorded_at, l.latitude,
+      l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct, l.is_mock, l.distance_m,
+      l.distance_is_provisional)
+    is distinct from (excluded.is_checked_in, excluded.session_id, excluded.last_check_in_at, excluded.last_check_out_at,
+      excluded.fix_session_id, excluded.recorded_at, excluded.latitude, excluded.longitude, excluded.accuracy_m,
+      excluded.speed_mps, excluded.heading_deg, excluded.battery_pct, excluded.is_mock, excluded.distance_m,
+      excluded.distance_is_provisional);
+  return found;
+end;
+$function$;
+comment on function private.refresh_last_state(uuid,uuid) is 'Writes an employee''s row of employee_last_state if it differs from the base; says whether it did.';
+
+CREATE OR REPLACE FUNCTION private.refresh_latest_session(organization_id uuid, employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  insert into public.employee_latest_sessions as l (
+    organization_id, employee_id, session_id, is_open, checked_in_at, checked_out_at, duration_s, distance_m,
+    distance_status
+  )
+  select refresh_latest_session.organization_id, refresh_latest_session.employee_id, s.*
+  from private.latest_session_of(refresh_latest_session.organization_id, refresh_latest_session.employee_id) as s
+  on conflict on constraint employee_latest_sessions_pkey do update
+  set session_id = excluded.session_id,
+    is_open = excluded.is_open,
+    checked_in_at = excluded.checked_in_at,
+    checked_out_at = excluded.checked_out_at,
+    duration_s = excluded.duration_s,
+    distance_m = excluded.distance_m,
+    distance_status = excluded.distance_status,
+    updated_at = pg_catalog.now()
+  where (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
+    is distinct from (excluded.session_id, excluded.is_open, excluded.checked_in_at, excluded.checked_out_at,
+      excluded.duration_s, excluded.distance_m, excluded.distance_status);
+  return found;
+end;
+$function$;
+comment on function private.refresh_latest_session(uuid,uuid) is 'Writes an employee''s row of employee_latest_sessions if it differs from the base; says whether it did.';
 
 CREATE OR REPLACE FUNCTION private.refuse_retry_intent(organization_id uuid, retry_intent_id uuid)
  RETURNS void
@@ -8173,6 +9010,20 @@ $function$;
 comment on function private.rotate_webhook_secret(uuid,integer) is 'Body of public.rotate_webhook_secret.';
 grant execute on function private.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION private.run_reconciliation()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  return (
+    select coalesce(pg_catalog.sum(r.value::bigint), 0)
+    from pg_catalog.jsonb_each_text(private.reconcile_snapshots()) as r
+  );
+end;
+$function$;
+comment on function private.run_reconciliation() is 'Runs reconcile_snapshot_tables; answers how many rows it mended in all.';
+
 CREATE OR REPLACE FUNCTION private.run_schedule(name text)
  RETURNS text
  LANGUAGE plpgsql
@@ -8729,6 +9580,41 @@ end;
 $function$;
 comment on function private.tg_attendance_sessions__emit() is 'After insert or update: session.checked_in, session.checked_out, session.corrected, session.recalculated.';
 
+CREATE OR REPLACE FUNCTION private.tg_attendance_sessions__refresh_snapshots()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_row public.attendance_sessions := case when tg_op = 'DELETE' then old else new end;
+  v_was public.attendance_sessions := case when tg_op <> 'INSERT' and old.status = 'CLOSED' then old end;
+  v_is public.attendance_sessions := case when tg_op <> 'DELETE' and new.status = 'CLOSED' then new end;
+begin
+  -- A whole organization is being deleted, piece by piece: its snapshots go with its employees.
+  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
+    return null;
+  end if;
+  perform private.refresh_latest_session(v_row.organization_id, v_row.employee_id);
+  if tg_op <> 'UPDATE' or (old.status, old.checked_in_at, old.checked_out_at, old.points_purged_at)
+    is distinct from (new.status, new.checked_in_at, new.checked_out_at, new.points_purged_at)
+  then
+    perform private.refresh_active_user(v_row.organization_id, v_row.employee_id);
+    perform private.refresh_last_state(v_row.organization_id, v_row.employee_id);
+  end if;
+  if (v_was.id, v_was.duration_s, v_was.distance_m) is distinct from (v_is.id, v_is.duration_s, v_is.distance_m) then
+    update public.employee_metrics_snapshot as m
+    set sessions = m.sessions + (v_is.id is not null)::integer - (v_was.id is not null)::integer,
+      duration_s = m.duration_s + coalesce(v_is.duration_s, 0) - coalesce(v_was.duration_s, 0),
+      distance_m = m.distance_m + coalesce(v_is.distance_m, 0) - coalesce(v_was.distance_m, 0),
+      updated_at = pg_catalog.now()
+    where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id;
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_attendance_sessions__refresh_snapshots() is 'After any change of a session: the snapshots of its employee.';
+
 CREATE OR REPLACE FUNCTION private.tg_audit_log__append_only()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -8809,6 +9695,24 @@ end;
 $function$;
 comment on function private.tg_employees__make_code() is 'Before insert without a code: EMP and the organization''s next number.';
 
+CREATE OR REPLACE FUNCTION private.tg_employees__make_snapshots()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  insert into public.employee_latest_sessions (organization_id, employee_id) values (new.organization_id, new.id)
+  on conflict do nothing;
+  insert into public.employee_last_state (organization_id, employee_id) values (new.organization_id, new.id)
+  on conflict do nothing;
+  insert into public.employee_metrics_snapshot (organization_id, employee_id) values (new.organization_id, new.id)
+  on conflict do nothing;
+  return null;
+end;
+$function$;
+comment on function private.tg_employees__make_snapshots() is 'After insert: the new employee''s rows, all empty.';
+
 CREATE OR REPLACE FUNCTION private.tg_events__broadcast()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -8885,6 +9789,48 @@ end;
 $function$;
 comment on function private.tg_expenses__emit() is 'After insert or a review: expense.submitted, expense.approved, expense.rejected.';
 
+CREATE OR REPLACE FUNCTION private.tg_expenses__refresh_snapshots()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_row public.expenses := case when tg_op = 'DELETE' then old else new end;
+begin
+  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
+    return null;
+  end if;
+  if tg_op = 'INSERT' and new.status = 'PENDING' then
+    insert into public.pending_expenses (
+      organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at
+    ) values (
+      new.organization_id, new.id, new.employee_id, new.amount, new.currency, new.category, new.spent_on, new.submitted_at
+    ) on conflict do nothing;
+  elsif tg_op = 'UPDATE' and new.status <> 'PENDING' then
+    delete from public.pending_expenses as p where p.organization_id = new.organization_id and p.expense_id = new.id;
+  end if;
+  update public.employee_metrics_snapshot as m
+  set expenses_submitted = m.expenses_submitted + (tg_op = 'INSERT')::integer - (tg_op = 'DELETE')::integer,
+    expenses_approved = m.expenses_approved
+      + (tg_op <> 'DELETE' and new.status = 'APPROVED')::integer - (tg_op <> 'INSERT' and old.status = 'APPROVED')::integer,
+    expenses_rejected = m.expenses_rejected
+      + (tg_op <> 'DELETE' and new.status = 'REJECTED')::integer - (tg_op <> 'INSERT' and old.status = 'REJECTED')::integer,
+    approved_amounts = case
+      when tg_op = 'UPDATE' and old.status = 'PENDING' and new.status = 'APPROVED'
+        then m.approved_amounts || pg_catalog.jsonb_build_object(new.currency,
+          coalesce((m.approved_amounts ->> new.currency)::numeric, 0) + new.approved_amount)
+      when (tg_op <> 'INSERT' and old.status = 'APPROVED') or (tg_op <> 'DELETE' and new.status = 'APPROVED')
+        then (select t.approved_amounts from private.totals_of(v_row.organization_id, v_row.employee_id) as t)
+      else m.approved_amounts
+    end,
+    updated_at = pg_catalog.now()
+  where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id;
+  return null;
+end;
+$function$;
+comment on function private.tg_expenses__refresh_snapshots() is 'After any change of an expense: pending_expenses and the totals of its employee.';
+
 CREATE OR REPLACE FUNCTION private.tg_expenses__request_figures()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -8902,6 +9848,75 @@ begin
 end;
 $function$;
 comment on function private.tg_expenses__request_figures() is 'After an expense came, was reviewed or went: asks for the figures of the employee-day it counts for.';
+
+CREATE OR REPLACE FUNCTION private.tg_gps_locations__refresh_last_state()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  update public.active_users as u
+  set last_seen_at = pg_catalog.now()
+  from (select distinct p.organization_id, p.employee_id, p.session_id from new_points as p) as n
+  where u.organization_id = n.organization_id and u.employee_id = n.employee_id and u.session_id = n.session_id;
+
+  update public.employee_last_state as l
+  set fix_session_id = n.session_id,
+    recorded_at = n.recorded_at,
+    latitude = n.latitude,
+    longitude = n.longitude,
+    accuracy_m = n.accuracy_m,
+    speed_mps = n.speed_mps,
+    heading_deg = n.heading_deg,
+    battery_pct = n.battery_pct,
+    is_mock = n.is_mock,
+    updated_at = pg_catalog.now()
+  from (
+    select distinct on (p.organization_id, p.employee_id) p.*
+    from new_points as p
+    order by p.organization_id, p.employee_id, p.recorded_at desc
+  ) as n
+  where l.organization_id = n.organization_id and l.employee_id = n.employee_id
+    and (l.recorded_at is null or n.recorded_at > l.recorded_at);
+  return null;
+end;
+$function$;
+comment on function private.tg_gps_locations__refresh_last_state() is 'After each insert statement: heartbeat and newest position of the employees whose points came.';
+
+CREATE OR REPLACE FUNCTION private.tg_live_distances__refresh_last_state()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  update public.employee_last_state as l
+  set distance_m = new.distance_m, distance_is_provisional = new.is_provisional, updated_at = pg_catalog.now()
+  from public.attendance_sessions as s
+  where s.organization_id = new.organization_id and s.id = new.session_id
+    and l.organization_id = s.organization_id and l.employee_id = s.employee_id and l.session_id = s.id
+    and (l.distance_m, l.distance_is_provisional) is distinct from (new.distance_m, new.is_provisional);
+  return null;
+end;
+$function$;
+comment on function private.tg_live_distances__refresh_last_state() is 'After insert or update: the open session''s distance so far, where clients read it.';
+
+CREATE OR REPLACE FUNCTION private.tg_org_daily_metrics__refresh_dashboard()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  -- Only the worker writes daily figures, so this holds up no client. Other days are not on the dashboard.
+  if new.day = private.local_day(new.organization_id, pg_catalog.now()) then
+    perform private.refresh_dashboard(new.organization_id);
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_org_daily_metrics__refresh_dashboard() is 'After a day''s figures changed: the dashboard, if the day is today.';
 
 CREATE OR REPLACE FUNCTION private.tg_organizations__emit()
  RETURNS trigger
@@ -9016,6 +10031,39 @@ end;
 $function$;
 comment on function private.time_zone_of_day(uuid,date) is 'IANA name of the zone that names this date in the organization.';
 grant execute on function private.time_zone_of_day(uuid,date) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.totals_of(organization_id uuid, employee_id uuid)
+ RETURNS TABLE(sessions integer, duration_s bigint, distance_m numeric, expenses_submitted integer, expenses_approved integer, expenses_rejected integer, approved_amounts jsonb)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select s.*, e.*
+  from (
+    select pg_catalog.count(*)::integer, coalesce(pg_catalog.sum(a.duration_s), 0),
+      coalesce(pg_catalog.sum(a.distance_m), 0)
+    from public.attendance_sessions as a
+    where a.organization_id = totals_of.organization_id and a.employee_id = totals_of.employee_id and a.status = 'CLOSED'
+  ) as s
+  cross join (
+    select coalesce(pg_catalog.sum(c.submitted), 0)::integer, coalesce(pg_catalog.sum(c.approved), 0)::integer,
+      coalesce(pg_catalog.sum(c.rejected), 0)::integer,
+      coalesce(pg_catalog.jsonb_object_agg(c.currency, c.approved_amount) filter (where c.approved > 0), '{}')
+    from (
+      select x.currency, pg_catalog.count(*) as submitted,
+        pg_catalog.count(*) filter (where x.status = 'APPROVED') as approved,
+        pg_catalog.count(*) filter (where x.status = 'REJECTED') as rejected,
+        pg_catalog.sum(x.approved_amount) as approved_amount
+      from public.expenses as x
+      where x.organization_id = totals_of.organization_id and x.employee_id = totals_of.employee_id
+      group by x.currency
+    ) as c
+  ) as e;
+end;
+$function$;
+comment on function private.totals_of(uuid,uuid) is 'What employee_metrics_snapshot should hold of an employee: always one row. Costs the person''s whole history.';
 
 CREATE OR REPLACE FUNCTION private.update_employee(employee_id uuid, changes jsonb)
  RETURNS public.employees

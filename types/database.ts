@@ -262,6 +262,28 @@ export type Database = {
         };
         Relationships: [];
       };
+      reconcile_runs: {
+        Row: {
+          began_at: string;
+          duration_ms: number;
+          id: number;
+          repaired: NonNullable<Json>;
+        };
+        ComputedFields: never;
+        Insert: {
+          began_at: string;
+          duration_ms: number;
+          id?: never;
+          repaired: NonNullable<Json>;
+        };
+        Update: {
+          began_at?: string;
+          duration_ms?: number;
+          id?: never;
+          repaired?: NonNullable<Json>;
+        };
+        Relationships: [];
+      };
       schedule_runs: {
         Row: {
           duration_s: number;
@@ -456,6 +478,7 @@ export type Database = {
         };
       };
       accepted_time: { Args: { at: string; organization_id: string }; Returns: string };
+      activity_status: { Args: { checked_out_at: string; is_open: boolean }; Returns: string };
       advance_distance: {
         Args: {
           after: string;
@@ -683,6 +706,16 @@ export type Database = {
       current_traceparent: { Args: Record<PropertyKey, never>; Returns: string };
       current_user_id: { Args: Record<PropertyKey, never>; Returns: string };
       custom_access_token_hook: { Args: { event: Json }; Returns: Json };
+      dashboard_of: {
+        Args: { organization_id: string };
+        Returns: Database['public']['Tables']['org_dashboard_snapshot']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'org_dashboard_snapshot';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       delete_due_organizations: { Args: { max_rows?: number }; Returns: number };
       delete_organization: {
         Args: { reason: string; slug: string };
@@ -844,6 +877,38 @@ export type Database = {
         };
       };
       key_organization_id: { Args: { scope: string }; Returns: string };
+      last_state_of: {
+        Args: { employee_id: string; organization_id: string };
+        Returns: {
+          accuracy_m: number;
+          battery_pct: number;
+          distance_is_provisional: boolean;
+          distance_m: number;
+          fix_session_id: string;
+          heading_deg: number;
+          is_checked_in: boolean;
+          is_mock: boolean;
+          last_check_in_at: string;
+          last_check_out_at: string;
+          latitude: number;
+          longitude: number;
+          recorded_at: string;
+          session_id: string;
+          speed_mps: number;
+        }[];
+      };
+      latest_session_of: {
+        Args: { employee_id: string; organization_id: string };
+        Returns: {
+          checked_in_at: string;
+          checked_out_at: string;
+          distance_m: number;
+          distance_status: string;
+          duration_s: number;
+          is_open: boolean;
+          session_id: string;
+        }[];
+      };
       live_distance: {
         Args: { organization_id: string; session_id: string };
         Returns: {
@@ -897,6 +962,16 @@ export type Database = {
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       my_device_token: { Args: { name: string }; Returns: Json };
       new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
+      newest_point_of: {
+        Args: { employee_id: string; organization_id: string };
+        Returns: Database['public']['Tables']['gps_locations']['Row'][];
+        SetofOptions: {
+          from: '*';
+          to: 'gps_locations';
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
       purge_events: { Args: { keep?: string; max_rows?: number }; Returns: number };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
@@ -984,11 +1059,17 @@ export type Database = {
         };
       };
       receipt_paths: { Args: { employee_id: string; organization_id: string }; Returns: string[] };
+      reconcile_snapshots: { Args: { max_repairs?: number }; Returns: Json };
       record_locations: {
         Args: { employee_id: string; points: Json; session_id: string; strict: boolean };
         Returns: Json;
       };
       record_webhook_attempts: { Args: { outcomes: Json }; Returns: number };
+      refresh_active_user: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
+      refresh_dashboard: { Args: { organization_id: string }; Returns: boolean };
+      refresh_dashboards: { Args: { max_due?: number; max_events?: number }; Returns: number };
+      refresh_last_state: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
+      refresh_latest_session: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
       refuse_retry_intent: { Args: { organization_id: string; retry_intent_id: string }; Returns: undefined };
       refuse_settled_session: {
         Args: {
@@ -1123,6 +1204,7 @@ export type Database = {
       };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours: number }; Returns: Json };
       rotate_webhook_secret: { Args: { overlap_hours: number; webhook_id: string }; Returns: Json };
+      run_reconciliation: { Args: Record<PropertyKey, never>; Returns: number };
       run_schedule: { Args: { name: string }; Returns: string };
       schedule_report: {
         Args: Record<PropertyKey, never>;
@@ -1187,6 +1269,18 @@ export type Database = {
         };
       };
       time_zone_of_day: { Args: { day: string; organization_id: string }; Returns: string };
+      totals_of: {
+        Args: { employee_id: string; organization_id: string };
+        Returns: {
+          approved_amounts: Json;
+          distance_m: number;
+          duration_s: number;
+          expenses_approved: number;
+          expenses_rejected: number;
+          expenses_submitted: number;
+          sessions: number;
+        }[];
+      };
       update_employee: {
         Args: { changes: Json; employee_id: string };
         Returns: Database['public']['Tables']['employees']['Row'];
@@ -1299,6 +1393,39 @@ export type Database = {
   };
   public: {
     Tables: {
+      active_users: {
+        Row: {
+          checked_in_at: string;
+          employee_id: string;
+          last_seen_at: string;
+          organization_id: string;
+          session_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          checked_in_at: string;
+          employee_id: string;
+          last_seen_at?: string;
+          organization_id: string;
+          session_id: string;
+        };
+        Update: {
+          checked_in_at?: string;
+          employee_id?: string;
+          last_seen_at?: string;
+          organization_id?: string;
+          session_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: true;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
+      };
       api_keys: {
         Row: {
           created_at: string;
@@ -1644,6 +1771,182 @@ export type Database = {
             foreignKeyName: 'employee';
             columns: ['organization_id', 'employee_id'];
             isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
+      };
+      employee_last_state: {
+        Row: {
+          accuracy_m: number | null;
+          battery_pct: number | null;
+          distance_is_provisional: boolean | null;
+          distance_m: number | null;
+          employee_id: string;
+          fix_session_id: string | null;
+          heading_deg: number | null;
+          is_checked_in: boolean;
+          is_mock: boolean | null;
+          last_check_in_at: string | null;
+          last_check_out_at: string | null;
+          latitude: number | null;
+          longitude: number | null;
+          organization_id: string;
+          recorded_at: string | null;
+          session_id: string | null;
+          speed_mps: number | null;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          accuracy_m?: number | null;
+          battery_pct?: number | null;
+          distance_is_provisional?: boolean | null;
+          distance_m?: number | null;
+          employee_id: string;
+          fix_session_id?: string | null;
+          heading_deg?: number | null;
+          is_checked_in?: boolean;
+          is_mock?: boolean | null;
+          last_check_in_at?: string | null;
+          last_check_out_at?: string | null;
+          latitude?: number | null;
+          longitude?: number | null;
+          organization_id: string;
+          recorded_at?: string | null;
+          session_id?: string | null;
+          speed_mps?: number | null;
+          updated_at?: string;
+        };
+        Update: {
+          accuracy_m?: number | null;
+          battery_pct?: number | null;
+          distance_is_provisional?: boolean | null;
+          distance_m?: number | null;
+          employee_id?: string;
+          fix_session_id?: string | null;
+          heading_deg?: number | null;
+          is_checked_in?: boolean;
+          is_mock?: boolean | null;
+          last_check_in_at?: string | null;
+          last_check_out_at?: string | null;
+          latitude?: number | null;
+          longitude?: number | null;
+          organization_id?: string;
+          recorded_at?: string | null;
+          session_id?: string | null;
+          speed_mps?: number | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: true;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
+      };
+      employee_latest_sessions: {
+        Row: {
+          checked_in_at: string | null;
+          checked_out_at: string | null;
+          distance_m: number | null;
+          distance_status: string | null;
+          duration_s: number | null;
+          employee_id: string;
+          is_open: boolean;
+          organization_id: string;
+          session_id: string | null;
+          updated_at: string;
+          activity_status: string | null;
+        };
+        ComputedFields: 'activity_status';
+        Insert: {
+          checked_in_at?: string | null;
+          checked_out_at?: string | null;
+          distance_m?: number | null;
+          distance_status?: string | null;
+          duration_s?: number | null;
+          employee_id: string;
+          is_open?: boolean;
+          organization_id: string;
+          session_id?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          checked_in_at?: string | null;
+          checked_out_at?: string | null;
+          distance_m?: number | null;
+          distance_status?: string | null;
+          duration_s?: number | null;
+          employee_id?: string;
+          is_open?: boolean;
+          organization_id?: string;
+          session_id?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: true;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'session';
+            columns: ['organization_id', 'session_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'attendance_sessions';
+            referencedColumns: ['organization_id', 'id', 'employee_id'];
+          },
+        ];
+      };
+      employee_metrics_snapshot: {
+        Row: {
+          approved_amounts: NonNullable<Json>;
+          distance_m: number;
+          duration_s: number;
+          employee_id: string;
+          expenses_approved: number;
+          expenses_rejected: number;
+          expenses_submitted: number;
+          organization_id: string;
+          sessions: number;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          approved_amounts?: NonNullable<Json>;
+          distance_m?: number;
+          duration_s?: number;
+          employee_id: string;
+          expenses_approved?: number;
+          expenses_rejected?: number;
+          expenses_submitted?: number;
+          organization_id: string;
+          sessions?: number;
+          updated_at?: string;
+        };
+        Update: {
+          approved_amounts?: NonNullable<Json>;
+          distance_m?: number;
+          duration_s?: number;
+          employee_id?: string;
+          expenses_approved?: number;
+          expenses_rejected?: number;
+          expenses_submitted?: number;
+          organization_id?: string;
+          sessions?: number;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: true;
             referencedRelation: 'employees';
             referencedColumns: ['organization_id', 'id'];
           },
@@ -2115,6 +2418,63 @@ export type Database = {
           },
         ];
       };
+      org_dashboard_snapshot: {
+        Row: {
+          active_employees: number;
+          day: string;
+          distance_today_m: number;
+          duration_today_s: number;
+          employees: number;
+          inactive_employees: number;
+          organization_id: string;
+          pending_amounts: NonNullable<Json>;
+          pending_expenses: number;
+          recent_employees: number;
+          sessions_today: number;
+          updated_at: string;
+          valid_until: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          active_employees?: number;
+          day: string;
+          distance_today_m?: number;
+          duration_today_s?: number;
+          employees?: number;
+          inactive_employees?: number;
+          organization_id: string;
+          pending_amounts?: NonNullable<Json>;
+          pending_expenses?: number;
+          recent_employees?: number;
+          sessions_today?: number;
+          updated_at?: string;
+          valid_until: string;
+        };
+        Update: {
+          active_employees?: number;
+          day?: string;
+          distance_today_m?: number;
+          duration_today_s?: number;
+          employees?: number;
+          inactive_employees?: number;
+          organization_id?: string;
+          pending_amounts?: NonNullable<Json>;
+          pending_expenses?: number;
+          recent_employees?: number;
+          sessions_today?: number;
+          updated_at?: string;
+          valid_until?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: true;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
+          },
+        ];
+      };
       organization_time_zones: {
         Row: {
           organization_id: string;
@@ -2196,6 +2556,55 @@ export type Database = {
           updated_at?: string;
         };
         Relationships: [];
+      };
+      pending_expenses: {
+        Row: {
+          amount: number;
+          category: string;
+          currency: string;
+          employee_id: string;
+          expense_id: string;
+          organization_id: string;
+          spent_on: string;
+          submitted_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          amount: number;
+          category: string;
+          currency: string;
+          employee_id: string;
+          expense_id: string;
+          organization_id: string;
+          spent_on: string;
+          submitted_at: string;
+        };
+        Update: {
+          amount?: number;
+          category?: string;
+          currency?: string;
+          employee_id?: string;
+          expense_id?: string;
+          organization_id?: string;
+          spent_on?: string;
+          submitted_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'expense';
+            columns: ['organization_id', 'expense_id'];
+            isOneToOne: true;
+            referencedRelation: 'expenses';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
       };
       retry_intents: {
         Row: {
@@ -2597,6 +3006,15 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      activity_status: {
+        Args: {
+          latest_session: Omit<
+            Database['public']['Tables']['employee_latest_sessions']['Row'],
+            Database['public']['Tables']['employee_latest_sessions']['ComputedFields']
+          >;
+        };
+        Returns: string;
+      };
       check_in: {
         Args: {
           accuracy_m?: number;
@@ -2965,6 +3383,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      reconcile_snapshot_tables: { Args: Record<PropertyKey, never>; Returns: Json };
       record_location: {
         Args: {
           accuracy_m?: number;

@@ -38,6 +38,8 @@ export interface Database {
   runSchedule(name: string): Promise<string>;
   /** Connections of the pool that jobs use. */
   poolUse(): { idle: number; busy: number; waiting: number };
+  /** Refreshes dashboards with new events, unless another worker does; answers how many it looked at. */
+  refreshDashboards(): Promise<number>;
   /** Webhook deliveries that are due, of all organizations in fair turns, under a lease. */
   claimWebhookDeliveries(atMost: number, leaseSeconds: number): Promise<ClaimedDelivery[]>;
   /** Records what came of claimed deliveries; answers how many still held their lease. */
@@ -104,6 +106,14 @@ export function openDatabase(options: {
       busy: pool.totalCount - pool.idleCount,
       waiting: pool.waitingCount,
     }),
+    async refreshDashboards() {
+      // One leader at a time, chosen anew each time: a lock for longer than a transaction would need a connection of its own.
+      const { rows } = await sql<{ refreshed: string }>`
+        select private.refresh_dashboards() as refreshed
+        where pg_try_advisory_xact_lock(hashtextextended('fieldtrack.snapshots', 0))
+      `.execute(kysely);
+      return Number(rows[0]?.refreshed ?? 0);
+    },
     async claimWebhookDeliveries(atMost, leaseSeconds) {
       const { rows } = await sql<ClaimedDelivery>`
         select * from private.claim_webhook_deliveries(${atMost}, ${leaseSeconds})

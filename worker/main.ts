@@ -10,6 +10,7 @@ import { createMetrics } from './metrics.ts';
 import { openOperators } from './operators.ts';
 import { createQueue } from './queue.ts';
 import { createReadiness } from './readiness.ts';
+import { createSnapshotLoop } from './snapshots.ts';
 import { noTracing, startTracing } from './tracing.ts';
 import { createWebhookDispatcher } from './webhooks/dispatcher.ts';
 
@@ -33,6 +34,7 @@ const operators = openOperators({
 });
 const queues = Object.keys(jobs);
 const webhooks = createWebhookDispatcher({ database, log, tracing });
+const snapshots = createSnapshotLoop({ database, log });
 const metrics = createMetrics({
   samples: operators.samples,
   poolUse: database.poolUse,
@@ -86,6 +88,7 @@ try {
   await queue.start();
   isWorking = !stopping;
   webhooks.start();
+  snapshots.start();
   log.info('worker ready');
 } catch (error) {
   log.fatal({ err: describeError(error) }, 'worker cannot start: is the database up and migrated?');
@@ -93,7 +96,7 @@ try {
 }
 
 async function stop(): Promise<void> {
-  await Promise.all([queue.stop(), webhooks.stop()]);
+  await Promise.all([queue.stop(), webhooks.stop(), snapshots.stop()]);
   // A statement that still waits for a lock would hold the pool open for up to its timeout of 60 s; its job was handed back
   // to the queue above, so nothing is lost by not waiting.
   await Promise.all([http.close(), tracing.close()]);

@@ -11,6 +11,7 @@ select name::regclass, reason from (values
   ('private.schedules', 'what runs by the clock for the whole installation'),
   ('private.schedule_states', 'what became of it'),
   ('private.schedule_runs', 'its history'),
+  ('private.reconcile_runs', 'runs over all organizations, counts only'),
   ('private.event_epochs', 'the clusters that the log has lived in'),
   ('private.event_consumers', 'positions of internal readers, each of which reads all organizations'),
   ('private.event_log_floor', 'how far retention has come, for the whole log')

@@ -1,0 +1,720 @@
+-- Snapshots: what an administrator looks at all day, kept ready so that reading it never grows with history.
+--
+-- Five tables hold a row per employee (or per pending expense) and are written by triggers in the transaction of the change:
+-- one writer at a time, no contention. Each trigger recomputes its row absolutely from what it summarises, found by an index;
+-- only the totals of employee_metrics_snapshot move by differences, because recomputing them would cost the whole history.
+-- The sixth, org_dashboard_snapshot, is an organization's and would be a hot row; the worker's snapshot loop refreshes it from
+-- the others within a second of the event (private.refresh_dashboards), never a client's transaction.
+--
+-- ACTIVE: a session is open. RECENT: checked out under 24 hours ago. INACTIVE: neither. private.activity_status is the one
+-- definition. Because it changes by time alone it is nowhere stored; counts of it carry the time until which they hold.
+-- Order of locks in every transaction: the session, then employee_latest_sessions, active_users, employee_last_state,
+-- employee_metrics_snapshot. Not covered: finding and mending drift (the next chapter).
+
+create function private.activity_status(is_open boolean, checked_out_at timestamptz) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return case
+    when is_open then 'ACTIVE'
+    when checked_out_at > pg_catalog.now() - interval '24 hours' then 'RECENT'
+    else 'INACTIVE'
+  end;
+end;
+$$;
+
+comment on function private.activity_status(boolean, timestamptz) is
+  'ACTIVE: a session is open; RECENT: checked out under 24 hours ago; INACTIVE: neither, or never at work.';
+
+grant execute on function private.activity_status(boolean, timestamptz)
+  to authenticated, api_key, service_role, fieldtrack_worker;
+
+-- The newest session of each person.
+
+create table public.employee_latest_sessions (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  session_id uuid,
+  is_open boolean not null default false,
+  checked_in_at timestamptz,
+  checked_out_at timestamptz,
+  duration_s integer,
+  distance_m numeric(12, 2),
+  distance_status text,
+  updated_at timestamptz not null default now(),
+  primary key (organization_id, employee_id),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade,
+  constraint session foreign key (organization_id, session_id, employee_id)
+    references public.attendance_sessions (organization_id, id, employee_id) on delete set null (session_id)
+) with (fillfactor = 70);
+
+alter table public.employee_latest_sessions enable row level security;
+
+-- Who works now, who did last: the administrator's list over all people, ACTIVE before RECENT before INACTIVE. It holds no
+-- volatile column (distances are written without touching it).
+create index employee_latest_sessions_by_activity on public.employee_latest_sessions
+  (organization_id, is_open desc, checked_out_at desc nulls last, employee_id);
+
+-- The session reference.
+create index employee_latest_sessions_session on public.employee_latest_sessions (organization_id, session_id, employee_id);
+
+comment on table public.employee_latest_sessions is
+  'The newest session of every employee, by checked_in_at; a row of nulls before the first. Order by is_open.desc,
+checked_out_at.desc.nullslast for ACTIVE, RECENT, INACTIVE. Administrators read all, an employee the own row.';
+comment on column public.employee_latest_sessions.is_open is 'Whether that session is open: the person is ACTIVE.';
+comment on column public.employee_latest_sessions.checked_in_at is 'Of that session.';
+comment on column public.employee_latest_sessions.checked_out_at is 'Of that session; null while it is open.';
+comment on column public.employee_latest_sessions.duration_s is 'Whole seconds; null while it is open.';
+comment on column public.employee_latest_sessions.distance_m is 'Metres, once computed; null until then.';
+comment on column public.employee_latest_sessions.distance_status is 'Of that session: PENDING, DONE or FAILED.';
+
+create policy select_member on public.employee_latest_sessions for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+create policy select_key on public.employee_latest_sessions for select to api_key using (
+  organization_id = (select private.key_organization_id('sessions:read'))
+);
+
+grant select on public.employee_latest_sessions to authenticated, api_key, service_role;
+
+-- A computed field: select=…,activity_status. Correct at the moment of reading.
+create function public.activity_status(latest_session public.employee_latest_sessions) returns text
+language sql stable
+set search_path = ''
+as $$
+  select private.activity_status((latest_session).is_open, (latest_session).checked_out_at);
+$$;
+
+comment on function public.activity_status(public.employee_latest_sessions) is
+  'ACTIVE: a session is open; RECENT: checked out under 24 hours ago; INACTIVE: neither. A computed field of the table.';
+
+grant execute on function public.activity_status(public.employee_latest_sessions) to authenticated, api_key, service_role;
+
+-- Who is at work, and when their phone was last heard.
+
+create table public.active_users (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  session_id uuid not null,
+  checked_in_at timestamptz not null,
+  last_seen_at timestamptz not null default now(),
+  primary key (organization_id, employee_id),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade
+) with (fillfactor = 70);
+
+alter table public.active_users enable row level security;
+
+comment on table public.active_users is
+  'A row for each open session, none otherwise. Administrators read all of their organization''s, an employee the own one.';
+comment on column public.active_users.session_id is 'The open session.';
+comment on column public.active_users.checked_in_at is 'Since when.';
+comment on column public.active_users.last_seen_at is
+  'When the phone last reached the database (check-in or points): the heartbeat. Not recomputable, so no repair touches it.';
+
+create policy select_member on public.active_users for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+create policy select_key on public.active_users for select to api_key using (
+  organization_id = (select private.key_organization_id('sessions:read'))
+);
+
+grant select on public.active_users to authenticated, api_key, service_role;
+
+-- Where each person is, as far as known.
+
+create table public.employee_last_state (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  is_checked_in boolean not null default false,
+  session_id uuid,
+  last_check_in_at timestamptz,
+  last_check_out_at timestamptz,
+  fix_session_id uuid,
+  recorded_at timestamptz,
+  latitude double precision,
+  longitude double precision,
+  accuracy_m real,
+  speed_mps real,
+  heading_deg real,
+  battery_pct smallint,
+  is_mock boolean,
+  distance_m numeric(12, 2),
+  distance_is_provisional boolean,
+  updated_at timestamptz not null default now(),
+  primary key (organization_id, employee_id),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade,
+  constraint fix_is_whole check (
+    (recorded_at is null) = (latitude is null) and (recorded_at is null) = (longitude is null)
+    and (recorded_at is null) = (fix_session_id is null)
+  )
+) with (fillfactor = 70);
+
+alter table public.employee_last_state enable row level security;
+
+comment on table public.employee_last_state is
+  'The newest position of every employee and the open session; nulls before the first. Never moves back in time.
+Administrators read all of their organization''s, an employee the own row.';
+comment on column public.employee_last_state.is_checked_in is 'Whether a session is open.';
+comment on column public.employee_last_state.session_id is 'The open session; null if none is.';
+comment on column public.employee_last_state.last_check_in_at is 'Of the newest session.';
+comment on column public.employee_last_state.last_check_out_at is 'The latest check-out of any session.';
+comment on column public.employee_last_state.fix_session_id is 'The session of the newest point.';
+comment on column public.employee_last_state.recorded_at is 'When the phone took the newest point, by its clock.';
+comment on column public.employee_last_state.latitude is 'WGS84 degrees.';
+comment on column public.employee_last_state.longitude is 'WGS84 degrees.';
+comment on column public.employee_last_state.accuracy_m is 'Reported error radius, metres.';
+comment on column public.employee_last_state.speed_mps is 'Reported speed, metres per second.';
+comment on column public.employee_last_state.heading_deg is 'Reported heading, degrees clockwise from north.';
+comment on column public.employee_last_state.battery_pct is 'Charge of the phone''s battery, 0 to 100.';
+comment on column public.employee_last_state.is_mock is 'The phone said that an app made the position up.';
+comment on column public.employee_last_state.distance_m is 'Metres so far in the open session; null if none is open or no point came.';
+comment on column public.employee_last_state.distance_is_provisional is 'A late point waits to be counted in distance_m.';
+
+create policy select_member on public.employee_last_state for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+create policy select_key on public.employee_last_state for select to api_key using (
+  organization_id = (select private.key_organization_id('locations:read'))
+);
+
+grant select on public.employee_last_state to authenticated, api_key, service_role;
+
+-- What each person did in all.
+
+create table public.employee_metrics_snapshot (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  sessions integer not null default 0,
+  duration_s bigint not null default 0,
+  distance_m numeric(14, 2) not null default 0,
+  expenses_submitted integer not null default 0,
+  expenses_approved integer not null default 0,
+  expenses_rejected integer not null default 0,
+  approved_amounts jsonb not null default '{}',
+  updated_at timestamptz not null default now(),
+  primary key (organization_id, employee_id),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade
+) with (fillfactor = 70);
+
+alter table public.employee_metrics_snapshot enable row level security;
+
+comment on table public.employee_metrics_snapshot is
+  'Totals of every employee since the beginning. Administrators read all of their organization''s, an employee the own row.';
+comment on column public.employee_metrics_snapshot.sessions is 'Closed sessions.';
+comment on column public.employee_metrics_snapshot.duration_s is 'Seconds in them.';
+comment on column public.employee_metrics_snapshot.distance_m is 'Metres in those whose distance is computed.';
+comment on column public.employee_metrics_snapshot.expenses_submitted is 'All expenses, whatever became of them.';
+comment on column public.employee_metrics_snapshot.expenses_approved is 'Those that were approved.';
+comment on column public.employee_metrics_snapshot.expenses_rejected is 'Those that were rejected.';
+comment on column public.employee_metrics_snapshot.approved_amounts is
+  'Sum of approved_amount by currency, such as {"EUR": 12.50}: amounts of different currencies are never added.';
+
+create policy select_member on public.employee_metrics_snapshot for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+create policy select_key on public.employee_metrics_snapshot for select to api_key using (
+  organization_id = (select private.key_organization_id('analytics:read'))
+);
+
+grant select on public.employee_metrics_snapshot to authenticated, api_key, service_role;
+
+-- What waits for a decision.
+
+create table public.pending_expenses (
+  organization_id uuid not null,
+  expense_id uuid not null,
+  employee_id uuid not null,
+  amount numeric(12, 2) not null,
+  currency text not null,
+  category text not null,
+  spent_on date not null,
+  submitted_at timestamptz not null,
+  primary key (organization_id, expense_id),
+  constraint expense foreign key (organization_id, expense_id)
+    references public.expenses (organization_id, id) on delete cascade,
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade
+);
+
+alter table public.pending_expenses enable row level security;
+
+-- The administrator's queue, oldest first.
+create index pending_expenses_oldest on public.pending_expenses (organization_id, submitted_at, expense_id);
+
+-- One person's; also the employee reference.
+create index pending_expenses_employee on public.pending_expenses (organization_id, employee_id);
+
+comment on table public.pending_expenses is
+  'A row for each expense that nobody reviewed yet, none otherwise. Administrators read all, an employee the own ones.';
+comment on column public.pending_expenses.expense_id is 'The expense (expenses.id).';
+comment on column public.pending_expenses.amount is 'Claimed amount.';
+comment on column public.pending_expenses.currency is 'ISO 4217 code.';
+comment on column public.pending_expenses.category is 'As in expenses.';
+comment on column public.pending_expenses.spent_on is 'Local date on which it was spent.';
+comment on column public.pending_expenses.submitted_at is 'When the claim reached the database.';
+
+create policy select_member on public.pending_expenses for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+create policy select_key on public.pending_expenses for select to api_key using (
+  organization_id = (select private.key_organization_id('expenses:read'))
+);
+
+grant select on public.pending_expenses to authenticated, api_key, service_role;
+
+-- NOTE: nobody writes any table of this chapter but its triggers, the snapshot loop and the reconciliation.
+
+-- What each row should be, from the base tables alone. Triggers write these; the reconciliation compares with them.
+
+create function private.latest_session_of(organization_id uuid, employee_id uuid)
+returns table (
+  session_id uuid, is_open boolean, checked_in_at timestamptz, checked_out_at timestamptz, duration_s integer,
+  distance_m numeric, distance_status text
+)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select s.id, s.status = 'ACTIVE', s.checked_in_at, s.checked_out_at, s.duration_s, s.distance_m, s.distance_status
+  from public.attendance_sessions as s
+  where s.organization_id = latest_session_of.organization_id and s.employee_id = latest_session_of.employee_id
+  order by s.checked_in_at desc, s.id desc
+  limit 1;
+  if not found then
+    return query select null::uuid, false, null::timestamptz, null::timestamptz, null::integer, null::numeric, null::text;
+  end if;
+end;
+$$;
+
+comment on function private.latest_session_of(uuid, uuid) is
+  'What employee_latest_sessions should hold of an employee: always one row.';
+
+-- Sessions of a person never overlap, so the newest point is in the newest session that has any; ten are looked through. A
+-- stored point that exists is kept if it is newer (points of sessions whose times were corrected).
+create function private.newest_point_of(organization_id uuid, employee_id uuid)
+returns setof public.gps_locations
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select p.*
+  from (
+    (
+      select g.*
+      from (
+        select s.id, least(s.checked_in_at, s.original_checked_in_at) as began_at, s.checked_in_at
+        from public.attendance_sessions as s
+        where s.organization_id = newest_point_of.organization_id and s.employee_id = newest_point_of.employee_id
+          and s.points_purged_at is null
+        order by s.checked_in_at desc
+        limit 10
+      ) as s
+      cross join lateral (
+        select l.* from public.gps_locations as l
+        where l.organization_id = newest_point_of.organization_id and l.session_id = s.id and l.recorded_at >= s.began_at
+        order by l.recorded_at desc
+        limit 1
+      ) as g
+      order by s.checked_in_at desc
+      limit 1
+    )
+    union all
+    (
+      select g.*
+      from public.employee_last_state as l
+      join public.gps_locations as g on g.organization_id = l.organization_id and g.session_id = l.fix_session_id
+        and g.recorded_at = l.recorded_at and g.employee_id = l.employee_id
+      where l.organization_id = newest_point_of.organization_id and l.employee_id = newest_point_of.employee_id
+    )
+  ) as p
+  order by p.recorded_at desc
+  limit 1;
+end;
+$$;
+
+comment on function private.newest_point_of(uuid, uuid) is 'The newest point of an employee that is still there, or no row.';
+
+create function private.totals_of(organization_id uuid, employee_id uuid)
+returns table (
+  sessions integer, duration_s bigint, distance_m numeric, expenses_submitted integer, expenses_approved integer,
+  expenses_rejected integer, approved_amounts jsonb
+)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select s.*, e.*
+  from (
+    select pg_catalog.count(*)::integer, coalesce(pg_catalog.sum(a.duration_s), 0),
+      coalesce(pg_catalog.sum(a.distance_m), 0)
+    from public.attendance_sessions as a
+    where a.organization_id = totals_of.organization_id and a.employee_id = totals_of.employee_id and a.status = 'CLOSED'
+  ) as s
+  cross join (
+    select coalesce(pg_catalog.sum(c.submitted), 0)::integer, coalesce(pg_catalog.sum(c.approved), 0)::integer,
+      coalesce(pg_catalog.sum(c.rejected), 0)::integer,
+      coalesce(pg_catalog.jsonb_object_agg(c.currency, c.approved_amount) filter (where c.approved > 0), '{}')
+    from (
+      select x.currency, pg_catalog.count(*) as submitted,
+        pg_catalog.count(*) filter (where x.status = 'APPROVED') as approved,
+        pg_catalog.count(*) filter (where x.status = 'REJECTED') as rejected,
+        pg_catalog.sum(x.approved_amount) as approved_amount
+      from public.expenses as x
+      where x.organization_id = totals_of.organization_id and x.employee_id = totals_of.employee_id
+      group by x.currency
+    ) as c
+  ) as e;
+end;
+$$;
+
+comment on function private.totals_of(uuid, uuid) is
+  'What employee_metrics_snapshot should hold of an employee: always one row. Costs the person''s whole history.';
+
+-- Writing one row each, only when it differs.
+
+create function private.refresh_latest_session(organization_id uuid, employee_id uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  insert into public.employee_latest_sessions as l (
+    organization_id, employee_id, session_id, is_open, checked_in_at, checked_out_at, duration_s, distance_m,
+    distance_status
+  )
+  select refresh_latest_session.organization_id, refresh_latest_session.employee_id, s.*
+  from private.latest_session_of(refresh_latest_session.organization_id, refresh_latest_session.employee_id) as s
+  on conflict on constraint employee_latest_sessions_pkey do update
+  set session_id = excluded.session_id,
+    is_open = excluded.is_open,
+    checked_in_at = excluded.checked_in_at,
+    checked_out_at = excluded.checked_out_at,
+    duration_s = excluded.duration_s,
+    distance_m = excluded.distance_m,
+    distance_status = excluded.distance_status,
+    updated_at = pg_catalog.now()
+  where (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
+    is distinct from (excluded.session_id, excluded.is_open, excluded.checked_in_at, excluded.checked_out_at,
+      excluded.duration_s, excluded.distance_m, excluded.distance_status);
+  return found;
+end;
+$$;
+
+comment on function private.refresh_latest_session(uuid, uuid) is
+  'Writes an employee''s row of employee_latest_sessions if it differs from the base; says whether it did.';
+
+create function private.refresh_active_user(organization_id uuid, employee_id uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_session public.attendance_sessions;
+begin
+  select s.* into v_session
+  from public.attendance_sessions as s
+  where s.organization_id = refresh_active_user.organization_id and s.employee_id = refresh_active_user.employee_id
+    and s.status = 'ACTIVE';
+  if not found then
+    delete from public.active_users as u
+    where u.organization_id = refresh_active_user.organization_id and u.employee_id = refresh_active_user.employee_id;
+    return found;
+  end if;
+  -- A new session begins with a new heartbeat; within one it is left alone.
+  insert into public.active_users as u (organization_id, employee_id, session_id, checked_in_at)
+  values (v_session.organization_id, v_session.employee_id, v_session.id, v_session.checked_in_at)
+  on conflict on constraint active_users_pkey do update
+  set session_id = excluded.session_id,
+    checked_in_at = excluded.checked_in_at,
+    last_seen_at = case when u.session_id = excluded.session_id then u.last_seen_at else pg_catalog.now() end
+  where (u.session_id, u.checked_in_at) is distinct from (excluded.session_id, excluded.checked_in_at);
+  return found;
+end;
+$$;
+
+comment on function private.refresh_active_user(uuid, uuid) is
+  'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did.';
+
+create function private.refresh_last_state(organization_id uuid, employee_id uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  insert into public.employee_last_state as l (
+    organization_id, employee_id, is_checked_in, session_id, last_check_in_at, last_check_out_at, fix_session_id, recorded_at,
+    latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, is_mock, distance_m, distance_is_provisional
+  )
+  select refresh_last_state.organization_id, refresh_last_state.employee_id, b.*
+  from private.last_state_of(refresh_last_state.organization_id, refresh_last_state.employee_id) as b
+  on conflict on constraint employee_last_state_pkey do update
+  set is_checked_in = excluded.is_checked_in,
+    session_id = excluded.session_id,
+    last_check_in_at = excluded.last_check_in_at,
+    last_check_out_at = excluded.last_check_out_at,
+    fix_session_id = excluded.fix_session_id,
+    recorded_at = excluded.recorded_at,
+    latitude = excluded.latitude,
+    longitude = excluded.longitude,
+    accuracy_m = excluded.accuracy_m,
+    speed_mps = excluded.speed_mps,
+    heading_deg = excluded.heading_deg,
+    battery_pct = excluded.battery_pct,
+    is_mock = excluded.is_mock,
+    distance_m = excluded.distance_m,
+    distance_is_provisional = excluded.distance_is_provisional,
+    updated_at = pg_catalog.now()
+  where (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.fix_session_id, l.recorded_at, l.latitude,
+      l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct, l.is_mock, l.distance_m,
+      l.distance_is_provisional)
+    is distinct from (excluded.is_checked_in, excluded.session_id, excluded.last_check_in_at, excluded.last_check_out_at,
+      excluded.fix_session_id, excluded.recorded_at, excluded.latitude, excluded.longitude, excluded.accuracy_m,
+      excluded.speed_mps, excluded.heading_deg, excluded.battery_pct, excluded.is_mock, excluded.distance_m,
+      excluded.distance_is_provisional);
+  return found;
+end;
+$$;
+
+comment on function private.refresh_last_state(uuid, uuid) is
+  'Writes an employee''s row of employee_last_state if it differs from the base; says whether it did.';
+
+create function private.last_state_of(organization_id uuid, employee_id uuid)
+returns table (
+  is_checked_in boolean, session_id uuid, last_check_in_at timestamptz, last_check_out_at timestamptz, fix_session_id uuid,
+  recorded_at timestamptz, latitude double precision, longitude double precision, accuracy_m real, speed_mps real,
+  heading_deg real, battery_pct smallint, is_mock boolean, distance_m numeric, distance_is_provisional boolean
+)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select o.id is not null, o.id, n.checked_in_at, c.checked_out_at, p.session_id, p.recorded_at,
+    p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct,
+    p.is_mock, d.distance_m, d.is_provisional
+  from (select 1) as one
+  left join lateral (
+    select s.checked_in_at from public.attendance_sessions as s
+    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
+    order by s.checked_in_at desc
+    limit 1
+  ) as n on true
+  -- Sessions do not overlap: of the closed ones the newest check-in has the newest check-out.
+  left join lateral (
+    select s.checked_out_at from public.attendance_sessions as s
+    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
+      and s.status = 'CLOSED'
+    order by s.checked_in_at desc
+    limit 1
+  ) as c on true
+  left join lateral (
+    select s.id from public.attendance_sessions as s
+    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
+      and s.status = 'ACTIVE'
+  ) as o on true
+  left join lateral private.newest_point_of(last_state_of.organization_id, last_state_of.employee_id) as p on true
+  left join private.live_distances as d on d.organization_id = last_state_of.organization_id and d.session_id = o.id;
+end;
+$$;
+
+comment on function private.last_state_of(uuid, uuid) is
+  'What employee_last_state should hold of an employee: always one row.';
+
+-- The triggers.
+
+create function private.tg_employees__make_snapshots() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  insert into public.employee_latest_sessions (organization_id, employee_id) values (new.organization_id, new.id)
+  on conflict do nothing;
+  insert into public.employee_last_state (organization_id, employee_id) values (new.organization_id, new.id)
+  on conflict do nothing;
+  insert into public.employee_metrics_snapshot (organization_id, employee_id) values (new.organization_id, new.id)
+  on conflict do nothing;
+  return null;
+end;
+$$;
+
+comment on function private.tg_employees__make_snapshots() is 'After insert: the new employee''s rows, all empty.';
+
+create trigger _400_make_snapshots after insert on public.employees
+  for each row execute function private.tg_employees__make_snapshots();
+
+create function private.tg_attendance_sessions__refresh_snapshots() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  v_row public.attendance_sessions := case when tg_op = 'DELETE' then old else new end;
+  v_was public.attendance_sessions := case when tg_op <> 'INSERT' and old.status = 'CLOSED' then old end;
+  v_is public.attendance_sessions := case when tg_op <> 'DELETE' and new.status = 'CLOSED' then new end;
+begin
+  -- A whole organization is being deleted, piece by piece: its snapshots go with its employees.
+  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
+    return null;
+  end if;
+  perform private.refresh_latest_session(v_row.organization_id, v_row.employee_id);
+  if tg_op <> 'UPDATE' or (old.status, old.checked_in_at, old.checked_out_at, old.points_purged_at)
+    is distinct from (new.status, new.checked_in_at, new.checked_out_at, new.points_purged_at)
+  then
+    perform private.refresh_active_user(v_row.organization_id, v_row.employee_id);
+    perform private.refresh_last_state(v_row.organization_id, v_row.employee_id);
+  end if;
+  if (v_was.id, v_was.duration_s, v_was.distance_m) is distinct from (v_is.id, v_is.duration_s, v_is.distance_m) then
+    update public.employee_metrics_snapshot as m
+    set sessions = m.sessions + (v_is.id is not null)::integer - (v_was.id is not null)::integer,
+      duration_s = m.duration_s + coalesce(v_is.duration_s, 0) - coalesce(v_was.duration_s, 0),
+      distance_m = m.distance_m + coalesce(v_is.distance_m, 0) - coalesce(v_was.distance_m, 0),
+      updated_at = pg_catalog.now()
+    where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id;
+  end if;
+  return null;
+end;
+$$;
+
+comment on function private.tg_attendance_sessions__refresh_snapshots() is
+  'After any change of a session: the snapshots of its employee.';
+
+create trigger _400_refresh_snapshots_on_insert after insert on public.attendance_sessions
+  for each row execute function private.tg_attendance_sessions__refresh_snapshots();
+
+create trigger _400_refresh_snapshots_on_update after update on public.attendance_sessions
+  for each row when (
+    (old.status, old.checked_in_at, old.checked_out_at, old.distance_m, old.distance_status, old.points_purged_at)
+    is distinct from
+    (new.status, new.checked_in_at, new.checked_out_at, new.distance_m, new.distance_status, new.points_purged_at)
+  )
+  execute function private.tg_attendance_sessions__refresh_snapshots();
+
+create trigger _400_refresh_snapshots_on_delete after delete on public.attendance_sessions
+  for each row execute function private.tg_attendance_sessions__refresh_snapshots();
+
+-- Once a statement, however many points: the newest one of each employee, if it is newer than what is known; and the heartbeat.
+create function private.tg_gps_locations__refresh_last_state() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  update public.active_users as u
+  set last_seen_at = pg_catalog.now()
+  from (select distinct p.organization_id, p.employee_id, p.session_id from new_points as p) as n
+  where u.organization_id = n.organization_id and u.employee_id = n.employee_id and u.session_id = n.session_id;
+
+  update public.employee_last_state as l
+  set fix_session_id = n.session_id,
+    recorded_at = n.recorded_at,
+    latitude = n.latitude,
+    longitude = n.longitude,
+    accuracy_m = n.accuracy_m,
+    speed_mps = n.speed_mps,
+    heading_deg = n.heading_deg,
+    battery_pct = n.battery_pct,
+    is_mock = n.is_mock,
+    updated_at = pg_catalog.now()
+  from (
+    select distinct on (p.organization_id, p.employee_id) p.*
+    from new_points as p
+    order by p.organization_id, p.employee_id, p.recorded_at desc
+  ) as n
+  where l.organization_id = n.organization_id and l.employee_id = n.employee_id
+    and (l.recorded_at is null or n.recorded_at > l.recorded_at);
+  return null;
+end;
+$$;
+
+comment on function private.tg_gps_locations__refresh_last_state() is
+  'After each insert statement: heartbeat and newest position of the employees whose points came.';
+
+create trigger _400_refresh_last_state after insert on public.gps_locations
+  referencing new table as new_points
+  for each statement execute function private.tg_gps_locations__refresh_last_state();
+
+create function private.tg_live_distances__refresh_last_state() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  update public.employee_last_state as l
+  set distance_m = new.distance_m, distance_is_provisional = new.is_provisional, updated_at = pg_catalog.now()
+  from public.attendance_sessions as s
+  where s.organization_id = new.organization_id and s.id = new.session_id
+    and l.organization_id = s.organization_id and l.employee_id = s.employee_id and l.session_id = s.id
+    and (l.distance_m, l.distance_is_provisional) is distinct from (new.distance_m, new.is_provisional);
+  return null;
+end;
+$$;
+
+comment on function private.tg_live_distances__refresh_last_state() is
+  'After insert or update: the open session''s distance so far, where clients read it.';
+
+create trigger _400_refresh_last_state after insert or update of distance_m, is_provisional on private.live_distances
+  for each row execute function private.tg_live_distances__refresh_last_state();
+
+create function private.tg_expenses__refresh_snapshots() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  v_row public.expenses := case when tg_op = 'DELETE' then old else new end;
+begin
+  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
+    return null;
+  end if;
+  if tg_op = 'INSERT' and new.status = 'PENDING' then
+    insert into public.pending_expenses (
+      organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at
+    ) values (
+      new.organization_id, new.id, new.employee_id, new.amount, new.currency, new.category, new.spent_on, new.submitted_at
+    ) on conflict do nothing;
+  elsif tg_op = 'UPDATE' and new.status <> 'PENDING' then
+    delete from public.pending_expenses as p where p.organization_id = new.organization_id and p.expense_id = new.id;
+  end if;
+  update public.employee_metrics_snapshot as m
+  set expenses_submitted = m.expenses_submitted + (tg_op = 'INSERT')::integer - (tg_op = 'DELETE')::integer,
+    expenses_approved = m.expenses_approved
+      + (tg_op <> 'DELETE' and new.status = 'APPROVED')::integer - (tg_op <> 'INSERT' and old.status = 'APPROVED')::integer,
+    expenses_rejected = m.expenses_rejected
+      + (tg_op <> 'DELETE' and new.status = 'REJECTED')::integer - (tg_op <> 'INSERT' and old.status = 'REJECTED')::integer,
+    approved_amounts = case
+      when tg_op = 'UPDATE' and old.status = 'PENDING' and new.status = 'APPROVED'
+        then m.approved_amounts || pg_catalog.jsonb_build_object(new.currency,
+          coalesce((m.approved_amounts ->> new.currency)::numeric, 0) + new.approved_amount)
+      when (tg_op <> 'INSERT' and old.status = 'APPROVED') or (tg_op <> 'DELETE' and new.status = 'APPROVED')
+        then (select t.approved_amounts from private.totals_of(v_row.organization_id, v_row.employee_id) as t)
+      else m.approved_amounts
+    end,
+    updated_at = pg_catalog.now()
+  where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id;
+  return null;
+end;
+$$;
+
+comment on function private.tg_expenses__refresh_snapshots() is
+  'After any change of an expense: pending_expenses and the totals of its employee.';
+
+create trigger _400_refresh_snapshots_on_insert after insert on public.expenses
+  for each row execute function private.tg_expenses__refresh_snapshots();
+
+create trigger _400_refresh_snapshots_on_review after update of status, approved_amount on public.expenses
+  for each row when ((old.status, old.approved_amount) is distinct from (new.status, new.approved_amount))
+  execute function private.tg_expenses__refresh_snapshots();
+
+create trigger _400_refresh_snapshots_on_delete after delete on public.expenses
+  for each row execute function private.tg_expenses__refresh_snapshots();

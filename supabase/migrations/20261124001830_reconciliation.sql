@@ -1,0 +1,277 @@
+-- Reconciliation: finding snapshots that differ from what they summarise, and mending them.
+--
+-- There should never be any: the triggers write snapshots with the change. Restores, bugs and hands in the database happen all
+-- the same, so every five minutes all six tables are compared with the base.
+-- Candidates are found without locks, in one statement a table: base and snapshot are read in one MVCC snapshot, so a change
+-- under way is either wholly seen or not at all, and a difference is real. Each candidate is then locked, recomputed in a LATER
+-- statement and written if it still differs; in one statement it would overwrite newer state with older. Rows that somebody
+-- holds are passed over (skip locked) and looked at next time, so the reconciliation waits for nobody and can be in no
+-- deadlock. Heartbeats (active_users.last_seen_at) are not recomputable and are left alone.
+-- Each run mends a bounded number of rows a table. Totals cost the whole history of sessions and expenses to compare: one
+-- sequential pass, figures in docs/performance.md.
+
+create table private.reconcile_runs (
+  id bigint generated always as identity primary key,
+  began_at timestamptz not null,
+  duration_ms integer not null,
+  repaired jsonb not null
+);
+
+alter table private.reconcile_runs enable row level security;
+
+comment on table private.reconcile_runs is
+  'Runs of reconcile_snapshot_tables: when, how long, and how many rows of each table were mended. Kept for 30 days.';
+
+create index reconcile_runs_newest on private.reconcile_runs (began_at);
+
+create function private.reconcile_snapshots(max_repairs integer default 500) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_began timestamptz := pg_catalog.clock_timestamp();
+  v_latest uuid[];
+  v_active uuid[];
+  v_last uuid[];
+  v_totals uuid[];
+  v_pending uuid[];
+  v_organizations uuid[];
+  v_key record;
+  v_n bigint[] := array[0, 0, 0, 0, 0, 0];
+  v_result jsonb;
+begin
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.reconcile', 0)) then
+    return null;
+  end if;
+
+  -- Candidates. Nothing is written before all are found, so these statements hold back no reader of the event log.
+  v_latest := array(
+    select e.id
+    from public.employees as e
+    left join public.employee_latest_sessions as l on l.organization_id = e.organization_id and l.employee_id = e.id
+    cross join lateral private.latest_session_of(e.organization_id, e.id) as b
+    where l.employee_id is null
+      or (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
+        is distinct from
+        (b.session_id, b.is_open, b.checked_in_at, b.checked_out_at, b.duration_s, b.distance_m, b.distance_status)
+    limit reconcile_snapshots.max_repairs
+  );
+  v_active := array(
+    select coalesce(u.employee_id, s.employee_id)
+    from public.active_users as u
+    full join (
+      select a.organization_id, a.employee_id, a.id, a.checked_in_at
+      from public.attendance_sessions as a
+      where a.status = 'ACTIVE'
+    ) as s on s.organization_id = u.organization_id and s.employee_id = u.employee_id
+    where (u.session_id, u.checked_in_at) is distinct from (s.id, s.checked_in_at)
+    limit reconcile_snapshots.max_repairs
+  );
+  v_last := array(
+    select e.id
+    from public.employees as e
+    left join public.employee_last_state as l on l.organization_id = e.organization_id and l.employee_id = e.id
+    cross join lateral private.last_state_of(e.organization_id, e.id) as b
+    where l.employee_id is null
+      or (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.fix_session_id, l.recorded_at, l.latitude,
+          l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct, l.is_mock, l.distance_m,
+          l.distance_is_provisional)
+        is distinct from
+        (b.is_checked_in, b.session_id, b.last_check_in_at, b.last_check_out_at, b.fix_session_id, b.recorded_at, b.latitude,
+          b.longitude, b.accuracy_m, b.speed_mps, b.heading_deg, b.battery_pct, b.is_mock, b.distance_m,
+          b.distance_is_provisional)
+    limit reconcile_snapshots.max_repairs
+  );
+  -- The sums of totals_of, over everybody in one pass.
+  v_totals := array(
+    with sessions as (
+      select a.organization_id, a.employee_id, pg_catalog.count(*) as n, pg_catalog.sum(a.duration_s) as duration_s,
+        coalesce(pg_catalog.sum(a.distance_m), 0) as distance_m
+      from public.attendance_sessions as a
+      where a.status = 'CLOSED'
+      group by a.organization_id, a.employee_id
+    ),
+    amounts as (
+      select x.organization_id, x.employee_id, x.currency, pg_catalog.count(*) as submitted,
+        pg_catalog.count(*) filter (where x.status = 'APPROVED') as approved,
+        pg_catalog.count(*) filter (where x.status = 'REJECTED') as rejected,
+        pg_catalog.sum(x.approved_amount) as approved_amount
+      from public.expenses as x
+      group by x.organization_id, x.employee_id, x.currency
+    ),
+    expenses as (
+      select a.organization_id, a.employee_id, pg_catalog.sum(a.submitted) as submitted,
+        pg_catalog.sum(a.approved) as approved, pg_catalog.sum(a.rejected) as rejected,
+        coalesce(pg_catalog.jsonb_object_agg(a.currency, a.approved_amount) filter (where a.approved > 0), '{}') as amounts
+      from amounts as a
+      group by a.organization_id, a.employee_id
+    )
+    select e.id
+    from public.employees as e
+    left join public.employee_metrics_snapshot as m on m.organization_id = e.organization_id and m.employee_id = e.id
+    left join sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
+    left join expenses as x on x.organization_id = e.organization_id and x.employee_id = e.id
+    where (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
+        m.approved_amounts)
+      is distinct from (coalesce(s.n, 0), coalesce(s.duration_s, 0), coalesce(s.distance_m, 0), coalesce(x.submitted, 0),
+        coalesce(x.approved, 0), coalesce(x.rejected, 0), coalesce(x.amounts, '{}'))
+    limit reconcile_snapshots.max_repairs
+  );
+  v_pending := array(
+    select coalesce(p.expense_id, x.id)
+    from public.pending_expenses as p
+    full join (select e.* from public.expenses as e where e.status = 'PENDING') as x
+      on x.organization_id = p.organization_id and x.id = p.expense_id
+    where (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
+      is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
+    limit reconcile_snapshots.max_repairs
+  );
+
+  -- Repairs: lock, recompute in a later statement, write if distinct. A missing row is locked by making it.
+  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_latest) order by e.id loop
+    insert into public.employee_latest_sessions (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+    on conflict do nothing;
+    v_n[1] := v_n[1] + found::integer;
+    perform from public.employee_latest_sessions as l
+    where l.organization_id = v_key.organization_id and l.employee_id = v_key.id
+    for no key update skip locked;
+    if found and private.refresh_latest_session(v_key.organization_id, v_key.id) then
+      v_n[1] := v_n[1] + 1;
+    end if;
+  end loop;
+  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_active) order by e.id loop
+    perform from public.active_users as u
+    where u.organization_id = v_key.organization_id and u.employee_id = v_key.id
+    for update skip locked;
+    -- A row that is held is passed over; one that is missing is made by the refresh.
+    if found or not exists (
+      select from public.active_users as u where u.organization_id = v_key.organization_id and u.employee_id = v_key.id
+    ) then
+      v_n[2] := v_n[2] + private.refresh_active_user(v_key.organization_id, v_key.id)::integer;
+    end if;
+  end loop;
+  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_last) order by e.id loop
+    insert into public.employee_last_state (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+    on conflict do nothing;
+    v_n[3] := v_n[3] + found::integer;
+    perform from public.employee_last_state as l
+    where l.organization_id = v_key.organization_id and l.employee_id = v_key.id
+    for no key update skip locked;
+    if found and private.refresh_last_state(v_key.organization_id, v_key.id) then
+      v_n[3] := v_n[3] + 1;
+    end if;
+  end loop;
+  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_totals) order by e.id loop
+    insert into public.employee_metrics_snapshot (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+    on conflict do nothing;
+    v_n[4] := v_n[4] + found::integer;
+    perform from public.employee_metrics_snapshot as m
+    where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
+    for no key update skip locked;
+    if found then
+      update public.employee_metrics_snapshot as m
+      set sessions = t.sessions,
+        duration_s = t.duration_s,
+        distance_m = t.distance_m,
+        expenses_submitted = t.expenses_submitted,
+        expenses_approved = t.expenses_approved,
+        expenses_rejected = t.expenses_rejected,
+        approved_amounts = t.approved_amounts,
+        updated_at = pg_catalog.now()
+      from private.totals_of(v_key.organization_id, v_key.id) as t
+      where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
+        and (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
+          m.approved_amounts) is distinct from (t.*);
+      v_n[4] := v_n[4] + found::integer;
+    end if;
+  end loop;
+  for v_key in
+    select coalesce(x.organization_id, p.organization_id) as organization_id, coalesce(x.id, p.expense_id) as id
+    from (select e.organization_id, e.id from public.expenses as e where e.id = any (v_pending)) as x
+    full join (select q.organization_id, q.expense_id from public.pending_expenses as q where q.expense_id = any (v_pending)) as p
+      on p.organization_id = x.organization_id and p.expense_id = x.id
+    order by 2
+  loop
+    -- The expense itself is the lock: a review that is under way is not overtaken.
+    perform from public.expenses as x
+    where x.organization_id = v_key.organization_id and x.id = v_key.id
+    for no key update skip locked;
+    if found then
+      delete from public.pending_expenses as p
+      using public.expenses as x
+      where p.organization_id = v_key.organization_id and p.expense_id = v_key.id
+        and x.organization_id = p.organization_id and x.id = p.expense_id
+        and (x.status <> 'PENDING'
+          or (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
+            is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at));
+      v_n[5] := v_n[5] + found::integer;
+      insert into public.pending_expenses (
+        organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at
+      )
+      select x.organization_id, x.id, x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at
+      from public.expenses as x
+      where x.organization_id = v_key.organization_id and x.id = v_key.id and x.status = 'PENDING'
+      on conflict do nothing;
+      v_n[5] := v_n[5] + found::integer;
+    end if;
+  end loop;
+
+  -- Dashboards: first what the loop has not done yet, which is lag and no drift; then those that are still wrong or missing.
+  perform private.refresh_dashboards(10000, 10000);
+  v_organizations := array(select o.id from public.organizations as o order by o.id);
+  for v_key in select o as id from pg_catalog.unnest(v_organizations) as o loop
+    exit when v_n[6] >= reconcile_snapshots.max_repairs;
+    perform from public.org_dashboard_snapshot as s where s.organization_id = v_key.id for no key update skip locked;
+    if found or not exists (select from public.org_dashboard_snapshot as s where s.organization_id = v_key.id) then
+      v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
+    end if;
+  end loop;
+
+  v_result := pg_catalog.jsonb_build_object(
+    'employee_latest_sessions', v_n[1],
+    'active_users', v_n[2],
+    'employee_last_state', v_n[3],
+    'employee_metrics_snapshot', v_n[4],
+    'pending_expenses', v_n[5],
+    'org_dashboard_snapshot', v_n[6]
+  );
+  insert into private.reconcile_runs (began_at, duration_ms, repaired)
+  values (v_began, extract(epoch from pg_catalog.clock_timestamp() - v_began) * 1000, v_result);
+  delete from private.reconcile_runs as r where r.began_at < pg_catalog.now() - interval '30 days';
+  return v_result;
+end;
+$$;
+
+comment on function private.reconcile_snapshots(integer) is
+  'Body of public.reconcile_snapshot_tables; mends at most so many rows a table. Null when another run is under way.';
+
+grant execute on function private.reconcile_snapshots(integer) to service_role;
+
+create function public.reconcile_snapshot_tables() returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  select private.reconcile_snapshots();
+$$;
+
+comment on function public.reconcile_snapshot_tables() is
+  'Compares all snapshot tables with the base tables and mends what differs. Answers how many rows of each table were mended:
+{employee_latest_sessions, active_users, employee_last_state, employee_metrics_snapshot, pending_expenses,
+org_dashboard_snapshot}, all 0 when all is well; null while another run is under way. For service_role; runs by schedule too.';
+
+grant execute on function public.reconcile_snapshot_tables() to service_role;
+
+-- What the schedule calls: one number, as every schedule answers.
+create function private.run_reconciliation() returns bigint
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(pg_catalog.sum(r.value::bigint), 0)
+    from pg_catalog.jsonb_each_text(private.reconcile_snapshots()) as r
+  );
+end;
+$$;
+
+comment on function private.run_reconciliation() is 'Runs reconcile_snapshot_tables; answers how many rows it mended in all.';
