@@ -8199,6 +8199,16 @@ begin
     perform private.register_event_consumer('snapshots');
     update public.org_dashboard_snapshot as s set valid_until = '-infinity' where s.organization_id is not null;
   end if;
+  -- Four times a second there is usually nothing to do; asking so costs no lock and no transaction id.
+  if not exists (
+    select from private.event_consumers as c
+    cross join lateral private.read_log(c.epoch, c.xact, c.id, 1) as e
+    where c.name = 'snapshots'
+  ) and not exists (
+    select from public.org_dashboard_snapshot as s where s.valid_until <= pg_catalog.now()
+  ) then
+    return 0;
+  end if;
   for v_organization in
     select e.organization_id as id
     from private.read_events('snapshots', refresh_dashboards.max_events) as e
