@@ -175,7 +175,8 @@ comment on column public.employee_last_state.speed_mps is 'Reported speed, metre
 comment on column public.employee_last_state.heading_deg is 'Reported heading, degrees clockwise from north.';
 comment on column public.employee_last_state.battery_pct is 'Charge of the phone''s battery, 0 to 100.';
 comment on column public.employee_last_state.is_mock is 'The phone said that an app made the position up.';
-comment on column public.employee_last_state.distance_m is 'Metres so far in the open session; null if none is open or no point came.';
+comment on column public.employee_last_state.distance_m is
+  'Metres so far in the open session; null if none is open or no point came.';
 comment on column public.employee_last_state.distance_is_provisional is 'A late point waits to be counted in distance_m.';
 
 create policy select_member on public.employee_last_state for select to authenticated using (
