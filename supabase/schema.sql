@@ -7228,6 +7228,8 @@ begin
     (
       select g.*
       from public.employee_last_state as l
+      join public.attendance_sessions as s on s.organization_id = l.organization_id and s.id = l.fix_session_id
+        and s.points_purged_at is null
       join public.gps_locations as g on g.organization_id = l.organization_id and g.session_id = l.fix_session_id
         and g.recorded_at = l.recorded_at and g.employee_id = l.employee_id
       where l.organization_id = newest_point_of.organization_id and l.employee_id = newest_point_of.employee_id
@@ -7237,7 +7239,7 @@ begin
   limit 1;
 end;
 $function$;
-comment on function private.newest_point_of(uuid,uuid) is 'The newest point of an employee that is still there, or no row.';
+comment on function private.newest_point_of(uuid,uuid) is 'The newest point of an employee that is still there, or no row. Points of sealed sessions count as gone.';
 
 CREATE OR REPLACE FUNCTION private.position_json(latitude double precision, longitude double precision, accuracy_m real)
  RETURNS jsonb
@@ -9601,8 +9603,13 @@ declare
   v_was public.attendance_sessions := case when tg_op <> 'INSERT' and old.status = 'CLOSED' then old end;
   v_is public.attendance_sessions := case when tg_op <> 'DELETE' and new.status = 'CLOSED' then new end;
 begin
-  -- A whole organization is being deleted, piece by piece: its snapshots go with its employees.
-  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
+  -- The organization (piece by piece) or the employee is being deleted: the snapshots go with the employee.
+  if tg_op = 'DELETE' and (
+    pg_catalog.current_setting('fieldtrack.erasure', true) = 'on'
+    or not exists (
+      select from public.employees as e where e.organization_id = old.organization_id and e.id = old.employee_id
+    )
+  ) then
     return null;
   end if;
   perform private.refresh_latest_session(v_row.organization_id, v_row.employee_id);
