@@ -394,7 +394,7 @@ Administrators read all of their organization''s, an employee the own row.';
 comment on column public.employee_last_state.is_checked_in is 'Whether a session is open.';
 comment on column public.employee_last_state.session_id is 'The open session; null if none is.';
 comment on column public.employee_last_state.last_check_in_at is 'Of the newest session.';
-comment on column public.employee_last_state.last_check_out_at is 'The latest check-out of any session.';
+comment on column public.employee_last_state.last_check_out_at is 'Of the newest closed session.';
 comment on column public.employee_last_state.fix_session_id is 'The session of the newest point.';
 comment on column public.employee_last_state.recorded_at is 'When the phone took the newest point, by its clock.';
 comment on column public.employee_last_state.latitude is 'WGS84 degrees.';
@@ -6750,7 +6750,6 @@ begin
     order by s.checked_in_at desc
     limit 1
   ) as n on true
-  -- Sessions do not overlap: of the closed ones the newest check-in has the newest check-out.
   left join lateral (
     select s.checked_out_at from public.attendance_sessions as s
     where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
@@ -7861,15 +7860,22 @@ begin
     limit reconcile_snapshots.max_repairs
   );
 
-  -- Repairs: lock, recompute in a later statement, write if distinct. A missing row is locked by making it.
+  -- Repairs: lock, recompute in a later statement, write if distinct. A row that is held is passed over; an insert over it would
+  -- wait (for its new version in the unique index), so only a row that is missing is made.
   for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_latest) order by e.id loop
-    insert into public.employee_latest_sessions (organization_id, employee_id) values (v_key.organization_id, v_key.id)
-    on conflict do nothing;
-    v_n[1] := v_n[1] + found::integer;
     perform from public.employee_latest_sessions as l
     where l.organization_id = v_key.organization_id and l.employee_id = v_key.id
     for no key update skip locked;
-    if found and private.refresh_latest_session(v_key.organization_id, v_key.id) then
+    if not found then
+      continue when exists (
+        select from public.employee_latest_sessions as l
+        where l.organization_id = v_key.organization_id and l.employee_id = v_key.id
+      );
+      insert into public.employee_latest_sessions (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+      on conflict do nothing;
+      v_n[1] := v_n[1] + found::integer;
+    end if;
+    if private.refresh_latest_session(v_key.organization_id, v_key.id) then
       v_n[1] := v_n[1] + 1;
     end if;
   end loop;
@@ -7885,39 +7891,49 @@ begin
     end if;
   end loop;
   for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_last) order by e.id loop
-    insert into public.employee_last_state (organization_id, employee_id) values (v_key.organization_id, v_key.id)
-    on conflict do nothing;
-    v_n[3] := v_n[3] + found::integer;
     perform from public.employee_last_state as l
     where l.organization_id = v_key.organization_id and l.employee_id = v_key.id
     for no key update skip locked;
-    if found and private.refresh_last_state(v_key.organization_id, v_key.id) then
+    if not found then
+      continue when exists (
+        select from public.employee_last_state as l
+        where l.organization_id = v_key.organization_id and l.employee_id = v_key.id
+      );
+      insert into public.employee_last_state (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+      on conflict do nothing;
+      v_n[3] := v_n[3] + found::integer;
+    end if;
+    if private.refresh_last_state(v_key.organization_id, v_key.id) then
       v_n[3] := v_n[3] + 1;
     end if;
   end loop;
   for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_totals) order by e.id loop
-    insert into public.employee_metrics_snapshot (organization_id, employee_id) values (v_key.organization_id, v_key.id)
-    on conflict do nothing;
-    v_n[4] := v_n[4] + found::integer;
     perform from public.employee_metrics_snapshot as m
     where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
     for no key update skip locked;
-    if found then
-      update public.employee_metrics_snapshot as m
-      set sessions = t.sessions,
-        duration_s = t.duration_s,
-        distance_m = t.distance_m,
-        expenses_submitted = t.expenses_submitted,
-        expenses_approved = t.expenses_approved,
-        expenses_rejected = t.expenses_rejected,
-        approved_amounts = t.approved_amounts,
-        updated_at = pg_catalog.now()
-      from private.totals_of(v_key.organization_id, v_key.id) as t
-      where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
-        and (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
-          m.approved_amounts) is distinct from (t.*);
+    if not found then
+      continue when exists (
+        select from public.employee_metrics_snapshot as m
+        where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
+      );
+      insert into public.employee_metrics_snapshot (organization_id, employee_id) values (v_key.organization_id, v_key.id)
+      on conflict do nothing;
       v_n[4] := v_n[4] + found::integer;
     end if;
+    update public.employee_metrics_snapshot as m
+    set sessions = t.sessions,
+      duration_s = t.duration_s,
+      distance_m = t.distance_m,
+      expenses_submitted = t.expenses_submitted,
+      expenses_approved = t.expenses_approved,
+      expenses_rejected = t.expenses_rejected,
+      approved_amounts = t.approved_amounts,
+      updated_at = pg_catalog.now()
+    from private.totals_of(v_key.organization_id, v_key.id) as t
+    where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
+      and (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
+        m.approved_amounts) is distinct from (t.*);
+    v_n[4] := v_n[4] + found::integer;
   end loop;
   for v_key in
     select coalesce(x.organization_id, p.organization_id) as organization_id, coalesce(x.id, p.expense_id) as id

@@ -165,7 +165,7 @@ Administrators read all of their organization''s, an employee the own row.';
 comment on column public.employee_last_state.is_checked_in is 'Whether a session is open.';
 comment on column public.employee_last_state.session_id is 'The open session; null if none is.';
 comment on column public.employee_last_state.last_check_in_at is 'Of the newest session.';
-comment on column public.employee_last_state.last_check_out_at is 'The latest check-out of any session.';
+comment on column public.employee_last_state.last_check_out_at is 'Of the newest closed session.';
 comment on column public.employee_last_state.fix_session_id is 'The session of the newest point.';
 comment on column public.employee_last_state.recorded_at is 'When the phone took the newest point, by its clock.';
 comment on column public.employee_last_state.latitude is 'WGS84 degrees.';
@@ -518,7 +518,6 @@ begin
     order by s.checked_in_at desc
     limit 1
   ) as n on true
-  -- Sessions do not overlap: of the closed ones the newest check-in has the newest check-out.
   left join lateral (
     select s.checked_out_at from public.attendance_sessions as s
     where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
