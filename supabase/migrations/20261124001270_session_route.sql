@@ -57,7 +57,7 @@ begin
     if v_is_outside then
       -- This point again, from the one before it.
       v_from := v_at - 1;
-      v_kept := v_kept || v_from;
+      v_kept := pg_catalog.array_append(v_kept, v_from);
       v_farthest_m := 0;
     else
       v_farthest_m := greatest(v_farthest_m, v_away_m);
@@ -65,7 +65,7 @@ begin
     end if;
   end loop;
   if v_count > 1 then
-    v_kept := v_kept || v_count;
+    v_kept := pg_catalog.array_append(v_kept, v_count);
   end if;
   return v_kept;
 end;
