@@ -46,6 +46,9 @@ comment on type private.counters is 'Active: people with an open session. Recent
 create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_seen integer, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_variance_m2 double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_variance_m2 double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
 comment on type private.distance_state is 'State of private.advance_distance between two points: of fixed size, however long the session. Metres, seconds since 1970, earth-centred coordinates.';
 
+create type private.distance_step as (recorded_at timestamp with time zone, flag text, leg_m double precision, is_gap boolean, new_state private.distance_state);
+comment on type private.distance_step is 'A row of private.advance_distance: a point, or the state after the last one.';
+
 create domain private.latitude as double precision
   constraint latitude_is_valid CHECK ((((VALUE >= ('-90'::integer)::double precision) AND (VALUE <= (90)::double precision)) AND ((VALUE = (0)::double precision) OR (abs(VALUE) > (0.000000000001)::double precision))));
 
@@ -2844,13 +2847,14 @@ comment on function private.activity_status(boolean,timestamp with time zone) is
 grant execute on function private.activity_status(boolean,timestamp with time zone) to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.advance_distance(organization_id uuid, session_id uuid, starts_at timestamp with time zone, ends_at timestamp with time zone, parameters jsonb, state private.distance_state, after timestamp with time zone, until timestamp with time zone, emits text)
- RETURNS TABLE(recorded_at timestamp with time zone, flag text, leg_m double precision, is_gap boolean, new_state private.distance_state)
+ RETURNS SETOF private.distance_step
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
+  v_step private.distance_step;
   v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
   v_max_speed_mps double precision := (parameters ->> 'max_speed_mps')::double precision;
   v_default_accuracy_m double precision := (parameters ->> 'default_accuracy_m')::double precision;
@@ -2949,11 +2953,11 @@ begin
     if v_variance_m2 is null then
       v_rejected := v_rejected + 1;
       if v_emits_points then
-        recorded_at := v_recorded_at;
-        flag := case when v_recorded_at between starts_at and ends_at then 'low_accuracy' else 'outside_session' end;
-        leg_m := 0;
-        is_gap := false;
-        return next;
+        v_step.recorded_at := v_recorded_at;
+        v_step.flag := case when v_recorded_at between starts_at and ends_at then 'low_accuracy' else 'outside_session' end;
+        v_step.leg_m := 0;
+        v_step.is_gap := false;
+        return next v_step;
       end if;
       continue;
     end if;
@@ -2987,19 +2991,19 @@ begin
       ) then
         v_rejected := v_rejected + 1;
         if v_emits_points then
-          recorded_at := v_candidate_recorded_at;
-          flag := 'impossible_speed';
-          leg_m := 0;
-          is_gap := false;
-          return next;
+          v_step.recorded_at := v_candidate_recorded_at;
+          v_step.flag := 'impossible_speed';
+          v_step.leg_m := 0;
+          v_step.is_gap := false;
+          return next v_step;
         end if;
       else
         if v_emits_legs then
-          recorded_at := v_candidate_recorded_at;
-          flag := 'ok';
-          leg_m := v_candidate_leg_m;
-          is_gap := v_candidate_is_gap;
-          return next;
+          v_step.recorded_at := v_candidate_recorded_at;
+          v_step.flag := 'ok';
+          v_step.leg_m := v_candidate_leg_m;
+          v_step.is_gap := v_candidate_is_gap;
+          return next v_step;
         end if;
         v_distance_m := v_distance_m + v_candidate_leg_m;
         v_anchor_x := v_candidate_x;
@@ -3034,11 +3038,11 @@ begin
         v_anchor_heading_deg := null;
       end if;
       if v_emits_points then
-        recorded_at := v_recorded_at;
-        flag := 'jitter';
-        leg_m := 0;
-        is_gap := false;
-        return next;
+        v_step.recorded_at := v_recorded_at;
+        v_step.flag := 'jitter';
+        v_step.leg_m := 0;
+        v_step.is_gap := false;
+        return next v_step;
       end if;
     elsif v_anchor_x is null then
       v_anchor_x := v_x;
@@ -3051,11 +3055,11 @@ begin
       v_near_at_s := v_at_s;
       v_travelled_m := 0;
       if v_emits_points then
-        recorded_at := v_recorded_at;
-        flag := 'ok';
-        leg_m := 0;
-        is_gap := false;
-        return next;
+        v_step.recorded_at := v_recorded_at;
+        v_step.flag := 'ok';
+        v_step.leg_m := 0;
+        v_step.is_gap := false;
+        return next v_step;
       end if;
     elsif v_chord_m - (v_radii + 1) * sqrt(v_anchor_variance_m2 + v_variance_m2) > v_max_speed_mps * (v_at_s - v_near_at_s) then
       v_too_fast := case when v_near_at_s >= v_too_fast_at_s then 1 else v_too_fast + 1 end;
@@ -3078,11 +3082,11 @@ begin
         v_travelled_m := 0;
       end if;
       if v_emits_points then
-        recorded_at := v_recorded_at;
-        flag := case when v_too_fast < 3 then 'impossible_speed' else 'ok' end;
-        leg_m := 0;
-        is_gap := v_too_fast >= 3;
-        return next;
+        v_step.recorded_at := v_recorded_at;
+        v_step.flag := case when v_too_fast < 3 then 'impossible_speed' else 'ok' end;
+        v_step.leg_m := 0;
+        v_step.is_gap := v_too_fast >= 3;
+        return next v_step;
       end if;
     else
       v_too_fast := 0;
@@ -3099,11 +3103,11 @@ begin
       if v_chord_m <= 1.5 * greatest(v_speed_mps, v_before_speed_mps) * (v_at_s - v_near_at_s) + v_noise_m then
         -- The receiver itself says that it moves like this; nothing is left to confirm.
         if v_emits_legs then
-          recorded_at := v_recorded_at;
-          flag := 'ok';
-          leg_m := v_leg_m;
-          is_gap := v_at_s - v_before_at_s > v_gap_s;
-          return next;
+          v_step.recorded_at := v_recorded_at;
+          v_step.flag := 'ok';
+          v_step.leg_m := v_leg_m;
+          v_step.is_gap := v_at_s - v_before_at_s > v_gap_s;
+          return next v_step;
         end if;
         v_distance_m := v_distance_m + v_leg_m;
         v_anchor_x := v_x;
@@ -3138,51 +3142,48 @@ begin
   end loop;
 
   if v_has_candidate and v_emits_legs then
-    recorded_at := v_candidate_recorded_at;
-    flag := 'ok';
-    leg_m := v_candidate_leg_m;
-    is_gap := v_candidate_is_gap;
-    return next;
+    v_step.recorded_at := v_candidate_recorded_at;
+    v_step.flag := 'ok';
+    v_step.leg_m := v_candidate_leg_m;
+    v_step.is_gap := v_candidate_is_gap;
+    return next v_step;
   end if;
 
-  recorded_at := null;
-  flag := null;
-  leg_m := null;
-  is_gap := null;
+  v_step := null;
   -- No row leaves the loop's variables null.
-  new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
-  new_state.distance_m := v_distance_m;
-  new_state.points_seen := v_seen;
-  new_state.points_rejected := v_rejected;
-  new_state.anchor_x := v_anchor_x;
-  new_state.anchor_y := v_anchor_y;
-  new_state.anchor_z := v_anchor_z;
-  new_state.anchor_variance_m2 := v_anchor_variance_m2;
-  new_state.anchor_at_s := v_anchor_at_s;
-  new_state.anchor_speed_mps := v_anchor_speed_mps;
-  new_state.anchor_heading_deg := v_anchor_heading_deg;
-  new_state.rest_points := v_rest_points;
-  new_state.near_at_s := v_near_at_s;
-  new_state.too_fast := v_too_fast;
-  new_state.too_fast_at_s := v_too_fast_at_s;
-  new_state.before_at_s := v_before_at_s;
-  new_state.before_speed_mps := v_before_speed_mps;
-  new_state.travelled_m := v_travelled_m;
+  v_step.new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
+  v_step.new_state.distance_m := v_distance_m;
+  v_step.new_state.points_seen := v_seen;
+  v_step.new_state.points_rejected := v_rejected;
+  v_step.new_state.anchor_x := v_anchor_x;
+  v_step.new_state.anchor_y := v_anchor_y;
+  v_step.new_state.anchor_z := v_anchor_z;
+  v_step.new_state.anchor_variance_m2 := v_anchor_variance_m2;
+  v_step.new_state.anchor_at_s := v_anchor_at_s;
+  v_step.new_state.anchor_speed_mps := v_anchor_speed_mps;
+  v_step.new_state.anchor_heading_deg := v_anchor_heading_deg;
+  v_step.new_state.rest_points := v_rest_points;
+  v_step.new_state.near_at_s := v_near_at_s;
+  v_step.new_state.too_fast := v_too_fast;
+  v_step.new_state.too_fast_at_s := v_too_fast_at_s;
+  v_step.new_state.before_at_s := v_before_at_s;
+  v_step.new_state.before_speed_mps := v_before_speed_mps;
+  v_step.new_state.travelled_m := v_travelled_m;
   if v_has_candidate then
-    new_state.candidate_recorded_at := v_candidate_recorded_at;
-    new_state.candidate_x := v_candidate_x;
-    new_state.candidate_y := v_candidate_y;
-    new_state.candidate_z := v_candidate_z;
-    new_state.candidate_variance_m2 := v_candidate_variance_m2;
-    new_state.candidate_at_s := v_candidate_at_s;
-    new_state.candidate_speed_mps := v_candidate_speed_mps;
-    new_state.candidate_heading_deg := v_candidate_heading_deg;
-    new_state.candidate_chord_m := v_candidate_chord_m;
-    new_state.candidate_leg_m := v_candidate_leg_m;
-    new_state.candidate_left_s := v_candidate_left_s;
-    new_state.candidate_is_gap := v_candidate_is_gap;
+    v_step.new_state.candidate_recorded_at := v_candidate_recorded_at;
+    v_step.new_state.candidate_x := v_candidate_x;
+    v_step.new_state.candidate_y := v_candidate_y;
+    v_step.new_state.candidate_z := v_candidate_z;
+    v_step.new_state.candidate_variance_m2 := v_candidate_variance_m2;
+    v_step.new_state.candidate_at_s := v_candidate_at_s;
+    v_step.new_state.candidate_speed_mps := v_candidate_speed_mps;
+    v_step.new_state.candidate_heading_deg := v_candidate_heading_deg;
+    v_step.new_state.candidate_chord_m := v_candidate_chord_m;
+    v_step.new_state.candidate_leg_m := v_candidate_leg_m;
+    v_step.new_state.candidate_left_s := v_candidate_left_s;
+    v_step.new_state.candidate_is_gap := v_candidate_is_gap;
   end if;
-  return next;
+  return next v_step;
 end;
 $function$;
 comment on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) is 'Takes the state of a session''s distance over the points after one time until another. Rows by emits: points (each with its flag: ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session; leg_m: metres counted on the way to it; is_gap: that leg bridges a pause), legs (those with a leg only), or state (none); the last row carries new_state alone. Under the caller''s row level security.';
@@ -9287,7 +9288,7 @@ begin
     if v_is_outside then
       -- This point again, from the one before it.
       v_from := v_at - 1;
-      v_kept := v_kept || v_from;
+      v_kept := pg_catalog.array_append(v_kept, v_from);
       v_farthest_m := 0;
     else
       v_farthest_m := greatest(v_farthest_m, v_away_m);
@@ -9295,7 +9296,7 @@ begin
     end if;
   end loop;
   if v_count > 1 then
-    v_kept := v_kept || v_count;
+    v_kept := pg_catalog.array_append(v_kept, v_count);
   end if;
   return v_kept;
 end;

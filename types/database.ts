@@ -491,13 +491,13 @@ export type Database = {
           state: Database['private']['CompositeTypes']['distance_state'];
           until: string;
         };
-        Returns: {
-          flag: string;
-          is_gap: boolean;
-          leg_m: number;
-          new_state: Database['private']['CompositeTypes']['distance_state'];
-          recorded_at: string;
-        }[];
+        Returns: Database['private']['CompositeTypes']['distance_step'][];
+        SetofOptions: {
+          from: '*';
+          to: 'distance_step';
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
       };
       advance_live_distance: {
         Args: {
@@ -1382,6 +1382,13 @@ export type Database = {
         candidate_leg_m: number | null;
         candidate_left_s: number | null;
         candidate_is_gap: boolean | null;
+      };
+      distance_step: {
+        recorded_at: string | null;
+        flag: string | null;
+        leg_m: number | null;
+        is_gap: boolean | null;
+        new_state: Database['private']['CompositeTypes']['distance_state'] | null;
       };
       report_range: {
         from: string | null;
