@@ -1,6 +1,6 @@
 -- A key comes into being whole, is stored as a hash, and no key can make another.
 begin;
-select plan(16);
+select plan(19);
 select tests.cast_on_stage();
 create temporary table made (answer jsonb) on commit drop;
 grant all on made to authenticated;
@@ -37,6 +37,11 @@ select is_empty(
   'no column of the key shows the secret'
 );
 
+-- An administrator whose invitation still waits: a key must not get a new token for it.
+select tests.become('alice');
+select public.invite_employee('eve@example.test', 'Eve', 'ADMIN') is not null as invited;
+select tests.become_postgres();
+
 -- The key itself, with every scope there is, at the RPCs of keys.
 update public.api_keys set scopes = '{sessions:read,locations:read,locations:write,expenses:read,expenses:review,
   employees:read,employees:write,analytics:read,webhooks:manage,events:read}';
@@ -49,6 +54,12 @@ select tests.throws_code(
   'nor makes an administrator, who could');
 select tests.throws_code(
   $$select public.invite_employee('x@example.test', 'X', 'ADMIN')$$, 'admin_required', 'nor invites one');
+select tests.throws_code(
+  $$select public.invite_employee('eve@example.test', 'Eve')$$, 'admin_required', 'nor renews the invitation of one');
+select tests.throws_code(
+  format('select public.set_employee_active(%L, false)', tests.user_id('alice')), 'admin_required', 'nor deactivates one');
+select lives_ok(
+  format('select public.set_employee_active(%L, false)', tests.user_id('bob')), 'but an employee it does');
 
 select * from finish();
 rollback;
