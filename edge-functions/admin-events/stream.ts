@@ -78,7 +78,8 @@ export function openStream(
   }
 
   function clientLeft(): void {
-    if (finish('the client left')) controller.error(new Error('the client left'));
+    // Not as an error, which Deno would print for each client that goes home.
+    if (finish('the client left')) controller.close();
   }
 
   /** Bytes are shared by all who get them, so what a slow client costs is its place in the queue. */
