@@ -26,7 +26,7 @@ alter table public.audit_log enable row level security;
 -- What happened to one thing, newest first. The whole log, newest first, is the primary key read backwards.
 create index audit_log_subject on public.audit_log (organization_id, subject_type, subject_id, id desc);
 
--- TRUNCATE and a bare DELETE are refused; the erasure of a person or an organization announces itself.
+-- A change and a bare DELETE are refused; the erasure of a person or an organization announces itself.
 create function private.tg_audit_log__append_only() returns trigger
 language plpgsql
 set search_path = ''
@@ -44,6 +44,21 @@ comment on function private.tg_audit_log__append_only() is
 
 create trigger _100_append_only before update or delete on public.audit_log
   for each row execute function private.tg_audit_log__append_only();
+
+-- TRUNCATE fires no row's trigger, and no erasure is one.
+create function private.tg_audit_log__no_truncate() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  raise exception 'audit_log is append-only' using errcode = 'insufficient_privilege';
+end;
+$$;
+
+comment on function private.tg_audit_log__no_truncate() is 'Before truncate: refuses.';
+
+create trigger _110_no_truncate before truncate on public.audit_log
+  for each statement execute function private.tg_audit_log__no_truncate();
 
 comment on table public.audit_log is 'Administrative acts, append-only. Administrators read their organization''s.';
 comment on column public.audit_log.id is 'Order of the acts; newest first is order=id.desc.';
