@@ -253,6 +253,7 @@ create table public.audit_log (
 alter table public.audit_log enable row level security;
 CREATE INDEX audit_log_subject ON public.audit_log USING btree (organization_id, subject_type, subject_id, id DESC);
 CREATE TRIGGER _100_append_only BEFORE DELETE OR UPDATE ON public.audit_log FOR EACH ROW EXECUTE FUNCTION private.tg_audit_log__append_only();
+CREATE TRIGGER _110_no_truncate BEFORE TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__no_truncate();
 comment on table public.audit_log is 'Administrative acts, append-only. Administrators read their organization''s.';
 comment on column public.audit_log.id is 'Order of the acts; newest first is order=id.desc.';
 comment on column public.audit_log.action is 'What was done, such as session.corrected.';
@@ -3498,6 +3499,7 @@ CREATE OR REPLACE FUNCTION private.claim_webhook_deliveries(max_deliveries integ
  SECURITY DEFINER
  SET search_path TO ''
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   -- An organization with twenty dead endpoints must not hold every connection.
@@ -3601,7 +3603,7 @@ begin
       order by s.id desc
     ),
     e.traceparent,
-    (select x.allow_localhost from private.webhook_settings as x)
+    (select x.allow_localhost from private.webhook_settings as x where x.id)
   from claimed as d
   join public.webhooks as w on w.organization_id = d.organization_id and w.id = d.webhook_id
   join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id;
@@ -9670,6 +9672,17 @@ begin
 end;
 $function$;
 comment on function private.tg_audit_log__append_only() is 'Before update or delete: refuses, unless the transaction set fieldtrack.erasure to on.';
+
+CREATE OR REPLACE FUNCTION private.tg_audit_log__no_truncate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  raise exception 'audit_log is append-only' using errcode = 'insufficient_privilege';
+end;
+$function$;
+comment on function private.tg_audit_log__no_truncate() is 'Before truncate: refuses.';
 
 CREATE OR REPLACE FUNCTION private.tg_employees__emit()
  RETURNS trigger
