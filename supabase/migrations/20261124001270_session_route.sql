@@ -14,7 +14,7 @@ language plpgsql immutable
 set search_path = ''
 as $$
 declare
-  v_kept integer[] := '{1}';
+  v_kept integer[] := array[1];
   v_count integer := coalesce(pg_catalog.array_length(latitudes, 1), 0);
   v_from integer := 1;
   v_at integer := 2;
@@ -30,7 +30,7 @@ declare
   v_is_outside boolean;
 begin
   if v_count = 0 then
-    return '{}';
+    return array[]::integer[];
   end if;
   while v_at <= v_count loop
     v_north_m := (latitudes[v_at] - latitudes[v_from]) * 111195;
