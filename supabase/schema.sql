@@ -9247,7 +9247,7 @@ CREATE OR REPLACE FUNCTION private.simplify_line(latitudes double precision[], l
  SET search_path TO ''
 AS $function$
 declare
-  v_kept integer[] := '{1}';
+  v_kept integer[] := array[1];
   v_count integer := coalesce(pg_catalog.array_length(latitudes, 1), 0);
   v_from integer := 1;
   v_at integer := 2;
@@ -9263,7 +9263,7 @@ declare
   v_is_outside boolean;
 begin
   if v_count = 0 then
-    return '{}';
+    return array[]::integer[];
   end if;
   while v_at <= v_count loop
     v_north_m := (latitudes[v_at] - latitudes[v_from]) * 111195;
