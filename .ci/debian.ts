@@ -5,6 +5,7 @@ import pg from 'pg';
 import { withMigratedDatabase } from './database.ts';
 import { lintProblems } from './lint.ts';
 import { runTapFiles } from './pgtap.ts';
+import { restoreDrill } from './restore.ts';
 import { runCommand } from './run-command.ts';
 
 const debianPostgres = '/usr/lib/postgresql/15/bin';
@@ -68,7 +69,7 @@ async function advisors(url: string): Promise<string | null> {
 }
 
 await withMigratedDatabase(
-  async ({ url }) => {
+  async ({ url, superuserUrl }) => {
     const { server_version: version } = (await query(url, 'show server_version'))[0] ?? {};
     console.log(`The migrations are applied to PostgreSQL ${version}.`);
     report('every schedule is a job of pg_cron', await everyScheduleIsACronJob(url));
@@ -81,6 +82,7 @@ await withMigratedDatabase(
       passed += problems.length === 0 ? count - 1 : count;
       report(file, problems.length === 0 ? null : problems.join('\n'));
     }
+    report('a dump restores into an empty database', await restoreDrill(url, superuserUrl, debianPostgres));
     const slowest = files.toSorted((a, b) => b.seconds - a.seconds).slice(0, 5);
     console.log(`\nSlowest pgTAP files:\n${slowest.map((s) => `  ${s.seconds.toFixed(1)} s  ${s.file}`).join('\n')}`);
   },

@@ -310,7 +310,8 @@ begin
       and exists (
         select from public.employees as e
         where e.organization_id = (select private.current_organization_id())
-          and e.id::text = (storage.foldername(name))[2] and e.erased_at is not null
+          -- A bare name would be the employee's.
+          and e.id::text = (storage.foldername(objects.name))[2] and e.erased_at is not null
       )
     );
     drop policy if exists select_member_receipt on storage.objects;
