@@ -1886,7 +1886,7 @@ AS $function$
   select private.export_employee_data(employee_id, after_session_id, after_recorded_at);
 $function$;
 comment on function public.export_employee_data(uuid,uuid,timestamp with time zone) is 'All data about a person: the caller''s own, or for administrators any employee''s. The first page has everything but points:
-{employee, organization, account, invitations, sessions, session_days, expenses, acts_on_the_person, receipts}, and each page
+{employee, organization, account, invitations, sessions, session_days, expenses, device_tokens, acts_on_the_person, receipts}, and each page
 {points, next}: 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute.
 Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 grant execute on function public.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
@@ -5215,6 +5215,9 @@ begin
       review_comment = case when x.status = 'REJECTED' then 'Erased' end,
       receipt_path = null
     where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
+    -- The phone's way in, and what the person called it.
+    delete from public.device_tokens as t
+    where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id;
     delete from private.rate_buckets as b
     where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
     perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
@@ -5411,6 +5414,11 @@ begin
       select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(x) order by x.submitted_at), '[]')
       from public.expenses as x
       where x.organization_id = v_employee.organization_id and x.employee_id = v_employee.id
+    ),
+    'device_tokens', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t) order by t.created_at), '[]')
+      from public.device_tokens as t
+      where t.organization_id = v_employee.organization_id and t.employee_id = v_employee.id
     ),
     'acts_on_the_person', (
       select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(a) - 'actor_id' order by a.id), '[]')
@@ -6269,7 +6277,8 @@ begin
       and exists (
         select from public.employees as e
         where e.organization_id = (select private.current_organization_id())
-          and e.id::text = (storage.foldername(name))[2] and e.erased_at is not null
+          -- A bare name would be the employee's.
+          and e.id::text = (storage.foldername(objects.name))[2] and e.erased_at is not null
       )
     );
     drop policy if exists select_member_receipt on storage.objects;
@@ -7344,13 +7353,12 @@ begin
 
   -- pg_cron keeps a row a run for ever.
   if pg_catalog.to_regclass('cron.job_run_details') is not null then
-    execute $sql$
-      delete from cron.job_run_details as d
+    execute pg_catalog.format($sql$
+      delete from %1$s as d
       where d.runid in (
-        select d.runid from cron.job_run_details as d
-        where d.end_time < pg_catalog.now() - interval '7 days' limit 5000
+        select d.runid from %1$s as d where d.end_time < pg_catalog.now() - interval '7 days' limit 5000
       )
-    $sql$;
+    $sql$, pg_catalog.to_regclass('cron.job_run_details'));
     get diagnostics v_rows = row_count;
     v_deleted := v_deleted + v_rows;
   end if;
@@ -7743,16 +7751,18 @@ CREATE OR REPLACE FUNCTION private.receipt_paths(organization_id uuid, employee_
  SET search_path TO ''
 AS $function$
 declare
+  v_objects regclass := pg_catalog.to_regclass('storage.objects');
   v_paths text[];
 begin
-  if pg_catalog.to_regclass('storage.objects') is null then
+  if v_objects is null then
     return array[]::text[];
   end if;
-  execute $sql$
+  -- Put together, because the table is not there everywhere and plpgsql_check reads this function too.
+  execute pg_catalog.format($sql$
     select coalesce(pg_catalog.array_agg(o.name order by o.name), '{}')
-    from storage.objects as o
+    from %s as o
     where o.bucket_id = 'receipts' and o.name like $1
-  $sql$ into v_paths using pg_catalog.format('%s/%s/%%', organization_id, employee_id);
+  $sql$, v_objects) into v_paths using pg_catalog.format('%s/%s/%%', organization_id, employee_id);
   return v_paths;
 end;
 $function$;
