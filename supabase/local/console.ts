@@ -18,7 +18,7 @@ export const usage = `npm start -- [options]
 
 Runs FieldTrack without Docker: PostgreSQL, PostgREST, Auth, edge functions and the worker behind one gateway.
 
-  --port N   the gateway's port on 127.0.0.1 (54321); PostgreSQL listens on the next one
+  --port N   the gateway's port on 127.0.0.1 (54321); PostgreSQL listens on the next one, the worker's pages on the one after
   --reset    delete the local data and begin anew
   --help     this text
 
