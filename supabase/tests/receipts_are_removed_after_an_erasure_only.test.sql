@@ -13,7 +13,7 @@ create table storage.objects (
 );
 alter table storage.objects enable row level security;
 create function storage.foldername(name text) returns text[] language sql immutable as $$
-  select (string_to_array(name, '/'))[1:array_length(string_to_array(name, '/'), 1) - 1]
+  select (string_to_array(name, '/'))[1 : array_length(string_to_array(name, '/'), 1) - 1]
 $$;
 grant usage on schema storage to authenticated;
 grant execute on function storage.foldername(text) to authenticated;
@@ -35,7 +35,8 @@ select tests.become('alice');
 select is((select count(*) from storage.objects), 4::bigint, 'another organization''s administrator deletes none');
 delete from storage.objects where true;
 select is(
-  (select count(*) from storage.objects where name like '%' || tests.user_id('bob') || '%'), 0::bigint, 'the own one all of them');
+  (select count(*) from storage.objects where name like '%' || tests.user_id('bob') || '%'), 0::bigint,
+  'the own one all of them');
 select is((select count(*) from storage.objects), 2::bigint, 'and nobody else''s');
 select is(
   public.erase_employee(tests.user_id('bob'), 'Once more.') -> 'receipts', '[]'::jsonb, 'then none is left');
