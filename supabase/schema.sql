@@ -9316,6 +9316,31 @@ $function$;
 comment on function private.simplify_line(double precision[],double precision[],double precision) is 'Which points (from 1) of a line to keep so that it passes all of them within about a tolerance, metres; the first and the last are kept.';
 grant execute on function private.simplify_line(double precision[],double precision[],double precision) to api_key, authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION private.snapshot_report()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return pg_catalog.jsonb_build_object(
+    'reconciliations', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r) - 'id' order by r.began_at desc), '[]')
+      from (select r.* from private.reconcile_runs as r order by r.began_at desc limit 20) as r
+    ),
+    'stale_dashboards', (
+      select pg_catalog.count(*)
+      from (
+        select from public.org_dashboard_snapshot as d
+        where d.valid_until <= pg_catalog.now() limit private.metric_limit()
+      ) as counted
+    )
+  );
+end;
+$function$;
+comment on function private.snapshot_report() is 'The last twenty reconciliations with what they mended, and how many dashboards are past their time.';
+grant execute on function private.snapshot_report() to fieldtrack_worker, service_role;
+
 CREATE OR REPLACE FUNCTION private.submit_expense(amount numeric, description text, client_request_id uuid, category text, currency text, spent_on date, receipt_path text)
  RETURNS public.expenses
  LANGUAGE plpgsql

@@ -1238,6 +1238,7 @@ export type Database = {
         };
       };
       simplify_line: { Args: { latitudes: number[]; longitudes: number[]; tolerance_m: number }; Returns: number[] };
+      snapshot_report: { Args: Record<PropertyKey, never>; Returns: Json };
       submit_expense: {
         Args: {
           amount: number;

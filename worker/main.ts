@@ -75,7 +75,7 @@ const http = await startHttp({
   pages: {
     ready: createReadiness({ operators, queues, isWorking: () => isWorking }),
     metrics: metrics.render,
-    internal: { queues: operators.queues, schedules: operators.schedules },
+    internal: { queues: operators.queues, schedules: operators.schedules, snapshots: operators.snapshots },
   },
   log,
 }).catch((error: unknown) => {

@@ -10,6 +10,7 @@ export interface Operators {
   installation(): Promise<{ migration: string | null; queues: string[]; scheduleRanAt: Date | null }>;
   queues(): Promise<Row[]>;
   schedules(): Promise<Row[]>;
+  snapshots(): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -62,6 +63,10 @@ export function openOperators(options: { connectionString: string; onError: (err
     },
     queues: () => read('select * from private.queue_report()'),
     schedules: () => read('select * from private.schedule_report()'),
+    async snapshots() {
+      const [row] = await read<{ report: unknown }>('select private.snapshot_report() as report');
+      return row?.report;
+    },
     close: () => pool.end(),
   };
 }

@@ -296,6 +296,30 @@ $$;
 comment on function private.metric_samples() is
   'Every figure that /metrics takes from the database. Names are without the prefix fieldtrack_; no label per organization.';
 
+create function private.snapshot_report() returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return pg_catalog.jsonb_build_object(
+    'reconciliations', (
+      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r) - 'id' order by r.began_at desc), '[]')
+      from (select r.* from private.reconcile_runs as r order by r.began_at desc limit 20) as r
+    ),
+    'stale_dashboards', (
+      select pg_catalog.count(*)
+      from (
+        select from public.org_dashboard_snapshot as d
+        where d.valid_until <= pg_catalog.now() limit private.metric_limit()
+      ) as counted
+    )
+  );
+end;
+$$;
+
+comment on function private.snapshot_report() is
+  'The last twenty reconciliations with what they mended, and how many dashboards are past their time.';
+
 -- The newest migration that is applied, or null where the CLI's list is not there.
 create function private.migration_version() returns text
 language plpgsql stable security definer
@@ -316,6 +340,7 @@ comment on function private.migration_version() is 'The newest applied migration
 grant execute on function private.horizon_report() to fieldtrack_worker, service_role;
 grant execute on function private.queue_report() to fieldtrack_worker, service_role;
 grant execute on function private.consumer_report() to fieldtrack_worker, service_role;
+grant execute on function private.snapshot_report() to fieldtrack_worker, service_role;
 grant execute on function private.metric_samples() to fieldtrack_worker, service_role;
 grant execute on function private.migration_version() to fieldtrack_worker, service_role;
 

@@ -144,6 +144,7 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'Counts events and takes the time of one; reads no payload.'),
   ('private.metric_samples()', 'fieldtrack_worker,service_role', 'all organizations',
     'Counts over all tenants without naming any.'),
+  ('private.snapshot_report()', 'fieldtrack_worker,service_role', 'all organizations', 'Counts; names no tenant.'),
   ('private.queue_stats()', 'authenticated,service_role', 'organization',
     'The queue is granted to no client. Behind require_admin: jobs of that organization; service_role: counts over all.'),
   ('private.system_health()', 'authenticated,service_role', 'organization', 'As queue_stats.'),

@@ -146,6 +146,17 @@ describe.runIf(hasPrometheus)('against a real worker and a real Prometheus', () 
     await clears('WebhookCircuitsOpen');
   }, 60_000);
 
+  test('a snapshot that something corrupted is repaired and fires; repaired, it is cleared', async () => {
+    const { admin } = await foundOrganization(stack, 'drifted');
+    await stack.admin`select private.run_schedule('reconcile')`;
+    await stack.admin`update public.employee_metrics_snapshot set sessions = 99 where employee_id = ${admin.employeeId}`;
+    await stack.admin`update public.employee_last_state set is_checked_in = true where employee_id = ${admin.employeeId}`;
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    await stack.admin`select private.run_schedule('reconcile')`;
+    await fires('SnapshotsDrift');
+    await clears('SnapshotsDrift');
+  }, 60_000);
+
   test('a worker that is killed fires, and the next one clears it; a database that does not answer too', async () => {
     worker.child.kill('SIGKILL');
     await worker.ended;
@@ -160,10 +171,10 @@ describe.runIf(hasPrometheus)('against a real worker and a real Prometheus', () 
   }, 60_000);
 });
 
-/** Prometheus with the repository's rules, but for their patience: what must last minutes counts at once. */
+/** Prometheus with the repository's rules, but for their patience: what must last minutes, or is looked back at, is seconds. */
 async function startPrometheus(target: string): Promise<{ url: string; stop: () => Promise<void> }> {
   const home = mkdtempSync(join(tmpdir(), 'ft-prometheus-'));
-  writeFileSync(join(home, 'alerts.yml'), rules.replaceAll(/^ +for: .*\n/gm, ''));
+  writeFileSync(join(home, 'alerts.yml'), rules.replaceAll(/^ +for: .*\n/gm, '').replaceAll('[15m]', '[8s]'));
   writeFileSync(
     join(home, 'prometheus.yml'),
     `global: { scrape_interval: 1s, evaluation_interval: 1s }

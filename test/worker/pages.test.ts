@@ -114,6 +114,8 @@ describe('tokens', () => {
     const queues = (await (await get('/internal/queues', { authorization })).json()) as object[];
     expect(queues).toContainEqual({ queue: 'distance', state: 'failed', jobs: '0', oldest_s: null });
     const schedules = (await (await get('/internal/schedules', { authorization })).json()) as { name: string }[];
+    const snapshots = await (await get('/internal/snapshots', { authorization })).json();
+    expect(snapshots).toMatchObject({ reconciliations: expect.any(Array), stale_dashboards: expect.any(Number) });
     expect(schedules.find(({ name }) => name === 'location-partitions')).toMatchObject({
       runs_succeeded: expect.stringMatching(/^[1-9]/),
       last_error: null,
