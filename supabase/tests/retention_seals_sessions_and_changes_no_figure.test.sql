@@ -1,6 +1,6 @@
 -- Points past retention go; distance, days and daily figures stay, whatever is computed again afterwards.
 begin;
-select plan(19);
+select plan(20);
 select tests.cast_on_stage();
 
 -- Acme keeps points for 30 days: they are deleted. Other keeps them longest, a day less than since the second day of the month
@@ -70,6 +70,8 @@ select tests.throws_code(
   format('select private.insert_locations(%L, %L, %L, %L, false)', tests.acme(), tests.user_id('bob'),
     (select id from played where name = 'old'), jsonb_build_array(tests.point(now() - interval '31 days 1 hour'))),
   'session_sealed', 'late points are refused');
+
+select is(private.run_reconciliation(), 0::bigint, 'snapshots followed by themselves: reconcile has nothing to mend');
 
 -- Everything again: the jobs of every day.
 select count(*) from (
