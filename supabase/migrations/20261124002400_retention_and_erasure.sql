@@ -528,8 +528,8 @@ $$;
 
 comment on function public.export_employee_data(uuid, uuid, timestamptz) is
   'All data about a person: the caller''s own, or for administrators any employee''s. The first page has everything but points:
-{employee, organization, account, invitations, sessions, session_days, expenses, device_tokens, acts_on_the_person, receipts}, and each
-page {points, next}: 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute.
+{employee, organization, account, invitations, sessions, session_days, expenses, device_tokens, acts_on_the_person, receipts}, and
+each page {points, next}: 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute.
 Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 
 grant execute on function public.export_employee_data(uuid, uuid, timestamptz) to authenticated;
