@@ -2392,6 +2392,13 @@ begin
       and m.day between v_range."from" and v_range."to"
     order by d.day;
   else
+    -- Everybody has a row there, and whoever may read reports may read it.
+    if not exists (
+      select from public.employee_metrics_snapshot as t
+      where t.organization_id = v_caller.organization_id and t.employee_id = get_session_trend.employee_id
+    ) then
+      perform private.fail('employee_not_found', 'There is no such employee.', get_session_trend.employee_id::text);
+    end if;
     return query
     select d.day::date, (coalesce(m.sessions, 0) > 0 or coalesce(m.duration_s, 0) > 0)::integer, coalesce(m.sessions, 0),
       coalesce(m.duration_s, 0)::bigint, coalesce(m.distance_m, 0)
@@ -2405,7 +2412,7 @@ end;
 $function$;
 comment on function public.get_session_trend(date,date,uuid) is 'A row for each day of the range, days without work as zeros: [{day, employees, sessions, duration_s, distance_m}], of the
 organization or of one person. Both days included, 366 at most; without a range the last 30 days. Administrators, keys
-with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+with analytics:read. Errors: admin_required 403, scope_missing 403, employee_not_found 404, invalid_argument 400.';
 grant execute on function public.get_session_trend(date,date,uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.get_user_summary(employee_id uuid DEFAULT NULL::uuid, "from" date DEFAULT NULL::date, "to" date DEFAULT NULL::date)
