@@ -8255,6 +8255,10 @@ begin
   ) then
     return 0;
   end if;
+  -- One at a time, whoever calls: another worker, a schedule, the reconciliation.
+  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.snapshots', 0)) then
+    return 0;
+  end if;
   for v_organization in
     select e.organization_id as id
     from private.read_events('snapshots', refresh_dashboards.max_events) as e

@@ -107,11 +107,9 @@ export function openDatabase(options: {
       waiting: pool.waitingCount,
     }),
     async refreshDashboards() {
-      // One leader at a time, chosen anew each time: a lock for longer than a transaction would need a connection of its own.
-      const { rows } = await sql<{ refreshed: string }>`
-        select private.refresh_dashboards() as refreshed
-        where pg_try_advisory_xact_lock(hashtextextended('fieldtrack.snapshots', 0))
-      `.execute(kysely);
+      const { rows } = await sql<{ refreshed: string }>`select private.refresh_dashboards() as refreshed`.execute(
+        kysely,
+      );
       return Number(rows[0]?.refreshed ?? 0);
     },
     async claimWebhookDeliveries(atMost, leaseSeconds) {
