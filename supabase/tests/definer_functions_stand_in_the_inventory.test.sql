@@ -101,8 +101,6 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.get_user_summary(uuid, date, date)', 'api_key,authenticated', 'organization',
     'A key with analytics:read has no right on employees. Behind require_employee or the scope; an employee finds only the
      own row.'),
-  ('private.count_organization(uuid, date, text)', null, 'organization',
-    'Called by get_dashboard for the caller''s organization.'),
   ('private.get_dashboard()', 'api_key,authenticated', 'organization',
     'Names leaders to a key that has no right on employees. Behind require_admin, in that row''s organization.'),
   ('private.get_live_map(integer)', 'api_key,authenticated', 'organization',

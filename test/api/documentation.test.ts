@@ -236,8 +236,6 @@ const clockwork: Record<string, number> = {
   days: 1,
   person_days: 1,
   employees: 1,
-  sessions_today: 1,
-  distance_today_m: 599.89,
   average_session_s: 3000,
   average_session_m: 599.89,
   value: 599.89,

@@ -64,6 +64,16 @@ beforeAll(async () => {
     await trx`insert into public.employee_monthly_metrics (organization_id, employee_id, month, currency)
       select e.organization_id, e.id, (date_trunc('month', now()) - make_interval(months => i))::date, 'EUR'
       from public.employees as e, generate_series(3, 12) as i`;
+    await trx`insert into public.employee_latest_sessions
+      (organization_id, employee_id, session_id, is_open, checked_in_at, checked_out_at)
+      select distinct on (organization_id, employee_id) organization_id, employee_id, id, false, checked_in_at, checked_out_at
+      from public.attendance_sessions order by organization_id, employee_id, checked_in_at desc`;
+    await trx`insert into public.employee_last_state
+      (organization_id, employee_id, fix_session_id, recorded_at, latitude, longitude)
+      select organization_id, employee_id, session_id, checked_out_at, 46, 14.5 from public.employee_latest_sessions`;
+    // A tenth is at work.
+    await trx`update public.employee_latest_sessions set is_open = true, checked_out_at = null where hashtext(employee_id::text) % 10 = 0`;
+    await trx`select private.refresh_dashboard(${acme})`;
     await trx`insert into public.org_daily_metrics (organization_id, day, time_zone, currency, sessions)
       select o.id, current_date - i, 'UTC', 'EUR', 1 from public.organizations as o, generate_series(0, 1999) as i`;
     await trx`insert into public.org_daily_expenses
@@ -249,8 +259,7 @@ test.each(reports)('%s (%s) reads rows of its range by an index and no others', 
   });
   const shown = JSON.stringify(touchedTables);
   expect(
-    // The dashboard counts the people there are; that is no history.
-    touchedTables.filter(({ name, scanned }) => scanned > 0 && name !== 'employees').map(({ name }) => name),
+    touchedTables.filter(({ scanned }) => scanned > 0).map(({ name }) => name),
     shown,
   ).toEqual([]);
   const read = touchedTables.filter(({ name }) => name.endsWith('_metrics') || name.endsWith('_daily_expenses'));

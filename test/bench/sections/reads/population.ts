@@ -90,8 +90,17 @@ export async function populate(database: TestDatabase, population: Population): 
       select organization_id, employee_id, date_trunc('month', day)::date, 'EUR', sum(sessions), sum(duration_s),
         sum(distance_m), sum(approved_amount)
       from public.employee_daily_metrics group by 1, 2, 3`;
+    await trx`select private.refresh_latest_session(organization_id, id), private.refresh_active_user(organization_id, id),
+      private.refresh_last_state(organization_id, id) from public.employees`;
+    await trx`insert into public.pending_expenses
+        (organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at)
+      select organization_id, id, employee_id, amount, currency, category, spent_on, submitted_at
+      from public.expenses where status = 'PENDING'`;
     await trx`select private.compute_organization_day(${organizationId}, d::date)
       from generate_series((current_date - ${days}::int)::timestamp, current_date::timestamp, interval '1 day') as d`;
+    await trx`select private.refresh_dashboard(${organizationId})`;
+    // The worker's loop would refresh it when the first of them checked out 24 hours ago; here nobody runs it.
+    await trx`update public.org_dashboard_snapshot set valid_until = now() + interval '1 hour' where true`;
   });
   return { organizationId, adminUserId };
 }
