@@ -40,9 +40,6 @@ create domain private.actor_type as text
 create type private.caller as (organization_id uuid, employee_id uuid, api_key_id uuid);
 comment on type private.caller is 'An administrator or an API key with its organization; the other id is null.';
 
-create type private.counters as (active integer, recent integer, inactive integer, sessions_today integer, pending_expenses integer, pending_amount numeric, as_of timestamp with time zone);
-comment on type private.counters is 'Active: people with an open session. Recent: others who checked out within 24 hours. Inactive: the other active members.';
-
 create type private.distance_state as (last_recorded_at timestamp with time zone, distance_m double precision, points_seen integer, points_rejected integer, anchor_x double precision, anchor_y double precision, anchor_z double precision, anchor_variance_m2 double precision, anchor_at_s double precision, anchor_speed_mps double precision, anchor_heading_deg double precision, rest_points integer, near_at_s double precision, too_fast integer, too_fast_at_s double precision, before_at_s double precision, before_speed_mps double precision, travelled_m double precision, candidate_recorded_at timestamp with time zone, candidate_x double precision, candidate_y double precision, candidate_z double precision, candidate_variance_m2 double precision, candidate_at_s double precision, candidate_speed_mps double precision, candidate_heading_deg double precision, candidate_chord_m double precision, candidate_leg_m double precision, candidate_left_s double precision, candidate_is_gap boolean);
 comment on type private.distance_state is 'State of private.advance_distance between two points: of fixed size, however long the session. Metres, seconds since 1970, earth-centred coordinates.';
 
@@ -176,7 +173,6 @@ create table public.attendance_sessions (
   constraint status_is_valid CHECK ((status = ANY (ARRAY['ACTIVE'::text, 'CLOSED'::text])))
 ) with (fillfactor=85);
 alter table public.attendance_sessions enable row level security;
-CREATE INDEX attendance_sessions_checked_out ON public.attendance_sessions USING btree (organization_id, checked_out_at DESC, employee_id) WHERE (status = 'CLOSED'::text);
 CREATE INDEX attendance_sessions_newest ON public.attendance_sessions USING btree (organization_id, checked_in_at DESC, id);
 CREATE INDEX attendance_sessions_newest_of_employee ON public.attendance_sessions USING btree (organization_id, employee_id, checked_in_at DESC);
 CREATE UNIQUE INDEX attendance_sessions_one_open ON public.attendance_sessions USING btree (organization_id, employee_id) WHERE (status = 'ACTIVE'::text);
@@ -2027,12 +2023,12 @@ CREATE OR REPLACE FUNCTION public.get_dashboard()
 AS $function$
   select private.get_dashboard();
 $function$;
-comment on function public.get_dashboard() is 'How the organization stands: {as_of, today, people: {active, recent, inactive}, sessions_today, distance_today_m,
-pending_expenses, pending_amount, currency, trend: [{day, employees, sessions, duration_s, distance_m}], leaders: [{rank,
+comment on function public.get_dashboard() is 'How the organization stands: {as_of, people: {active, recent, inactive}, today: {day, sessions, duration_s, distance_m},
+pending_expenses, pending_amounts, trend: [{day, employees, sessions, duration_s, distance_m}], leaders: [{rank,
 employee_id, name, distance_m}]}. active: open session; recent: checked out within 24 hours; inactive: the other members.
-sessions_today counts those that began today, open ones too; the rest is of closed sessions. trend: the last seven days,
-today included, oldest first; leaders: the first five of this month. Administrators, keys with analytics:read.
-Errors: admin_required 403, scope_missing 403.';
+Sessions, seconds and metres are those of closed sessions; pending_amounts is by currency. as_of: since when the counters
+have been the same. trend: the last seven days, today included, oldest first; leaders: the first five of this month.
+Administrators, keys with analytics:read. Errors: admin_required 403, scope_missing 403.';
 grant execute on function public.get_dashboard() to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.get_expense_summary("from" date DEFAULT NULL::date, "to" date DEFAULT NULL::date)
@@ -2103,9 +2099,10 @@ CREATE OR REPLACE FUNCTION public.get_live_map(max_people integer DEFAULT 1000)
 AS $function$
   select private.get_live_map(max_people);
 $function$;
-comment on function public.get_live_map(integer) is 'Where people are: {as_of, people: [{employee_id, name, activity, session_id, checked_in_at, checked_out_at, recorded_at,
-latitude, longitude, accuracy_m, battery_pct}]}: the newest position of each person at work (activity ACTIVE) and of those who
-checked out within 24 hours (RECENT), the former first, at most max_people (1 to 1000). Who has sent no position is left out.
+comment on function public.get_live_map(integer) is 'Where people are: {as_of, people: [{employee_id, name, activity, checked_in_at, checked_out_at, session_id, recorded_at,
+latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, distance_m}]}: the newest position of each person at
+work (activity ACTIVE) and of those who checked out within 24 hours (RECENT), the former first, at most max_people (1 to
+1000). Who has sent no position is left out. session_id is that of the position, distance_m that of the open session so far.
 Administrators, keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 grant execute on function public.get_live_map(integer) to api_key, authenticated;
 
@@ -4214,47 +4211,6 @@ $function$;
 comment on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Body of public.correct_session.';
 grant execute on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.count_organization(organization_id uuid, today date, currency text)
- RETURNS private.counters
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO ''
-AS $function$
-declare
-  v_counters private.counters;
-begin
-  v_counters.as_of := pg_catalog.now();
-  select pg_catalog.count(*) into v_counters.active
-  from public.attendance_sessions as s
-  where s.organization_id = count_organization.organization_id and s.status = 'ACTIVE';
-  select pg_catalog.count(distinct s.employee_id) into v_counters.recent
-  from public.attendance_sessions as s
-  where s.organization_id = count_organization.organization_id and s.status = 'CLOSED'
-    and s.checked_out_at > v_counters.as_of - interval '24 hours'
-    and not exists (
-      select from public.attendance_sessions as o
-      where o.organization_id = s.organization_id and o.employee_id = s.employee_id and o.status = 'ACTIVE'
-    );
-  select greatest(pg_catalog.count(*) - v_counters.active - v_counters.recent, 0) into v_counters.inactive
-  from public.employees as e
-  where e.organization_id = count_organization.organization_id and e.is_active;
-  select pg_catalog.count(*) into v_counters.sessions_today
-  from public.attendance_sessions as s
-  where s.organization_id = count_organization.organization_id
-    and s.checked_in_at >= (
-      select d.day_starts_at
-      from private.local_days(count_organization.organization_id, v_counters.as_of - interval '2 days', v_counters.as_of) as d
-      where d.day = count_organization.today
-    );
-  select pg_catalog.count(*), coalesce(pg_catalog.sum(x.amount) filter (where x.currency = count_organization.currency), 0)
-  into v_counters.pending_expenses, v_counters.pending_amount
-  from public.expenses as x
-  where x.organization_id = count_organization.organization_id and x.status = 'PENDING';
-  return v_counters;
-end;
-$function$;
-comment on function private.count_organization(uuid,date,text) is 'The counters of the dashboard, as of now.';
-
 CREATE OR REPLACE FUNCTION private.count_rejected_points(rejected jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -5555,9 +5511,16 @@ AS $function$
 declare
   v_caller private.caller := private.require_admin('analytics:read');
   v_range private.report_range := private.report_range(v_caller.organization_id, null, null, 7);
-  v_counters private.counters := private.count_organization(v_caller.organization_id, v_range.today, v_range.currency);
+  v_counters public.org_dashboard_snapshot;
   v_trend jsonb;
 begin
+  -- A second behind at the most. Past valid_until time itself changed something that nobody wrote yet: counted anew.
+  select s.* into v_counters
+  from public.org_dashboard_snapshot as s
+  where s.organization_id = v_caller.organization_id and s.valid_until > pg_catalog.now();
+  if not found then
+    v_counters := private.dashboard_of(v_caller.organization_id);
+  end if;
   select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
     'day', d.day::date,
     'employees', coalesce(m.employees, 0),
@@ -5572,15 +5535,18 @@ begin
     and m.day between v_range."from" and v_range."to";
 
   return pg_catalog.jsonb_build_object(
-    'as_of', v_counters.as_of,
-    'today', v_range.today,
+    'as_of', v_counters.updated_at,
     'people', pg_catalog.jsonb_build_object(
-      'active', v_counters.active, 'recent', v_counters.recent, 'inactive', v_counters.inactive),
-    'sessions_today', v_counters.sessions_today,
-    'distance_today_m', v_trend -> -1 -> 'distance_m',
+      'active', v_counters.active_employees,
+      'recent', v_counters.recent_employees,
+      'inactive', v_counters.inactive_employees),
+    'today', pg_catalog.jsonb_build_object(
+      'day', v_counters.day,
+      'sessions', v_counters.sessions_today,
+      'duration_s', v_counters.duration_today_s,
+      'distance_m', v_counters.distance_today_m),
     'pending_expenses', v_counters.pending_expenses,
-    'pending_amount', v_counters.pending_amount,
-    'currency', v_range.currency,
+    'pending_amounts', v_counters.pending_amounts,
     'trend', v_trend,
     'leaders', (
       select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
@@ -5748,62 +5714,52 @@ begin
   return pg_catalog.jsonb_build_object(
     'as_of', pg_catalog.now(),
     'people', (
-      with sessions as (
+      -- Two ranges of one index, each in its order: those at work, then those who went home last.
+      with newest as (
         (
-          select s.organization_id, s.id, s.employee_id, s.checked_in_at, s.checked_out_at, 'ACTIVE' as activity
-          from public.attendance_sessions as s
-          where s.organization_id = v_caller.organization_id and s.status = 'ACTIVE'
-          order by s.employee_id
+          select l.employee_id, l.is_open, l.checked_in_at, l.checked_out_at
+          from public.employee_latest_sessions as l
+          where l.organization_id = v_caller.organization_id and l.is_open
+          order by l.checked_out_at desc nulls last, l.employee_id
           limit get_live_map.max_people
         )
         union all
         (
-          select s.organization_id, s.id, s.employee_id, s.checked_in_at, s.checked_out_at, 'RECENT'
-          from public.attendance_sessions as s
-          where s.organization_id = v_caller.organization_id and s.status = 'CLOSED'
-            and s.checked_out_at > pg_catalog.now() - interval '24 hours'
-            and not exists (
-              select from public.attendance_sessions as later
-              where later.organization_id = s.organization_id and later.employee_id = s.employee_id
-                and later.checked_in_at > s.checked_in_at
-            )
-          order by s.checked_out_at desc, s.employee_id
+          select l.employee_id, l.is_open, l.checked_in_at, l.checked_out_at
+          from public.employee_latest_sessions as l
+          where l.organization_id = v_caller.organization_id and not l.is_open
+            and l.checked_out_at > pg_catalog.now() - interval '24 hours'
+          order by l.checked_out_at desc nulls last, l.employee_id
           limit get_live_map.max_people
         )
-      ),
-      people as (
-        select s.*, g.recorded_at, g.latitude, g.longitude, g.accuracy_m, g.battery_pct, e.name
-        from (select a.* from sessions as a order by a.activity, a.checked_out_at desc nulls first limit
-          get_live_map.max_people) as s
-        -- The newest point of that session, by the key; who has sent none has no place on a map.
-        cross join lateral (
-          select p.recorded_at, p.latitude, p.longitude, p.accuracy_m, p.battery_pct
-          from public.gps_locations as p
-          where p.organization_id = s.organization_id and p.session_id = s.id
-            and p.recorded_at >= s.checked_in_at - interval '1 minute'
-          order by p.recorded_at desc
-          limit 1
-        ) as g
-        cross join lateral (
-          select m.name from public.employees as m
-          where m.organization_id = s.organization_id and m.id = s.employee_id
-          limit 1
-        ) as e
       )
       select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-        'employee_id', p.employee_id,
+        'employee_id', n.employee_id,
         'name', p.name,
-        'activity', p.activity,
-        'session_id', p.id,
-        'checked_in_at', p.checked_in_at,
-        'checked_out_at', p.checked_out_at,
+        'activity', private.activity_status(n.is_open, n.checked_out_at),
+        'checked_in_at', n.checked_in_at,
+        'checked_out_at', n.checked_out_at,
+        'session_id', p.fix_session_id,
         'recorded_at', p.recorded_at,
         'latitude', p.latitude,
         'longitude', p.longitude,
         'accuracy_m', p.accuracy_m,
-        'battery_pct', p.battery_pct
-      ) order by p.activity, p.recorded_at desc, p.employee_id), '[]')
-      from people as p
+        'speed_mps', p.speed_mps,
+        'heading_deg', p.heading_deg,
+        'battery_pct', p.battery_pct,
+        'distance_m', p.distance_m
+      ) order by n.is_open desc, n.checked_out_at desc, n.employee_id), '[]')
+      from (
+        select a.* from newest as a order by a.is_open desc, a.checked_out_at desc, a.employee_id limit get_live_map.max_people
+      ) as n
+      -- Each by its key. Who has sent no position has no place on a map.
+      cross join lateral (
+        select e.name, s.*
+        from public.employee_last_state as s
+        join public.employees as e on e.organization_id = s.organization_id and e.id = s.employee_id
+        where s.organization_id = v_caller.organization_id and s.employee_id = n.employee_id and s.recorded_at is not null
+        limit 1
+      ) as p
     )
   );
 end;

@@ -644,16 +644,6 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      count_organization: {
-        Args: { currency: string; organization_id: string; today: string };
-        Returns: Database['private']['CompositeTypes']['counters'];
-        SetofOptions: {
-          from: '*';
-          to: 'counters';
-          isOneToOne: true;
-          isSetofReturn: false;
-        };
-      };
       count_rejected_points: { Args: { rejected: Json }; Returns: undefined };
       crc32_base62: { Args: { body: string }; Returns: string };
       create_api_key: {
@@ -1342,15 +1332,6 @@ export type Database = {
         organization_id: string | null;
         employee_id: string | null;
         api_key_id: string | null;
-      };
-      counters: {
-        active: number | null;
-        recent: number | null;
-        inactive: number | null;
-        sessions_today: number | null;
-        pending_expenses: number | null;
-        pending_amount: number | null;
-        as_of: string | null;
       };
       distance_state: {
         last_recorded_at: string | null;
