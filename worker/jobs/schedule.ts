@@ -4,7 +4,8 @@ import type { JobDefinition } from './job.ts';
 export const schedule: JobDefinition<'schedule'> = {
   queue: 'schedule',
   options: {
-    batchSize: 1,
+    // After a start all of them may be due at once; one a poll would take minutes to come round.
+    batchSize: 4,
     localConcurrency: 1,
     // Cron has the precision of a minute.
     pollingIntervalSeconds: 5,
