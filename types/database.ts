@@ -786,9 +786,9 @@ export type Database = {
         Returns: number;
       };
       get_dashboard: { Args: Record<PropertyKey, never>; Returns: Json };
-      get_leaderboard: { Args: { from: string; metric: string; to: string; top: number }; Returns: Json };
+      get_leaderboard: { Args: { from_day: string; metric: string; to_day: string; top: number }; Returns: Json };
       get_live_map: { Args: { max_people: number }; Returns: Json };
-      get_user_summary: { Args: { employee_id: string; from: string; to: string }; Returns: Json };
+      get_user_summary: { Args: { employee_id: string; from_day: string; to_day: string }; Returns: Json };
       hash_token: { Args: { token: string }; Returns: string };
       health_audience: { Args: Record<PropertyKey, never>; Returns: string };
       horizon_report: {
@@ -1373,8 +1373,8 @@ export type Database = {
         new_state: Database['private']['CompositeTypes']['distance_state'] | null;
       };
       report_range: {
-        from: string | null;
-        to: string | null;
+        from_day: string | null;
+        to_day: string | null;
         today: string | null;
         currency: string | null;
       };
@@ -3280,15 +3280,15 @@ export type Database = {
         };
       };
       get_dashboard: { Args: Record<PropertyKey, never>; Returns: Json };
-      get_expense_summary: { Args: { from?: string; to?: string }; Returns: Json };
-      get_leaderboard: { Args: { from?: string; metric?: string; to?: string; top?: number }; Returns: Json };
+      get_expense_summary: { Args: { from_day?: string; to_day?: string }; Returns: Json };
+      get_leaderboard: { Args: { from_day?: string; metric?: string; to_day?: string; top?: number }; Returns: Json };
       get_live_map: { Args: { max_people?: number }; Returns: Json };
       get_my_profile: { Args: Record<PropertyKey, never>; Returns: Json };
-      get_my_summary: { Args: { from?: string; to?: string }; Returns: Json };
-      get_org_summary: { Args: { from?: string; to?: string }; Returns: Json };
+      get_my_summary: { Args: { from_day?: string; to_day?: string }; Returns: Json };
+      get_org_summary: { Args: { from_day?: string; to_day?: string }; Returns: Json };
       get_session_route: { Args: { session_id: string }; Returns: Json };
       get_session_trend: {
-        Args: { employee_id?: string; from?: string; to?: string };
+        Args: { employee_id?: string; from_day?: string; to_day?: string };
         Returns: {
           day: string;
           distance_m: number;
@@ -3297,7 +3297,7 @@ export type Database = {
           sessions: number;
         }[];
       };
-      get_user_summary: { Args: { employee_id?: string; from?: string; to?: string }; Returns: Json };
+      get_user_summary: { Args: { employee_id?: string; from_day?: string; to_day?: string }; Returns: Json };
       invite_employee: {
         Args: { app_role?: string; email: string; employee_code?: string; name: string; phone?: string };
         Returns: Json;

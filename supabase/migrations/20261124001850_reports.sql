@@ -7,7 +7,7 @@
 -- employee sees colleagues in the leaderboard only.
 -- Not covered: the dashboard and the map (the next chapter).
 
-create type private.report_range as ("from" date, "to" date, today date, currency text);
+create type private.report_range as (from_day date, to_day date, today date, currency text);
 
 comment on type private.report_range is 'The days that a report covers, the organization''s date now, and its currency.';
 
@@ -21,16 +21,17 @@ declare
   v_range private.report_range;
 begin
   v_range.today := private.local_day(report_range.organization_id, pg_catalog.now());
-  v_range."to" := coalesce(report_range.last_day, v_range.today);
-  if not pg_catalog.isfinite(v_range."to") or not pg_catalog.isfinite(report_range.first_day) then
-    perform private.fail('invalid_argument', 'from and to are days.', 'from, to', 'Send dates such as 2026-11-24.');
+  v_range.to_day := coalesce(report_range.last_day, v_range.today);
+  if not pg_catalog.isfinite(v_range.to_day) or not pg_catalog.isfinite(report_range.first_day) then
+    perform private.fail('invalid_argument', 'from_day and to_day are days.', 'from_day, to_day',
+      'Send dates such as 2026-11-24.');
   end if;
-  v_range."from" := coalesce(report_range.first_day, v_range."to" - (report_range.default_days - 1));
-  if v_range."from" > v_range."to" then
-    perform private.fail('invalid_argument', 'from lies after to.', 'from, to', 'Both days belong to the range.');
+  v_range.from_day := coalesce(report_range.first_day, v_range.to_day - (report_range.default_days - 1));
+  if v_range.from_day > v_range.to_day then
+    perform private.fail('invalid_argument', 'from_day lies after to_day.', 'from_day, to_day', 'Both days belong to the range.');
   end if;
-  if v_range."to" - v_range."from" >= 366 then
-    perform private.fail('invalid_argument', 'A range has at most 366 days.', 'from, to', 'Ask for a year at a time.');
+  if v_range.to_day - v_range.from_day >= 366 then
+    perform private.fail('invalid_argument', 'A range has at most 366 days.', 'from_day, to_day', 'Ask for a year at a time.');
   end if;
   select o.currency into v_range.currency from public.organizations as o where o.id = report_range.organization_id;
   return v_range;
@@ -38,23 +39,23 @@ end;
 $$;
 
 comment on function private.report_range(uuid, date, date, integer) is
-  'The range of a report: to is today where it is missing, from lies default_days back. Errors: invalid_argument.';
+  'The range of a report: to_day is today where it is missing, from_day lies default_days back. Errors: invalid_argument.';
 
 grant execute on function private.report_range(uuid, date, date, integer) to authenticated, api_key;
 
-create function public.get_org_summary("from" date default null, "to" date default null) returns jsonb
+create function public.get_org_summary(from_day date default null, to_day date default null) returns jsonb
 language plpgsql stable
 set search_path = ''
 as $$
 declare
   v_caller private.caller := private.require_admin('analytics:read');
   v_range private.report_range := private.report_range(
-    v_caller.organization_id, get_org_summary."from", get_org_summary."to", 30);
+    v_caller.organization_id, get_org_summary.from_day, get_org_summary.to_day, 30);
 begin
   return (
     select pg_catalog.jsonb_build_object(
-      'from', v_range."from",
-      'to', v_range."to",
+      'from_day', v_range.from_day,
+      'to_day', v_range.to_day,
       'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
       'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
       'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
@@ -67,13 +68,13 @@ begin
       'approved_amount', coalesce(pg_catalog.sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
     )
     from public.org_daily_metrics as m
-    where m.organization_id = v_caller.organization_id and m.day between v_range."from" and v_range."to"
+    where m.organization_id = v_caller.organization_id and m.day between v_range.from_day and v_range.to_day
   );
 end;
 $$;
 
 comment on function public.get_org_summary(date, date) is
-  'The organization over a range of days (both included, 366 at most; without one the last 30): {from, to, sessions,
+  'The organization over a range of days (both included, 366 at most; without one the last 30): {from_day, to_day, sessions,
 duration_s, distance_m, person_days, expenses_pending, expenses_approved, expenses_rejected, currency, claimed_amount,
 approved_amount}. Closed sessions; a person who worked on three days is three person_days; amounts are those in the
 organization''s currency (get_expense_summary has the others). Administrators, keys with analytics:read.
@@ -81,7 +82,7 @@ Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 
 grant execute on function public.get_org_summary(date, date) to authenticated, api_key;
 
-create function private.get_user_summary(employee_id uuid, "from" date, "to" date) returns jsonb
+create function private.get_user_summary(employee_id uuid, from_day date, to_day date) returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
@@ -105,15 +106,15 @@ begin
     perform private.fail('employee_not_found', 'There is no such employee, or the figures are not yours to see.',
       get_user_summary.employee_id::text);
   end if;
-  v_range := private.report_range(v_caller.organization_id, get_user_summary."from", get_user_summary."to", 30);
+  v_range := private.report_range(v_caller.organization_id, get_user_summary.from_day, get_user_summary.to_day, 30);
   return (
     select pg_catalog.jsonb_build_object(
       'employee_id', v_employee.id,
       'name', v_employee.name,
       'employee_code', v_employee.employee_code,
       'is_active', v_employee.is_active,
-      'from', v_range."from",
-      'to', v_range."to",
+      'from_day', v_range.from_day,
+      'to_day', v_range.to_day,
       'days', pg_catalog.count(*) filter (where m.sessions > 0 or m.duration_s > 0),
       'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
       'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
@@ -131,7 +132,7 @@ begin
     )
     from public.employee_daily_metrics as m
     where m.organization_id = v_caller.organization_id and m.employee_id = v_employee.id
-      and m.day between v_range."from" and v_range."to"
+      and m.day between v_range.from_day and v_range.to_day
   );
 end;
 $$;
@@ -141,24 +142,24 @@ comment on function private.get_user_summary(uuid, date, date) is 'Body of publi
 grant execute on function private.get_user_summary(uuid, date, date) to authenticated, api_key;
 
 create function public.get_user_summary(
-  employee_id uuid default null, "from" date default null, "to" date default null
+  employee_id uuid default null, from_day date default null, to_day date default null
 ) returns jsonb
 language sql stable
 set search_path = ''
 as $$
-  select private.get_user_summary(employee_id, "from", "to");
+  select private.get_user_summary(employee_id, from_day, to_day);
 $$;
 
 comment on function public.get_user_summary(uuid, date, date) is
   'A person over a range of days (both included, 366 at most; without one the last 30): {employee_id, name, employee_code,
-is_active, from, to, days, sessions, duration_s, distance_m, average_session_s, average_session_m, expenses_pending,
+is_active, from_day, to_day, days, sessions, duration_s, distance_m, average_session_s, average_session_m, expenses_pending,
 expenses_approved, expenses_rejected, currency, claimed_amount, approved_amount}; days counts those with work. Deactivated
 people keep their figures. Administrators and keys with analytics:read: anybody of the organization; employees: themselves
 (employee_id may be left out). Errors: employee_not_found 404, scope_missing 403, invalid_argument 400, not_a_member 403.';
 
 grant execute on function public.get_user_summary(uuid, date, date) to authenticated, api_key;
 
-create function public.get_session_trend("from" date default null, "to" date default null, employee_id uuid default null)
+create function public.get_session_trend(from_day date default null, to_day date default null, employee_id uuid default null)
 returns table (day date, employees integer, sessions integer, duration_s bigint, distance_m numeric)
 language plpgsql stable
 set search_path = ''
@@ -166,16 +167,16 @@ as $$
 declare
   v_caller private.caller := private.require_admin('analytics:read');
   v_range private.report_range := private.report_range(
-    v_caller.organization_id, get_session_trend."from", get_session_trend."to", 30);
+    v_caller.organization_id, get_session_trend.from_day, get_session_trend.to_day, 30);
 begin
   if get_session_trend.employee_id is null then
     return query
     select d.day::date, coalesce(m.employees, 0), coalesce(m.sessions, 0), coalesce(m.duration_s, 0),
       coalesce(m.distance_m, 0)
-    from pg_catalog.generate_series(v_range."from", v_range."to", interval '1 day') as d (day)
+    from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
     left join public.org_daily_metrics as m
       on m.organization_id = v_caller.organization_id and m.day = d.day::date
-      and m.day between v_range."from" and v_range."to"
+      and m.day between v_range.from_day and v_range.to_day
     order by d.day;
   else
     -- Everybody has a row there, and whoever may read reports may read it.
@@ -188,10 +189,10 @@ begin
     return query
     select d.day::date, (coalesce(m.sessions, 0) > 0 or coalesce(m.duration_s, 0) > 0)::integer, coalesce(m.sessions, 0),
       coalesce(m.duration_s, 0)::bigint, coalesce(m.distance_m, 0)
-    from pg_catalog.generate_series(v_range."from", v_range."to", interval '1 day') as d (day)
+    from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
     left join public.employee_daily_metrics as m
       on m.organization_id = v_caller.organization_id and m.employee_id = get_session_trend.employee_id
-      and m.day = d.day::date and m.day between v_range."from" and v_range."to"
+      and m.day = d.day::date and m.day between v_range.from_day and v_range.to_day
     order by d.day;
   end if;
 end;
@@ -303,7 +304,7 @@ $$;
 comment on function private.rank_people(uuid, text, date, date, text) is
   'Everybody''s place over a range of days: leaders and scores of a ranking, computed from daily and monthly rows.';
 
-create function private.get_leaderboard(metric text, "from" date, "to" date, top integer) returns jsonb
+create function private.get_leaderboard(metric text, from_day date, to_day date, top integer) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -330,21 +331,21 @@ begin
   if get_leaderboard.top is null or get_leaderboard.top not between 1 and 100 then
     perform private.fail('invalid_argument', 'top is 1 to 100.', 'top');
   end if;
-  v_range := private.report_range(v_caller.organization_id, get_leaderboard."from", get_leaderboard."to", 30);
+  v_range := private.report_range(v_caller.organization_id, get_leaderboard.from_day, get_leaderboard.to_day, 30);
   v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
 
   -- The state is read before the figures: what changes in between makes this ranking one that no longer holds.
   select pg_catalog.md5(coalesce(pg_catalog.string_agg(extract(epoch from m.updated_at)::text, ' ' order by m.day), ''))
   into v_state_of_days
   from public.org_daily_metrics as m
-  where m.organization_id = v_caller.organization_id and m.day between v_range."from" and v_range."to";
+  where m.organization_id = v_caller.organization_id and m.day between v_range.from_day and v_range.to_day;
   select r.leaders into v_ranking.leaders
   from private.rankings as r
   where r.organization_id = v_caller.organization_id and r.metric = v_metric
-    and r.first_day = v_range."from" and r.last_day = v_range."to"
+    and r.first_day = v_range.from_day and r.last_day = v_range.to_day
     and r.currency = v_range.currency and r.state_of_days = v_state_of_days;
   if not found then
-    v_ranking := private.rank_people(v_caller.organization_id, v_metric, v_range."from", v_range."to", v_range.currency);
+    v_ranking := private.rank_people(v_caller.organization_id, v_metric, v_range.from_day, v_range.to_day, v_range.currency);
     -- A GET runs read-only: it gets its answer and keeps none.
     if not pg_catalog.current_setting('transaction_read_only')::boolean then
       delete from private.rankings as r
@@ -352,7 +353,7 @@ begin
       insert into private.rankings (
         organization_id, metric, first_day, last_day, currency, state_of_days, leaders, scores
       ) values (
-        v_caller.organization_id, v_metric, v_range."from", v_range."to", v_range.currency, v_state_of_days,
+        v_caller.organization_id, v_metric, v_range.from_day, v_range.to_day, v_range.currency, v_state_of_days,
         v_ranking.leaders, v_ranking.scores
       )
       on conflict on constraint rankings_pkey do update
@@ -379,13 +380,13 @@ begin
       into v_value
       from public.employee_daily_metrics as m
       where m.organization_id = v_caller.organization_id and m.employee_id = v_self.id
-        and m.day between v_range."from" and v_range."to";
+        and m.day between v_range.from_day and v_range.to_day;
       if v_value > 0 then
         if v_ranking.scores is null then
           select r.scores into v_ranking.scores
           from private.rankings as r
           where r.organization_id = v_caller.organization_id and r.metric = v_metric
-            and r.first_day = v_range."from" and r.last_day = v_range."to";
+            and r.first_day = v_range.from_day and r.last_day = v_range.to_day;
         end if;
         v_me := pg_catalog.jsonb_build_object(
           'rank', 1 + pg_catalog.cardinality(v_ranking.scores)
@@ -398,8 +399,8 @@ begin
   return pg_catalog.jsonb_build_object(
     'metric', v_metric,
     'unit', case v_metric when 'distance' then 'm' when 'duration' then 's' when 'expenses' then v_range.currency end,
-    'from', v_range."from",
-    'to', v_range."to",
+    'from_day', v_range.from_day,
+    'to_day', v_range.to_day,
     'entries', (
       select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
         'rank', l.entry -> 'rank',
@@ -427,31 +428,31 @@ comment on function private.get_leaderboard(text, date, date, integer) is 'Body 
 grant execute on function private.get_leaderboard(text, date, date, integer) to authenticated, api_key;
 
 create function public.get_leaderboard(
-  metric text default 'distance', "from" date default null, "to" date default null, top integer default 10
+  metric text default 'distance', from_day date default null, to_day date default null, top integer default 10
 ) returns jsonb
 language sql volatile
 set search_path = ''
 as $$
-  select private.get_leaderboard(metric, "from", "to", top);
+  select private.get_leaderboard(metric, from_day, to_day, top);
 $$;
 
 comment on function public.get_leaderboard(text, date, date, integer) is
   'Who leads by distance, duration, sessions or expenses (approved amount in the organization''s currency) over a range of
-days (both included, 366 at most; without one the last 30): {metric, unit, from, to, entries: [{rank, employee_id, name,
+days (both included, 366 at most; without one the last 30): {metric, unit, from_day, to_day, entries: [{rank, employee_id, name,
 value}], me: {rank, value} or null}. Equal figures share a rank, the next one is skipped; people with nothing are left out;
 top is 1 to 100. Any member, keys with analytics:read; by expenses an employee sees ranks and the own value only.
 Errors: invalid_argument 400, scope_missing 403, not_a_member 403.';
 
 grant execute on function public.get_leaderboard(text, date, date, integer) to authenticated, api_key;
 
-create function public.get_expense_summary("from" date default null, "to" date default null) returns jsonb
+create function public.get_expense_summary(from_day date default null, to_day date default null) returns jsonb
 language plpgsql stable
 set search_path = ''
 as $$
 declare
   v_caller private.caller := private.require_admin('analytics:read');
   v_range private.report_range := private.report_range(
-    v_caller.organization_id, get_expense_summary."from", get_expense_summary."to", 30);
+    v_caller.organization_id, get_expense_summary.from_day, get_expense_summary.to_day, 30);
 begin
   return (
     with lines as (
@@ -463,12 +464,12 @@ begin
         pg_catalog.sum(x.approved_amount) as approved_amount,
         pg_catalog.sum(x.rejected_amount) as rejected_amount
       from public.org_daily_expenses as x
-      where x.organization_id = v_caller.organization_id and x.day between v_range."from" and v_range."to"
+      where x.organization_id = v_caller.organization_id and x.day between v_range.from_day and v_range.to_day
       group by grouping sets ((), (x.currency), (x.currency, x.category))
     )
     select pg_catalog.jsonb_build_object(
-      'from', v_range."from",
-      'to', v_range."to",
+      'from_day', v_range.from_day,
+      'to_day', v_range.to_day,
       'pending', coalesce(pg_catalog.sum(l.pending) filter (where l.currency is null), 0),
       'approved', coalesce(pg_catalog.sum(l.approved) filter (where l.currency is null), 0),
       'rejected', coalesce(pg_catalog.sum(l.rejected) filter (where l.currency is null), 0),
@@ -484,30 +485,30 @@ end;
 $$;
 
 comment on function public.get_expense_summary(date, date) is
-  'Expenses that were spent in a range of days (both included, 366 at most; without one the last 30): {from, to, pending,
+  'Expenses that were spent in a range of days (both included, 366 at most; without one the last 30): {from_day, to_day, pending,
 approved, rejected, currencies: [{currency, pending, approved, rejected, pending_amount, approved_amount, rejected_amount}],
 categories: [the same with category]}. Counts by the state they are in now; amounts of different currencies are never added.
 Administrators, keys with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 
 grant execute on function public.get_expense_summary(date, date) to authenticated, api_key;
 
-create function public.get_my_summary("from" date default null, "to" date default null) returns jsonb
+create function public.get_my_summary(from_day date default null, to_day date default null) returns jsonb
 language plpgsql stable
 set search_path = ''
 as $$
 declare
   v_employee public.employees := private.require_employee();
   v_range private.report_range := private.report_range(
-    v_employee.organization_id, get_my_summary."from", get_my_summary."to", 30);
+    v_employee.organization_id, get_my_summary.from_day, get_my_summary.to_day, 30);
 begin
-  if get_my_summary."from" is null and get_my_summary."to" is null then
-    v_range."from" := pg_catalog.date_trunc('week', v_range.today::timestamp)::date;
-    v_range."to" := v_range."from" + 6;
+  if get_my_summary.from_day is null and get_my_summary.to_day is null then
+    v_range.from_day := pg_catalog.date_trunc('week', v_range.today::timestamp)::date;
+    v_range.to_day := v_range.from_day + 6;
   end if;
   return (
     select pg_catalog.jsonb_build_object(
-      'from', v_range."from",
-      'to', v_range."to",
+      'from_day', v_range.from_day,
+      'to_day', v_range.to_day,
       'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
       'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
       'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
@@ -517,14 +518,14 @@ begin
     )
     from public.employee_daily_metrics as m
     where m.organization_id = v_employee.organization_id and m.employee_id = v_employee.id
-      and m.day between v_range."from" and v_range."to"
+      and m.day between v_range.from_day and v_range.to_day
   );
 end;
 $$;
 
 comment on function public.get_my_summary(date, date) is
   'The caller''s week (Monday to Sunday of the organization''s calendar), or a range of days (both included, 366 at most):
-{from, to, sessions, distance_m, duration_s, expenses_pending, expenses_approved, expenses_rejected}. Closed sessions, each
-counted on the day it began; up to date within seconds. Errors: not_a_member 403, invalid_argument 400.';
+{from_day, to_day, sessions, distance_m, duration_s, expenses_pending, expenses_approved, expenses_rejected}. Closed
+sessions, each counted on the day it began; up to date within seconds. Errors: not_a_member 403, invalid_argument 400.';
 
 grant execute on function public.get_my_summary(date, date) to authenticated;

@@ -28,10 +28,10 @@ begin
     'distance_m', coalesce(m.distance_m, 0)
   ) order by d.day)
   into v_trend
-  from pg_catalog.generate_series(v_range."from", v_range."to", interval '1 day') as d (day)
+  from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
   left join public.org_daily_metrics as m
     on m.organization_id = v_caller.organization_id and m.day = d.day::date
-    and m.day between v_range."from" and v_range."to";
+    and m.day between v_range.from_day and v_range.to_day;
 
   return pg_catalog.jsonb_build_object(
     'as_of', v_counters.updated_at,

@@ -26,11 +26,11 @@ from generate_series('2026-01-10'::timestamp, '2026-04-19'::timestamp, interval 
 select tests.become('alice');
 -- Additive figures of a report, over a range.
 create function pg_temp.org(first date, last date) returns jsonb language sql as $$
-  select public.get_org_summary(first, last) - array['from', 'to', 'currency']
+  select public.get_org_summary(first, last) - array['from_day', 'to_day', 'currency']
 $$;
 create function pg_temp.bob(first date, last date) returns jsonb language sql as $$
   select public.get_user_summary(tests.user_id('bob'), first, last)
-    - array['from', 'to', 'currency', 'name', 'employee_id', 'employee_code', 'is_active', 'average_session_s',
+    - array['from_day', 'to_day', 'currency', 'name', 'employee_id', 'employee_code', 'is_active', 'average_session_s',
       'average_session_m']
 $$;
 create function pg_temp.added(reports jsonb[]) returns jsonb language sql as $$
@@ -96,12 +96,13 @@ select pg_temp.refused('get_org_summary(''9999-01-01'')', 'from in the future');
 -- An organization in which nothing happened.
 select tests.become('mallory');
 select is(public.get_org_summary('2026-01-01', '2026-12-31'),
-  '{"from": "2026-01-01", "to": "2026-12-31", "sessions": 0, "duration_s": 0, "distance_m": 0, "person_days": 0,
+  '{"from_day": "2026-01-01", "to_day": "2026-12-31", "sessions": 0, "duration_s": 0, "distance_m": 0, "person_days": 0,
     "expenses_pending": 0, "expenses_approved": 0, "expenses_rejected": 0, "currency": "USD", "claimed_amount": 0,
     "approved_amount": 0}'::jsonb, 'no figures are zeros');
-select is(public.get_expense_summary() - array['from', 'to'],
+select is(public.get_expense_summary() - array['from_day', 'to_day'],
   '{"pending": 0, "approved": 0, "rejected": 0, "currencies": [], "categories": []}'::jsonb, 'and empty lists');
-select is(public.get_leaderboard() - array['from', 'to'], '{"metric": "distance", "unit": "m", "entries": [], "me": null}'::jsonb,
+select is(public.get_leaderboard() - array['from_day', 'to_day'],
+  '{"metric": "distance", "unit": "m", "entries": [], "me": null}'::jsonb,
   'nobody leads');
 
 select * from finish();

@@ -133,12 +133,12 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     const { data } = await (people.get('ada') as Client).from('org_daily_expenses').select('expenses_approved');
     return (data ?? []).some(({ expenses_approved }) => expenses_approved === 1);
   });
-  const aYear = { from: minutesAgo(364 * 1440).slice(0, 10), to: minutesAgo(-1440).slice(0, 10) };
+  const aYear = { from_day: minutesAgo(364 * 1440).slice(0, 10), to_day: minutesAgo(-1440).slice(0, 10) };
   await call('ada', 'get_dashboard', {});
   await call('ada', 'get_live_map', { max_people: 100 });
   await call('ada', 'get_org_summary', aYear);
   await call('ada', 'get_user_summary', { employee_id, ...aYear });
-  await call('ada', 'get_session_trend', { from: day, to: day });
+  await call('ada', 'get_session_trend', { from_day: day, to_day: day });
   await call('ada', 'get_leaderboard', { metric: 'distance', ...aYear, top: 5 });
   await call('ada', 'get_expense_summary', aYear);
   await call('ada', 'correct_session', {
