@@ -1,15 +1,17 @@
 -- Snapshots: what an administrator looks at all day, kept ready so that reading it never grows with history.
 --
--- Five tables hold a row per employee (or per pending expense) and are written by triggers in the transaction of the change:
--- one writer at a time, no contention. Each trigger recomputes its row absolutely from what it summarises, found by an index;
--- only the totals of employee_metrics_snapshot move by differences, because recomputing them would cost the whole history.
+-- Five tables hold a row per employee (or per pending expense) and are written by triggers in the transaction of the change.
+-- Each trigger recomputes its row absolutely from what it summarises, found by an index; only the totals of
+-- employee_metrics_snapshot move by differences, because recomputing them would cost the whole history. The row is locked first
+-- and the base read in a LATER statement: in one statement a distance that is written while the person checks in again waited
+-- for the check-in's row and then put the session before over it (test/worker/snapshot_races.test.ts).
 -- The sixth, org_dashboard_snapshot, is an organization's and would be a hot row; the worker's snapshot loop refreshes it from
 -- the others within a second of the event (private.refresh_dashboards), never a client's transaction.
 --
 -- ACTIVE: a session is open. RECENT: checked out under 24 hours ago. INACTIVE: neither. private.activity_status is the one
 -- definition. Because it changes by time alone it is nowhere stored; counts of it carry the time until which they hold.
--- Order of locks in every transaction: the session, then employee_latest_sessions, active_users, employee_last_state,
--- employee_metrics_snapshot. Not covered: finding and mending drift (the next chapter).
+-- Order of locks in every transaction: the session, then employee_latest_sessions (whoever changes sessions of a person has it
+-- before the next two), active_users, employee_last_state, employee_metrics_snapshot. Not covered: mending drift (001830).
 
 create function private.activity_status(is_open boolean, checked_out_at timestamptz) returns text
 language plpgsql stable
@@ -392,13 +394,17 @@ $$;
 comment on function private.totals_of(uuid, uuid) is
   'What employee_metrics_snapshot should hold of an employee: always one row. Costs the person''s whole history.';
 
--- Writing one row each, only when it differs.
+-- Writing one row each, only when it differs. Lock, then read in a later statement.
 
 create function private.refresh_latest_session(organization_id uuid, employee_id uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
+  perform from public.employee_latest_sessions as l
+  where l.organization_id = refresh_latest_session.organization_id
+    and l.employee_id = refresh_latest_session.employee_id
+  for no key update;
   insert into public.employee_latest_sessions as l (
     organization_id, employee_id, session_id, is_open, checked_in_at, checked_out_at, duration_s, distance_m,
     distance_status
@@ -422,7 +428,8 @@ end;
 $$;
 
 comment on function private.refresh_latest_session(uuid, uuid) is
-  'Writes an employee''s row of employee_latest_sessions if it differs from the base; says whether it did.';
+  'Writes an employee''s row of employee_latest_sessions if it differs from the base; says whether it did. The row stays locked: '
+  'other changes of the person''s sessions wait for this transaction.';
 
 create function private.refresh_active_user(organization_id uuid, employee_id uuid) returns boolean
 language plpgsql volatile security definer
@@ -453,13 +460,18 @@ end;
 $$;
 
 comment on function private.refresh_active_user(uuid, uuid) is
-  'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did.';
+  'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did. The caller holds the '
+  'row of employee_latest_sessions.';
 
 create function private.refresh_last_state(organization_id uuid, employee_id uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
+  -- Points and live distances write this row without holding that of employee_latest_sessions.
+  perform from public.employee_last_state as l
+  where l.organization_id = refresh_last_state.organization_id and l.employee_id = refresh_last_state.employee_id
+  for no key update;
   insert into public.employee_last_state as l (
     organization_id, employee_id, is_checked_in, session_id, last_check_in_at, last_check_out_at, fix_session_id, recorded_at,
     latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, is_mock, distance_m, distance_is_provisional
@@ -681,11 +693,12 @@ set search_path = ''
 as $$
 declare
   v_row public.expenses := case when tg_op = 'DELETE' then old else new end;
+  v_amounts jsonb;
 begin
   if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
     return null;
   end if;
-  if tg_op = 'INSERT' and new.status = 'PENDING' then
+  if tg_op <> 'DELETE' and new.status = 'PENDING' then
     insert into public.pending_expenses (
       organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at
     ) values (
@@ -694,6 +707,13 @@ begin
   elsif tg_op = 'UPDATE' and new.status <> 'PENDING' then
     delete from public.pending_expenses as p where p.organization_id = new.organization_id and p.expense_id = new.id;
   end if;
+  -- What was approved is taken back or changed: by operators only, so it may cost the person's history.
+  if tg_op <> 'INSERT' and old.status = 'APPROVED' or tg_op = 'INSERT' and new.status = 'APPROVED' then
+    perform from public.employee_metrics_snapshot as m
+    where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id
+    for no key update;
+    select t.approved_amounts into v_amounts from private.totals_of(v_row.organization_id, v_row.employee_id) as t;
+  end if;
   update public.employee_metrics_snapshot as m
   set expenses_submitted = m.expenses_submitted + (tg_op = 'INSERT')::integer - (tg_op = 'DELETE')::integer,
     expenses_approved = m.expenses_approved
@@ -701,11 +721,10 @@ begin
     expenses_rejected = m.expenses_rejected
       + (tg_op <> 'DELETE' and new.status = 'REJECTED')::integer - (tg_op <> 'INSERT' and old.status = 'REJECTED')::integer,
     approved_amounts = case
-      when tg_op = 'UPDATE' and old.status = 'PENDING' and new.status = 'APPROVED'
+      when v_amounts is not null then v_amounts
+      when tg_op = 'UPDATE' and new.status = 'APPROVED'
         then m.approved_amounts || pg_catalog.jsonb_build_object(new.currency,
           coalesce((m.approved_amounts ->> new.currency)::numeric, 0) + new.approved_amount)
-      when (tg_op <> 'INSERT' and old.status = 'APPROVED') or (tg_op <> 'DELETE' and new.status = 'APPROVED')
-        then (select t.approved_amounts from private.totals_of(v_row.organization_id, v_row.employee_id) as t)
       else m.approved_amounts
     end,
     updated_at = pg_catalog.now()

@@ -126,6 +126,23 @@ begin
       is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
     limit reconcile_snapshots.max_repairs
   );
+  -- Dashboards. What the loop has not read yet, or time has overtaken since its last round, is lag and no drift: it is passed over.
+  v_organizations := array(
+    with unread as materialized (
+      select distinct e.organization_id
+      from private.event_consumers as c
+      join public.events as e on (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
+      where c.name = 'snapshots'
+    )
+    select o.id
+    from public.organizations as o
+    left join public.org_dashboard_snapshot as s on s.organization_id = o.id
+    cross join lateral private.dashboard_of(o.id) as d
+    where (s.organization_id is null or s.valid_until > pg_catalog.now() and s.updated_at <= pg_catalog.now())
+      and not exists (select from unread as u where u.organization_id = o.id)
+      and pg_catalog.to_jsonb(s) - array['updated_at'] is distinct from pg_catalog.to_jsonb(d) - array['updated_at']
+    limit reconcile_snapshots.max_repairs
+  );
 
   -- Repairs: lock, recompute in a later statement, write if distinct. A row that is held is passed over; an insert over it would
   -- wait (for its new version in the unique index), so only a row that is missing is made.
@@ -146,16 +163,15 @@ begin
       v_n[1] := v_n[1] + 1;
     end if;
   end loop;
-  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_active) order by e.id loop
-    perform from public.active_users as u
-    where u.organization_id = v_key.organization_id and u.employee_id = v_key.id
-    for update skip locked;
-    -- A row that is held is passed over; one that is missing is made by the refresh.
-    if found or not exists (
-      select from public.active_users as u where u.organization_id = v_key.organization_id and u.employee_id = v_key.id
-    ) then
-      v_n[2] := v_n[2] + private.refresh_active_user(v_key.organization_id, v_key.id)::integer;
-    end if;
+  -- Whoever changes sessions of a person holds the row of employee_latest_sessions: with it no check-in or check-out is half-way.
+  for v_key in
+    select l.organization_id, l.employee_id as id
+    from public.employee_latest_sessions as l
+    where l.employee_id = any (v_active)
+    order by l.employee_id
+    for no key update skip locked
+  loop
+    v_n[2] := v_n[2] + private.refresh_active_user(v_key.organization_id, v_key.id)::integer;
   end loop;
   for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_last) order by e.id loop
     perform from public.employee_last_state as l
@@ -233,23 +249,25 @@ begin
     end if;
   end loop;
 
-  -- Dashboards: first what the loop has not done yet, which is lag and no drift; then those that are still wrong or missing.
-  perform private.refresh_dashboards(10000, 10000);
-  v_organizations := array(select o.id from public.organizations as o order by o.id);
-  for v_key in select o as id from pg_catalog.unnest(v_organizations) as o loop
-    exit when v_n[6] >= reconcile_snapshots.max_repairs;
-    perform from public.org_dashboard_snapshot as s where s.organization_id = v_key.id for no key update skip locked;
-    if (found or not exists (select from public.org_dashboard_snapshot as s where s.organization_id = v_key.id))
-      and private.refresh_dashboard(v_key.id)
-      -- Events that an older transaction still hides from the loop are lag too.
-      and not exists (
-        select from private.event_consumers as c
-        join public.events as e on (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
-        where c.name = 'snapshots' and e.organization_id = v_key.id
-      )
-    then
-      v_n[6] := v_n[6] + 1;
-    end if;
+  -- Also those that may have been counted from what was mended above.
+  v_organizations := v_organizations
+    || array(select distinct e.organization_id from public.employees as e where e.id = any (v_latest))
+    || array(select distinct x.organization_id from public.expenses as x where x.id = any (v_pending));
+  for v_key in
+    select s.organization_id as id from public.org_dashboard_snapshot as s
+    -- The clock of this transaction stands still: what the loop wrote since it began knows better what time has changed.
+    where s.organization_id = any (v_organizations) and s.updated_at <= pg_catalog.now()
+    order by s.organization_id
+    for no key update skip locked
+  loop
+    v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
+  end loop;
+  for v_key in
+    select o.id from pg_catalog.unnest(v_organizations) as o (id)
+    where not exists (select from public.org_dashboard_snapshot as s where s.organization_id = o.id)
+    order by o.id
+  loop
+    v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
   end loop;
 
   v_result := pg_catalog.jsonb_build_object(
