@@ -7835,6 +7835,23 @@ begin
       is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
     limit reconcile_snapshots.max_repairs
   );
+  -- Dashboards. What the loop has not read yet, or time has overtaken since its last round, is lag and no drift: it is passed over.
+  v_organizations := array(
+    with unread as materialized (
+      select distinct e.organization_id
+      from private.event_consumers as c
+      join public.events as e on (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
+      where c.name = 'snapshots'
+    )
+    select o.id
+    from public.organizations as o
+    left join public.org_dashboard_snapshot as s on s.organization_id = o.id
+    cross join lateral private.dashboard_of(o.id) as d
+    where (s.organization_id is null or s.valid_until > pg_catalog.now() and s.updated_at <= pg_catalog.now())
+      and not exists (select from unread as u where u.organization_id = o.id)
+      and pg_catalog.to_jsonb(s) - array['updated_at'] is distinct from pg_catalog.to_jsonb(d) - array['updated_at']
+    limit reconcile_snapshots.max_repairs
+  );
 
   -- Repairs: lock, recompute in a later statement, write if distinct. A row that is held is passed over; an insert over it would
   -- wait (for its new version in the unique index), so only a row that is missing is made.
@@ -7855,16 +7872,15 @@ begin
       v_n[1] := v_n[1] + 1;
     end if;
   end loop;
-  for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_active) order by e.id loop
-    perform from public.active_users as u
-    where u.organization_id = v_key.organization_id and u.employee_id = v_key.id
-    for update skip locked;
-    -- A row that is held is passed over; one that is missing is made by the refresh.
-    if found or not exists (
-      select from public.active_users as u where u.organization_id = v_key.organization_id and u.employee_id = v_key.id
-    ) then
-      v_n[2] := v_n[2] + private.refresh_active_user(v_key.organization_id, v_key.id)::integer;
-    end if;
+  -- Whoever changes sessions of a person holds the row of employee_latest_sessions: with it no check-in or check-out is half-way.
+  for v_key in
+    select l.organization_id, l.employee_id as id
+    from public.employee_latest_sessions as l
+    where l.employee_id = any (v_active)
+    order by l.employee_id
+    for no key update skip locked
+  loop
+    v_n[2] := v_n[2] + private.refresh_active_user(v_key.organization_id, v_key.id)::integer;
   end loop;
   for v_key in select e.organization_id, e.id from public.employees as e where e.id = any (v_last) order by e.id loop
     perform from public.employee_last_state as l
@@ -7942,23 +7958,25 @@ begin
     end if;
   end loop;
 
-  -- Dashboards: first what the loop has not done yet, which is lag and no drift; then those that are still wrong or missing.
-  perform private.refresh_dashboards(10000, 10000);
-  v_organizations := array(select o.id from public.organizations as o order by o.id);
-  for v_key in select o as id from pg_catalog.unnest(v_organizations) as o loop
-    exit when v_n[6] >= reconcile_snapshots.max_repairs;
-    perform from public.org_dashboard_snapshot as s where s.organization_id = v_key.id for no key update skip locked;
-    if (found or not exists (select from public.org_dashboard_snapshot as s where s.organization_id = v_key.id))
-      and private.refresh_dashboard(v_key.id)
-      -- Events that an older transaction still hides from the loop are lag too.
-      and not exists (
-        select from private.event_consumers as c
-        join public.events as e on (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
-        where c.name = 'snapshots' and e.organization_id = v_key.id
-      )
-    then
-      v_n[6] := v_n[6] + 1;
-    end if;
+  -- Also those that may have been counted from what was mended above.
+  v_organizations := v_organizations
+    || array(select distinct e.organization_id from public.employees as e where e.id = any (v_latest))
+    || array(select distinct x.organization_id from public.expenses as x where x.id = any (v_pending));
+  for v_key in
+    select s.organization_id as id from public.org_dashboard_snapshot as s
+    -- The clock of this transaction stands still: what the loop wrote since it began knows better what time has changed.
+    where s.organization_id = any (v_organizations) and s.updated_at <= pg_catalog.now()
+    order by s.organization_id
+    for no key update skip locked
+  loop
+    v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
+  end loop;
+  for v_key in
+    select o.id from pg_catalog.unnest(v_organizations) as o (id)
+    where not exists (select from public.org_dashboard_snapshot as s where s.organization_id = o.id)
+    order by o.id
+  loop
+    v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
   end loop;
 
   v_result := pg_catalog.jsonb_build_object(
@@ -8146,7 +8164,7 @@ begin
   return found;
 end;
 $function$;
-comment on function private.refresh_active_user(uuid,uuid) is 'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did.';
+comment on function private.refresh_active_user(uuid,uuid) is 'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did. The caller holds the row of employee_latest_sessions.';
 
 CREATE OR REPLACE FUNCTION private.refresh_dashboard(organization_id uuid)
  RETURNS boolean
@@ -8245,6 +8263,10 @@ CREATE OR REPLACE FUNCTION private.refresh_last_state(organization_id uuid, empl
  SET search_path TO ''
 AS $function$
 begin
+  -- Points and live distances write this row without holding that of employee_latest_sessions.
+  perform from public.employee_last_state as l
+  where l.organization_id = refresh_last_state.organization_id and l.employee_id = refresh_last_state.employee_id
+  for no key update;
   insert into public.employee_last_state as l (
     organization_id, employee_id, is_checked_in, session_id, last_check_in_at, last_check_out_at, fix_session_id, recorded_at,
     latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, is_mock, distance_m, distance_is_provisional
@@ -8287,6 +8309,10 @@ CREATE OR REPLACE FUNCTION private.refresh_latest_session(organization_id uuid, 
  SET search_path TO ''
 AS $function$
 begin
+  perform from public.employee_latest_sessions as l
+  where l.organization_id = refresh_latest_session.organization_id
+    and l.employee_id = refresh_latest_session.employee_id
+  for no key update;
   insert into public.employee_latest_sessions as l (
     organization_id, employee_id, session_id, is_open, checked_in_at, checked_out_at, duration_s, distance_m,
     distance_status
@@ -8308,7 +8334,7 @@ begin
   return found;
 end;
 $function$;
-comment on function private.refresh_latest_session(uuid,uuid) is 'Writes an employee''s row of employee_latest_sessions if it differs from the base; says whether it did.';
+comment on function private.refresh_latest_session(uuid,uuid) is 'Writes an employee''s row of employee_latest_sessions if it differs from the base; says whether it did. The row stays locked: other changes of the person''s sessions wait for this transaction.';
 
 CREATE OR REPLACE FUNCTION private.refuse_retry_intent(organization_id uuid, retry_intent_id uuid)
  RETURNS void
@@ -9855,11 +9881,12 @@ CREATE OR REPLACE FUNCTION private.tg_expenses__refresh_snapshots()
 AS $function$
 declare
   v_row public.expenses := case when tg_op = 'DELETE' then old else new end;
+  v_amounts jsonb;
 begin
   if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
     return null;
   end if;
-  if tg_op = 'INSERT' and new.status = 'PENDING' then
+  if tg_op <> 'DELETE' and new.status = 'PENDING' then
     insert into public.pending_expenses (
       organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at
     ) values (
@@ -9868,6 +9895,13 @@ begin
   elsif tg_op = 'UPDATE' and new.status <> 'PENDING' then
     delete from public.pending_expenses as p where p.organization_id = new.organization_id and p.expense_id = new.id;
   end if;
+  -- What was approved is taken back or changed: by operators only, so it may cost the person's history.
+  if tg_op <> 'INSERT' and old.status = 'APPROVED' or tg_op = 'INSERT' and new.status = 'APPROVED' then
+    perform from public.employee_metrics_snapshot as m
+    where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id
+    for no key update;
+    select t.approved_amounts into v_amounts from private.totals_of(v_row.organization_id, v_row.employee_id) as t;
+  end if;
   update public.employee_metrics_snapshot as m
   set expenses_submitted = m.expenses_submitted + (tg_op = 'INSERT')::integer - (tg_op = 'DELETE')::integer,
     expenses_approved = m.expenses_approved
@@ -9875,11 +9909,10 @@ begin
     expenses_rejected = m.expenses_rejected
       + (tg_op <> 'DELETE' and new.status = 'REJECTED')::integer - (tg_op <> 'INSERT' and old.status = 'REJECTED')::integer,
     approved_amounts = case
-      when tg_op = 'UPDATE' and old.status = 'PENDING' and new.status = 'APPROVED'
+      when v_amounts is not null then v_amounts
+      when tg_op = 'UPDATE' and new.status = 'APPROVED'
         then m.approved_amounts || pg_catalog.jsonb_build_object(new.currency,
           coalesce((m.approved_amounts ->> new.currency)::numeric, 0) + new.approved_amount)
-      when (tg_op <> 'INSERT' and old.status = 'APPROVED') or (tg_op <> 'DELETE' and new.status = 'APPROVED')
-        then (select t.approved_amounts from private.totals_of(v_row.organization_id, v_row.employee_id) as t)
       else m.approved_amounts
     end,
     updated_at = pg_catalog.now()
