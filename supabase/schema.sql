@@ -7835,7 +7835,7 @@ begin
       is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
     limit reconcile_snapshots.max_repairs
   );
-  -- Dashboards. What the loop has not read yet, or time has overtaken since its last round, is lag and no drift: it is passed over.
+  -- Dashboards. What the loop has not read yet, or time has overtaken since, is lag and no drift: it is passed over.
   v_organizations := array(
     with unread as materialized (
       select distinct e.organization_id
