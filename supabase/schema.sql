@@ -7215,6 +7215,22 @@ end;
 $function$;
 comment on function private.newest_point_of(uuid,uuid) is 'The newest point of an employee that is still there, or no row. Points of sealed sessions count as gone.';
 
+CREATE OR REPLACE FUNCTION private.organizations_unread_by(consumer text)
+ RETURNS SETOF uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select distinct e.organization_id
+  from private.event_consumers as c
+  join public.events as e on (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
+  where c.name = organizations_unread_by.consumer;
+end;
+$function$;
+comment on function private.organizations_unread_by(text) is 'Organizations with events that a consumer has not read yet, those that the log still hides from it included.';
+
 CREATE OR REPLACE FUNCTION private.position_json(latitude double precision, longitude double precision, accuracy_m real)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7837,18 +7853,12 @@ begin
   );
   -- Dashboards. What the loop has not read yet, or time has overtaken since, is lag and no drift: it is passed over.
   v_organizations := array(
-    with unread as materialized (
-      select distinct e.organization_id
-      from private.event_consumers as c
-      join public.events as e on (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
-      where c.name = 'snapshots'
-    )
     select o.id
     from public.organizations as o
     left join public.org_dashboard_snapshot as s on s.organization_id = o.id
     cross join lateral private.dashboard_of(o.id) as d
     where (s.organization_id is null or s.valid_until > pg_catalog.now() and s.updated_at <= pg_catalog.now())
-      and not exists (select from unread as u where u.organization_id = o.id)
+      and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
       and pg_catalog.to_jsonb(s) - array['updated_at'] is distinct from pg_catalog.to_jsonb(d) - array['updated_at']
     limit reconcile_snapshots.max_repairs
   );
@@ -7959,9 +7969,15 @@ begin
   end loop;
 
   -- Also those that may have been counted from what was mended above.
-  v_organizations := v_organizations
-    || array(select distinct e.organization_id from public.employees as e where e.id = any (v_latest))
-    || array(select distinct x.organization_id from public.expenses as x where x.id = any (v_pending));
+  v_organizations := v_organizations || array(
+    select m.organization_id
+    from (
+      select e.organization_id from public.employees as e where e.id = any (v_latest)
+      union
+      select x.organization_id from public.expenses as x where x.id = any (v_pending)
+    ) as m
+    where m.organization_id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
+  );
   for v_key in
     select s.organization_id as id from public.org_dashboard_snapshot as s
     -- The clock of this transaction stands still: what the loop wrote since it began knows better what time has changed.

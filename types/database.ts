@@ -962,6 +962,7 @@ export type Database = {
           isSetofReturn: true;
         };
       };
+      organizations_unread_by: { Args: { consumer: string }; Returns: string[] };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
       purge_events: { Args: { keep?: string; max_rows?: number }; Returns: number };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
