@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { repositoryDir } from '../../supabase/local/paths.ts';
 import type { Figure, Goal } from './section.ts';
 
 export interface Row {
@@ -51,6 +52,38 @@ export function mergeResults(section: string, run: Run, rows: readonly Row[]): v
   const lines = results.rows.map((row) => `    ${JSON.stringify(row)}`);
   // A row a line: a difference in git is a difference in a figure.
   writeFileSync(file, `{\n  "runs": {\n${runs.join(',\n')}\n  },\n  "rows": [\n${lines.join(',\n')}\n  ]\n}\n`);
+  writeFileSync(join(repositoryDir, 'docs', 'performance.md'), page(results));
+}
+
+/** docs/performance.md: the same rows for people. */
+function page({ runs, rows }: Results): string {
+  const sections = Object.entries(runs).map(([name, run]) => {
+    const lines = rows
+      .filter((row) => row.section === name)
+      .map(({ name: figure, value, unit, goal, met }) => {
+        const shown = Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en') : Number(value.toPrecision(3));
+        return `| ${figure} | ${shown} ${unit} | ${goal ?? ''} | ${met === null ? '' : met ? 'met' : '**missed**'} |`;
+      });
+    return [
+      `## ${name}`,
+      '',
+      `${run.measured_at.slice(0, 10)}, commit ${run.commit}, PostgreSQL ${run.postgres}, ${run.cpu}.`,
+      '',
+      '| figure | value | goal | |',
+      '| --- | --- | --- | --- |',
+      ...lines,
+      '',
+    ].join('\n');
+  });
+  return [
+    '# Performance: measured',
+    '',
+    'Made by `npm run bench` (all sections) or `npm run bench -- <section>`; nothing here is written by hand. The bench and the database share the',
+    'machine, durable settings (fsync on). Ratios are of runs in turns on the same machine and travel; absolute figures are of the machine named.',
+    'What was tried to make them so is in [decisions.md](decisions.md); accuracy is in [accuracy.md](accuracy.md).',
+    '',
+    ...sections,
+  ].join('\n');
 }
 
 function readResults(): Results {

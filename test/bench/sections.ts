@@ -1,10 +1,12 @@
 import type { Section } from './section.ts';
 import { api } from './sections/api.ts';
 import { distance } from './sections/distance.ts';
+import { growth } from './sections/growth.ts';
 import { reads } from './sections/reads.ts';
 import { reconcile } from './sections/reconcile.ts';
+import { rls } from './sections/rls.ts';
 import { stream } from './sections/stream.ts';
 import { webhooks } from './sections/webhooks.ts';
 
 /** Every section of `npm run bench`, in the order they run. A new one is a file in sections/ and a line here. */
-export const sections: readonly Section[] = [distance, reads, reconcile, api, webhooks, stream];
+export const sections: readonly Section[] = [distance, reads, reconcile, rls, growth, api, webhooks, stream];
