@@ -23,9 +23,6 @@ const findings = z.array(
  */
 const functionEndedWithoutReturn = '2F005';
 
-/** RPC parameters are JSON keys, and a range is {from, to}. In SQL they stand in quotes, so nothing is ambiguous. */
-const rangeIsNamedFromTo = /^name of parameter "(from|to)" is reserved keyword$/;
-
 export async function lintProblems(databaseUrl: string): Promise<string | null> {
   const remote = `--remote=${databaseUrl}?sslmode=disable`;
   const args = ['db', 'lint', '--schema=public,private', '--level=warning', '--fail-on=none', remote, '--yes'];
@@ -35,7 +32,7 @@ export async function lintProblems(databaseUrl: string): Promise<string | null> 
   const found = stdout.trim() === '' ? [] : findings.parse(JSON.parse(stdout));
   const problems = found.flatMap(({ function: name, issues }) =>
     issues
-      .filter(({ sqlState, message }) => sqlState !== functionEndedWithoutReturn && !rangeIsNamedFromTo.test(message))
+      .filter(({ sqlState }) => sqlState !== functionEndedWithoutReturn)
       .map(({ level, message, hint }) => `${name}: ${level}: ${message}${hint ? ` (${hint})` : ''}`),
   );
   return problems.length === 0 ? null : problems.join('\n');

@@ -4563,11 +4563,10 @@ CREATE OR REPLACE FUNCTION private.current_employee_id()
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
+declare
+  v_user_id uuid := private.current_user_id();
 begin
-  return (
-    select e.id from public.employees as e
-    where e.user_id = private.current_user_id() and e.is_active
-  );
+  return (select e.id from public.employees as e where e.user_id = v_user_id and e.is_active);
 end;
 $function$;
 comment on function private.current_employee_id() is 'The signed-in caller''s active employee row, or null.';
@@ -4605,14 +4604,13 @@ CREATE OR REPLACE FUNCTION private.current_organization_id()
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
+declare
+  v_user_id uuid := private.current_user_id();
 begin
-  if private.jwt() ->> 'role' = 'api_key' then
+  if v_user_id is null then
     return (private.current_api_key()).organization_id;
   end if;
-  return (
-    select e.organization_id from public.employees as e
-    where e.user_id = private.current_user_id() and e.is_active
-  );
+  return (select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active);
 end;
 $function$;
 comment on function private.current_organization_id() is 'The organization in which the signed-in caller is active now, or that of the calling API key; or null.';
@@ -4645,12 +4643,12 @@ CREATE OR REPLACE FUNCTION private.current_user_id()
  SET search_path TO ''
 AS $function$
 declare
-  v_claims jsonb := private.jwt();
+  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
 begin
-  if v_claims ->> 'role' is distinct from 'authenticated' then
-    return null;
+  if v_claims ->> 'role' = 'authenticated' then
+    return v_claims ->> 'sub';
   end if;
-  return (v_claims ->> 'sub')::uuid;
+  return null;
 exception
   when invalid_text_representation then
     return null;
@@ -6351,10 +6349,11 @@ CREATE OR REPLACE FUNCTION private.is_admin()
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
+declare
+  v_user_id uuid := private.current_user_id();
 begin
   return exists (
-    select from public.employees as e
-    where e.user_id = private.current_user_id() and e.is_active and e.app_role = 'ADMIN'
+    select from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
   );
 end;
 $function$;

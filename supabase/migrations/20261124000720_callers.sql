@@ -32,14 +32,13 @@ create function private.current_organization_id() returns uuid
 language plpgsql stable security definer
 set search_path = ''
 as $$
+declare
+  v_user_id uuid := private.current_user_id();
 begin
-  if private.jwt() ->> 'role' = 'api_key' then
+  if v_user_id is null then
     return (private.current_api_key()).organization_id;
   end if;
-  return (
-    select e.organization_id from public.employees as e
-    where e.user_id = private.current_user_id() and e.is_active
-  );
+  return (select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active);
 end;
 $$;
 
@@ -50,11 +49,10 @@ create function private.current_employee_id() returns uuid
 language plpgsql stable security definer
 set search_path = ''
 as $$
+declare
+  v_user_id uuid := private.current_user_id();
 begin
-  return (
-    select e.id from public.employees as e
-    where e.user_id = private.current_user_id() and e.is_active
-  );
+  return (select e.id from public.employees as e where e.user_id = v_user_id and e.is_active);
 end;
 $$;
 
@@ -64,10 +62,11 @@ create function private.is_admin() returns boolean
 language plpgsql stable security definer
 set search_path = ''
 as $$
+declare
+  v_user_id uuid := private.current_user_id();
 begin
   return exists (
-    select from public.employees as e
-    where e.user_id = private.current_user_id() and e.is_active and e.app_role = 'ADMIN'
+    select from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
   );
 end;
 $$;
