@@ -95,9 +95,6 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.tg_session_days__request_figures()', null, 'organization',
     'Trigger: asks for the employee-days of the rows that changed, each with its own organization_id.'),
   ('private.tg_expenses__request_figures()', null, 'organization', 'Trigger: the employee-day of old and new.'),
-  ('private.report_range(uuid, date, date, integer)', 'api_key,authenticated', 'organization',
-    'A key reads figures, not the organization. Answers that organization''s date and currency, behind require_admin and
-     require_employee.'),
   ('private.get_user_summary(uuid, date, date)', 'api_key,authenticated', 'organization',
     'A key with analytics:read has no right on employees. Behind require_employee or the scope; an employee finds only the
      own row.'),

@@ -1,0 +1,98 @@
+// The instrument: runs one statement as whoever the connection is, tells what came of it, and undoes it.
+
+import type postgres from 'postgres';
+import type { TestDatabase } from '../fixtures/database.ts';
+import type { Actor } from './cast.ts';
+
+export type Outcome = {
+  /** SQLSTATE; null when it ran. */
+  state: string | null;
+  message: string | null;
+  /** What the statement answered, where it answers. */
+  answer: unknown;
+  rows: number;
+  /** Organizations whose rows the statement wrote, by whatever trigger or definer. */
+  touched: string[];
+};
+
+export type Probe = { statement: string; answers: boolean };
+
+/** Statements of tests reach the database through these; they belong to the superuser and to no migration. */
+export async function installProbe(admin: postgres.Sql, tenantTables: readonly string[]): Promise<void> {
+  await admin.unsafe(`
+    create schema probe;
+    grant usage on schema probe to public;
+    create table probe.touched (organization_id uuid, table_name text);
+    grant select on probe.touched to public;
+
+    -- Every write to a tenant's row, whoever makes it, leaves its organization here until the probe is undone.
+    create function probe.tg_touch() returns trigger language plpgsql security definer set search_path = '' as $$
+    declare
+      v_row jsonb := case tg_op when 'DELETE' then pg_catalog.to_jsonb(old) else pg_catalog.to_jsonb(new) end;
+    begin
+      insert into probe.touched values ((v_row ->> tg_argv[0])::uuid, tg_table_name);
+      return null;
+    end
+    $$;
+
+    create function probe.attempt(statement text, answers boolean) returns jsonb language plpgsql set search_path = '' as $$
+    declare
+      v_answer jsonb;
+      v_rows bigint;
+      v_touched jsonb;
+      v_state text;
+      v_message text;
+    begin
+      begin
+        if answers then
+          execute statement into v_answer;
+        else
+          execute statement;
+        end if;
+        get diagnostics v_rows = row_count;
+        select pg_catalog.jsonb_agg(distinct t.organization_id) into v_touched from probe.touched as t;
+        raise exception using errcode = 'UNDO0';
+      exception
+        when others then
+          get stacked diagnostics v_state = returned_sqlstate, v_message = message_text;
+      end;
+      return pg_catalog.jsonb_build_object(
+        'state', nullif(v_state, 'UNDO0'), 'message', case when v_state <> 'UNDO0' then v_message end, 'answer', v_answer,
+        'rows', coalesce(v_rows, 0), 'touched', coalesce(v_touched, '[]'));
+    end
+    $$;
+    grant execute on function probe.attempt(text, boolean) to public;
+  `);
+  for (const table of tenantTables) {
+    const column = table === 'public.organizations' ? 'id' : 'organization_id';
+    await admin.unsafe(`create trigger _999_touch after insert or update or delete on ${table}
+      for each row execute function probe.tg_touch('${column}')`);
+  }
+}
+
+/** Runs the statements as the actor: its own login, its role, its claims, one transaction. */
+export async function attemptAll(
+  database: TestDatabase,
+  actor: Actor,
+  statements: readonly Probe[],
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  await database.sql(actor.role).begin(async (sql) => {
+    await sql`select set_config('request.jwt.claims', ${actor.claims ? JSON.stringify(actor.claims) : ''}, true)`;
+    await sql`select set_config('fieldtrack.organization_id', ${actor.kind === 'worker' ? (actor.organizationId ?? '') : ''}, true)`;
+    await sql`set local statement_timeout = '60s'`;
+    const rows = await sql<{ outcome: Outcome }[]>`
+      select probe.attempt(s.statement, s.answers::boolean) as outcome
+      from unnest(${statements.map(({ statement }) => statement)}::text[],
+        ${statements.map(({ answers }) => `${answers}`)}::text[]) with ordinality as s (statement, answers, n)
+      order by s.n`;
+    outcomes.push(...rows.map(({ outcome }) => outcome));
+  });
+  return outcomes;
+}
+
+/** The code and status of a registered refusal, which comes as SQLSTATE PGRST. */
+export function refusal({ state, message }: Outcome): string | null {
+  if (state !== 'PGRST' || message === null) return state;
+  return (JSON.parse(message) as { code: string }).code;
+}
