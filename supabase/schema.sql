@@ -8588,7 +8588,7 @@ grant execute on function private.replay_webhook_events(uuid,timestamp with time
 CREATE OR REPLACE FUNCTION private.report_range(organization_id uuid, first_day date, last_day date, default_days integer)
  RETURNS private.report_range
  LANGUAGE plpgsql
- STABLE SECURITY DEFINER
+ STABLE
  SET search_path TO ''
 AS $function$
 declare
