@@ -6618,6 +6618,24 @@ $function$;
 comment on function private.keep_admins(uuid[],uuid[]) is 'Of the given people, pair by pair, those who are active administrators now: the stream ends for the others.';
 grant execute on function private.keep_admins(uuid[],uuid[]) to fieldtrack_edge;
 
+CREATE OR REPLACE FUNCTION private.keep_api_keys(organization_ids uuid[], api_key_ids uuid[])
+ RETURNS TABLE(organization_id uuid, api_key_id uuid)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select k.organization_id, k.id
+  from unnest(keep_api_keys.organization_ids, keep_api_keys.api_key_ids) as a (organization_id, api_key_id)
+  join public.api_keys as k on k.organization_id = a.organization_id and k.id = a.api_key_id
+  where (k.revoked_at is null or k.revoked_at > pg_catalog.now())
+    and (k.expires_at is null or k.expires_at > pg_catalog.now());
+end;
+$function$;
+comment on function private.keep_api_keys(uuid[],uuid[]) is 'Of the given API keys, pair by pair, those that are valid now: the stream ends for the others. What a key may do never changes.';
+grant execute on function private.keep_api_keys(uuid[],uuid[]) to fieldtrack_edge;
+
 CREATE OR REPLACE FUNCTION private.keep_dead_job(organization_id uuid, dead_queue text, job_id uuid)
  RETURNS text
  LANGUAGE plpgsql
@@ -6776,6 +6794,35 @@ begin
 end;
 $function$;
 comment on function private.live_distance(uuid,uuid) is 'The distance so far of an open session, and whether a late point waits to be counted; no row before the first point.';
+
+CREATE OR REPLACE FUNCTION private.live_position(state public.employee_last_state)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  -- A position of an earlier session says nothing about the open one.
+  v_is_checked_in boolean := state.is_checked_in and state.fix_session_id is not distinct from state.session_id;
+begin
+  return pg_catalog.json_build_object(
+    'employee_id', state.employee_id,
+    'session_id', state.fix_session_id,
+    'is_checked_in', v_is_checked_in,
+    'recorded_at', state.recorded_at,
+    'latitude', state.latitude,
+    'longitude', state.longitude,
+    'accuracy_m', state.accuracy_m,
+    'speed_mps', state.speed_mps,
+    'heading_deg', state.heading_deg,
+    'battery_pct', state.battery_pct,
+    'is_mock', state.is_mock,
+    'distance_m', case when v_is_checked_in then state.distance_m end,
+    'distance_is_provisional', case when v_is_checked_in then state.distance_is_provisional end
+  )::text;
+end;
+$function$;
+comment on function private.live_position(public.employee_last_state) is 'A position as the live stream sends it. session_id is the session in which it was taken, is_checked_in whether that is open.';
 
 CREATE OR REPLACE FUNCTION private.local_day(organization_id uuid, at timestamp with time zone)
  RETURNS date
@@ -7674,17 +7721,54 @@ begin
   return query
   select e.*
   from public.events as e
-  where e.organization_id = read_organization_log.organization_id
-    and (e.epoch, e.xact, e.id) >
-      (read_organization_log.after_epoch, read_organization_log.after_xact, read_organization_log.after_id)
-    and (e.epoch, e.xact, e.id) <=
-      (read_organization_log.last_epoch, read_organization_log.last_xact, read_organization_log.last_id)
-  order by e.epoch, e.xact, e.id
+  where (e.organization_id, e.epoch, e.xact, e.id) > (
+      read_organization_log.organization_id,
+      read_organization_log.after_epoch, read_organization_log.after_xact, read_organization_log.after_id
+    )
+    and (e.organization_id, e.epoch, e.xact, e.id) <= (
+      read_organization_log.organization_id,
+      read_organization_log.last_epoch, read_organization_log.last_xact, read_organization_log.last_id
+    )
+  order by e.organization_id, e.epoch, e.xact, e.id
   limit least(read_organization_log.max_rows, 1000);
 end;
 $function$;
 comment on function private.read_organization_log(uuid,smallint,xid8,bigint,smallint,xid8,bigint,integer) is 'Events of one organization after a position and up to another that a reader of the log has reached, oldest first, at most 1,000: what a client of the live stream missed.';
 grant execute on function private.read_organization_log(uuid,smallint,xid8,bigint,smallint,xid8,bigint,integer) to fieldtrack_edge;
+
+CREATE OR REPLACE FUNCTION private.read_positions_at_work(organization_ids uuid[])
+ RETURNS TABLE(organization_id uuid, employee_id uuid, location text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select l.organization_id, l.employee_id, private.live_position(l)
+  from public.active_users as u
+  join public.employee_last_state as l on l.organization_id = u.organization_id and l.employee_id = u.employee_id
+  where u.organization_id = any (read_positions_at_work.organization_ids)
+    and l.is_checked_in and l.fix_session_id = l.session_id;
+end;
+$function$;
+comment on function private.read_positions_at_work(uuid[]) is 'The newest position of everybody of these organizations who has an open session and sent one from it.';
+grant execute on function private.read_positions_at_work(uuid[]) to fieldtrack_edge;
+
+CREATE OR REPLACE FUNCTION private.read_positions_of(organization_ids uuid[], employee_ids uuid[])
+ RETURNS TABLE(organization_id uuid, employee_id uuid, location text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select l.organization_id, l.employee_id, private.live_position(l)
+  from unnest(read_positions_of.organization_ids, read_positions_of.employee_ids) as a (organization_id, employee_id)
+  join public.employee_last_state as l on l.organization_id = a.organization_id and l.employee_id = a.employee_id;
+end;
+$function$;
+comment on function private.read_positions_of(uuid[],uuid[]) is 'The last position of the given people, pair by pair, at work or not: how those who just checked out are shown a last time.';
+grant execute on function private.read_positions_of(uuid[],uuid[]) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.recalculate_session(session_id uuid)
  RETURNS public.attendance_sessions

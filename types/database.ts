@@ -855,6 +855,13 @@ export type Database = {
           organization_id: string;
         }[];
       };
+      keep_api_keys: {
+        Args: { api_key_ids: string[]; organization_ids: string[] };
+        Returns: {
+          api_key_id: string;
+          organization_id: string;
+        }[];
+      };
       keep_dead_job: { Args: { dead_queue: string; job_id: string; organization_id: string }; Returns: string };
       keep_organization: {
         Args: Record<PropertyKey, never>;
@@ -905,6 +912,15 @@ export type Database = {
           distance_m: number;
           is_provisional: boolean;
         }[];
+      };
+      live_position: {
+        Args: {
+          state: Omit<
+            Database['public']['Tables']['employee_last_state']['Row'],
+            Database['public']['Tables']['employee_last_state']['ComputedFields']
+          >;
+        };
+        Returns: string;
       };
       local_day: { Args: { at: string; organization_id: string }; Returns: string };
       local_days: {
@@ -1038,6 +1054,22 @@ export type Database = {
           isOneToOne: false;
           isSetofReturn: true;
         };
+      };
+      read_positions_at_work: {
+        Args: { organization_ids: string[] };
+        Returns: {
+          employee_id: string;
+          location: string;
+          organization_id: string;
+        }[];
+      };
+      read_positions_of: {
+        Args: { employee_ids: string[]; organization_ids: string[] };
+        Returns: {
+          employee_id: string;
+          location: string;
+          organization_id: string;
+        }[];
       };
       recalculate_session: {
         Args: { session_id: string };

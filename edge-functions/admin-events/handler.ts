@@ -1,9 +1,11 @@
 import { eventPayloads } from '../../types/events.ts';
 import type { AbuseLog } from '../_shared/abuse.ts';
+import { hashSecret, keyOf, refusedKey, tooManyCalls, type VerifyKey } from '../_shared/api-key.ts';
 import { bearerToken, type TokenVerifier } from '../_shared/jwt.ts';
 import type { Context, Handler, Kernel } from '../_shared/kernel.ts';
 import { refusal } from '../_shared/refusal.ts';
 import type { Hub } from './hub.ts';
+import type { LocationFeed } from './locations.ts';
 import type { EventLog, Viewer } from './log.ts';
 import { type Position, parsePosition } from './position.ts';
 import { openStream } from './stream.ts';
@@ -16,17 +18,19 @@ const RETRY_MS = { least: 1000, spread: 2000 };
 
 const TICKET = /^ft_ticket_[\w-]{43}$/;
 
-export type Member = Viewer & { appRole: string };
+export type Member = { organizationId: string; employeeId: string; appRole: string };
 
 export type StreamDeps = {
   kernel: Kernel;
   abuse: AbuseLog;
   hub: Hub;
   log: EventLog;
+  locations: LocationFeed;
   verifyToken: TokenVerifier;
   findMember: (context: Context, userId: string) => Promise<Member | undefined>;
   /** SHA-256 of the ticket; whose it was, once. */
-  useTicket: (context: Context, ticketHash: Uint8Array) => Promise<Viewer | undefined>;
+  useTicket: (context: Context, ticketHash: Uint8Array) => Promise<Omit<Member, 'appRole'> | undefined>;
+  verifyKey: VerifyKey;
   streamMs: number;
   heartbeatMs: number;
   now: () => number;
@@ -35,7 +39,10 @@ export type StreamDeps = {
   random: () => number;
 };
 
-/** `GET /functions/v1/admin-events`: what happens in the organization, as server-sent events, for its administrators. */
+/**
+ * `GET /functions/v1/admin-events`: what happens in the organization, as server-sent events, for its administrators and for
+ * API keys with the scope events:read.
+ */
 export function createHandler(deps: StreamDeps): Handler {
   return deps.kernel({
     name: 'admin-events',
@@ -45,8 +52,9 @@ export function createHandler(deps: StreamDeps): Handler {
     async handle(context) {
       if (context.path !== '/') throw refusal('not_found', 'There is nothing below admin-events.');
       const query = new URLSearchParams(context.query);
-      const { viewer, leftMs } = await authenticate(deps, context, query);
-      context.subject = viewer.employeeId;
+      const withLocations = readSwitch(query, 'locations');
+      const { viewer, leftMs } = await authenticate(deps, context, query, withLocations);
+      context.subject ??= viewer.id;
       const after = readPosition(context.request, query);
       const wants = readTypes(query.get('types'));
       const startedAt = deps.now();
@@ -56,16 +64,18 @@ export function createHandler(deps: StreamDeps): Handler {
         {
           log: deps.log,
           join: deps.hub.join,
+          followLocations: deps.locations.follow,
           now: deps.now,
           onEnd: (why) => {
             const seconds = Math.round((deps.now() - startedAt) / 1000);
-            context.log.info({ subject: viewer.employeeId, why, seconds, ...deps.hub.counts() }, 'stream ended');
+            context.log.info({ subject: viewer.id, why, seconds, ...deps.hub.counts() }, 'stream ended');
           },
         },
         {
           viewer,
           after,
           wants,
+          withLocations,
           endsAt: startedAt + lifeMs,
           retryMs: Math.round(RETRY_MS.least + deps.random() * RETRY_MS.spread),
           heartbeatMs: deps.heartbeatMs,
@@ -94,29 +104,30 @@ async function authenticate(
   deps: StreamDeps,
   context: Context,
   query: URLSearchParams,
+  withLocations: boolean,
 ): Promise<{ viewer: Viewer; leftMs: number }> {
   const ticket = query.get('ticket');
   if (ticket !== null) {
     context.route = 'ticket';
     const blockedForS = deps.abuse.blockedForS(context.address);
-    if (blockedForS > 0) {
-      throw refusal('rate_limited', 'Too many calls with tickets that are not valid.', {
-        headers: { 'retry-after': String(blockedForS) },
-      });
-    }
-    const viewer = TICKET.test(ticket) ? await deps.useTicket(context, await sha256(ticket)) : undefined;
-    if (!viewer) {
+    if (blockedForS > 0) throw tooManyCalls('Too many calls with tickets that are not valid.', blockedForS);
+    const owner = TICKET.test(ticket) ? await deps.useTicket(context, await hashSecret(ticket)) : undefined;
+    if (!owner) {
       throw refusal('ticket_invalid', 'This ticket is not valid.', {
         hint: 'Get a new one with create_stream_ticket; it is good for one connection within 30 seconds.',
       });
     }
-    return { viewer, leftMs: Number.POSITIVE_INFINITY };
+    return { viewer: administrator(owner), leftMs: Number.POSITIVE_INFINITY };
+  }
+  if (context.request.headers.has('x-api-key')) {
+    context.route = 'key';
+    return authenticateKey(deps, context, withLocations ? ['events:read', 'locations:read'] : ['events:read']);
   }
   context.route = 'token';
   const token = bearerToken(context.request);
   if (token === undefined) {
-    throw refusal('not_authenticated', 'There is no access token and no ticket in this request.', {
-      hint: 'Send an administrator’s access token as Bearer token, or ?ticket= from create_stream_ticket.',
+    throw refusal('not_authenticated', 'There is no access token, ticket or API key in this request.', {
+      hint: 'Send an administrator’s access token as Bearer token, ?ticket= from create_stream_ticket, or x-api-key.',
       headers: { 'www-authenticate': 'Bearer' },
     });
   }
@@ -124,8 +135,40 @@ async function authenticate(
   const member = UUID.test(sub) ? await deps.findMember(context, sub) : undefined;
   if (!member) throw refusal('not_a_member', 'You are not an active member of an organization.');
   if (member.appRole !== 'ADMIN') throw refusal('admin_required', 'Only an administrator may do this.');
-  const { organizationId, employeeId } = member;
-  return { viewer: { organizationId, employeeId }, leftMs: (exp ?? 0) * 1000 - deps.wallClock() };
+  return { viewer: administrator(member), leftMs: (exp ?? 0) * 1000 - deps.wallClock() };
+}
+
+const administrator = ({ organizationId, employeeId }: Omit<Member, 'appRole'>): Viewer => ({
+  organizationId,
+  kind: 'administrator',
+  id: employeeId,
+});
+
+/** Opening a stream is one call of the key's limit. */
+async function authenticateKey(
+  deps: StreamDeps,
+  context: Context,
+  scopes: readonly string[],
+): Promise<{ viewer: Viewer; leftMs: number }> {
+  const { keyId, secret } = keyOf(context.request);
+  context.subject = keyId;
+  const blockedForS = deps.abuse.blockedForS(context.address);
+  if (blockedForS > 0) throw tooManyCalls('Too many calls with keys that are not valid.', blockedForS);
+  const verdict = await deps.verifyKey(context, keyId, await hashSecret(secret), 1);
+  if (verdict.refusal !== null) throw refusedKey(verdict.refusal);
+  if (verdict.granted < 1) throw tooManyCalls('This key has used up its calls.', 60 / verdict.requestsPerMinute);
+  const missing = scopes.find((scope) => !verdict.scopes.includes(scope));
+  if (missing !== undefined) {
+    throw refusal('scope_missing', `This API key lacks the scope ${missing}.`, {
+      details: missing,
+      hint: 'An administrator can make a key with this scope.',
+    });
+  }
+  const { organizationId, apiKeyId, expiresAtS } = verdict;
+  return {
+    viewer: { organizationId, kind: 'api_key', id: apiKeyId },
+    leftMs: expiresAtS === null ? Number.POSITIVE_INFINITY : expiresAtS * 1000 - deps.wallClock(),
+  };
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -162,6 +205,8 @@ function readTypes(text: string | null): ((type: string) => boolean) | undefined
   return (type) => wanted.has(type);
 }
 
-async function sha256(text: string): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)));
+function readSwitch(query: URLSearchParams, name: string): boolean {
+  const text = query.get(name) ?? '0';
+  if (text !== '0' && text !== '1') throw refusal('invalid_argument', `${name} is 1 or 0.`, { details: name });
+  return text === '1';
 }

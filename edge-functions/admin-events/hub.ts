@@ -12,7 +12,12 @@ export type Listener = {
   end: (why: EndReason) => void;
 };
 
-export type EndReason = 'time is over' | 'not an administrator any more' | 'the process stops' | 'database unreachable';
+export type EndReason =
+  | 'time is over'
+  | 'not an administrator any more'
+  | 'the API key is not valid any more'
+  | 'the process stops'
+  | 'database unreachable';
 
 /** What one read of the log brought for one organization; made once, whatever the number of its listeners. */
 export type Batch = { events: readonly LogEvent[]; whole: () => Uint8Array };
@@ -105,7 +110,7 @@ export function createHub(deps: {
       for (const { noLongerAdmin } of own) {
         if (noLongerAdmin === null) continue;
         for (const listener of channel.listeners) {
-          if (listener.viewer.employeeId === noLongerAdmin) listener.end('not an administrator any more');
+          if (listener.viewer.id === noLongerAdmin) listener.end('not an administrator any more');
         }
       }
       const batch = batchOf(own);
@@ -124,11 +129,12 @@ export function createHub(deps: {
     isChecking = true;
     const asked = [...channels.values()].flatMap(({ listeners }) => [...listeners]);
     try {
-      const byId = new Map(asked.map(({ viewer }) => [viewer.employeeId, viewer]));
-      const admins = new Set((await log.stillAdmins([...byId.values()])).map(({ employeeId }) => employeeId));
+      const byId = new Map(asked.map(({ viewer }) => [viewer.id, viewer]));
+      const allowed = await log.stillAllowed([...byId.values()]);
       checkedAt = time;
-      for (const listener of asked) {
-        if (!admins.has(listener.viewer.employeeId)) listener.end('not an administrator any more');
+      for (const { viewer, end } of asked) {
+        if (allowed.has(viewer.id)) continue;
+        end(viewer.kind === 'api_key' ? 'the API key is not valid any more' : 'not an administrator any more');
       }
     } catch (error) {
       logger.error({ err: describeError(error) }, 'checking who listens failed');

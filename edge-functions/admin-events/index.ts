@@ -1,10 +1,12 @@
 import { z } from 'zod';
+import { createKeyVerifier } from '../_shared/api-key.ts';
 import { kernelOf, serve } from '../_shared/boot.ts';
 import { ask, openDatabase } from '../_shared/database.ts';
 import { readEnv } from '../_shared/env.ts';
 import { createTokenVerifier } from '../_shared/jwt.ts';
 import { createHandler } from './handler.ts';
 import { createHub } from './hub.ts';
+import { createLocationFeed, createLocationReader } from './locations.ts';
 import { createEventLog } from './log.ts';
 import { comparePositions } from './position.ts';
 
@@ -40,6 +42,7 @@ const server = serve(
     abuse,
     hub,
     log,
+    locations: createLocationFeed({ reader: createLocationReader(database), logger, pauseMs: 1000 }),
     verifyToken: createTokenVerifier({
       issuer: env.FIELDTRACK_JWT_ISSUER ?? `${env.SUPABASE_URL}/auth/v1`,
       secret: env.FIELDTRACK_JWT_SECRET,
@@ -61,6 +64,7 @@ const server = serve(
       );
       return row && { organizationId: row.organization_id, employeeId: row.employee_id };
     },
+    verifyKey: createKeyVerifier(database),
     streamMs: env.FIELDTRACK_STREAM_SECONDS * 1000,
     heartbeatMs: env.FIELDTRACK_STREAM_HEARTBEAT_SECONDS * 1000,
     now,

@@ -11,7 +11,8 @@ export type LogEvent = {
   noLongerAdmin: string | null;
 };
 
-export type Viewer = { organizationId: string; employeeId: string };
+/** Who listens: an administrator (employees.id) or an API key (api_keys.id). */
+export type Viewer = { organizationId: string; kind: 'administrator' | 'api_key'; id: string };
 
 /** What the stream asks the database. Nothing here knows clients. */
 export type EventLog = {
@@ -23,8 +24,8 @@ export type EventLog = {
   readOrganization: (organizationId: string, after: Position, last: Position, maxRows: number) => Promise<LogEvent[]>;
   /** Whether nothing after this position has been deleted. */
   isKeptSince: (position: Position) => Promise<boolean>;
-  /** Those of the viewers who are active administrators now. */
-  stillAdmins: (viewers: readonly Viewer[]) => Promise<Viewer[]>;
+  /** The ids of those viewers who are active administrators and valid keys now. */
+  stillAllowed: (viewers: readonly Viewer[]) => Promise<Set<string>>;
 };
 
 type Row = {
@@ -88,20 +89,26 @@ export function createEventLog(database: Database): EventLog {
         ) as kept`;
       return row?.kept === true;
     },
-    async stillAdmins(viewers) {
-      const rows = await database<{ organization_id: string; employee_id: string }[]>`
-        select a.organization_id, a.employee_id
-        from private.keep_admins(
-          ${arrayOf(viewers.map((viewer) => viewer.organizationId))}::text::uuid[],
-          ${arrayOf(viewers.map((viewer) => viewer.employeeId))}::text::uuid[]
-        ) as a`;
-      return rows.map((row) => ({ organizationId: row.organization_id, employeeId: row.employee_id }));
+    async stillAllowed(viewers) {
+      const people = viewers.filter(({ kind }) => kind === 'administrator');
+      const keys = viewers.filter(({ kind }) => kind === 'api_key');
+      const rows = await database<{ id: string }[]>`
+        select a.employee_id as id from private.keep_admins(
+          ${arrayOf(people.map(({ organizationId }) => organizationId))}::text::uuid[],
+          ${arrayOf(people.map(({ id }) => id))}::text::uuid[]
+        ) as a
+        union all
+        select k.api_key_id from private.keep_api_keys(
+          ${arrayOf(keys.map(({ organizationId }) => organizationId))}::text::uuid[],
+          ${arrayOf(keys.map(({ id }) => id))}::text::uuid[]
+        ) as k`;
+      return new Set(rows.map(({ id }) => id));
     },
   };
 }
 
 /** By hand: the connection fetches no types, so it knows no arrays. Only for ids that came from the database. */
-const arrayOf = (ids: readonly string[]) => `{${ids.join(',')}}`;
+export const arrayOf = (ids: readonly string[]) => `{${ids.join(',')}}`;
 
 const encoder = new TextEncoder();
 

@@ -1,4 +1,5 @@
 import { type Batch, concat, type EndReason, type Listener, type Membership } from './hub.ts';
+import type { LocationFeed } from './locations.ts';
 import { commentOf, type EventLog, frameOf, type LogEvent, type Viewer } from './log.ts';
 import { comparePositions, formatPosition, type Position } from './position.ts';
 
@@ -7,6 +8,8 @@ export type StreamOptions = {
   /** Where the client stopped; undefined: from now on. */
   after: Position | undefined;
   wants: ((type: string) => boolean) | undefined;
+  /** Positions too, once live. */
+  withLocations: boolean;
   endsAt: number;
   retryMs: number;
   heartbeatMs: number;
@@ -29,6 +32,7 @@ export function openStream(
   deps: {
     log: EventLog;
     join: (listener: Listener) => Membership | undefined;
+    followLocations: LocationFeed['follow'];
     now: () => number;
     onEnd: (why: EndReason | 'the client left' | 'the client reads too slowly' | 'failure') => void;
   },
@@ -40,6 +44,7 @@ export function openStream(
   let state: 'catching up' | 'live' | 'ended' = 'catching up';
   let sent: Position | undefined;
   let lastSentAt = now();
+  let unfollowLocations = () => {};
 
   const listener: Listener = {
     viewer,
@@ -72,6 +77,7 @@ export function openStream(
     if (state === 'ended') return false;
     state = 'ended';
     membership?.leave();
+    unfollowLocations();
     options.signal.removeEventListener('abort', clientLeft);
     deps.onEnd(why);
     return true;
@@ -145,6 +151,7 @@ export function openStream(
         state = 'live';
         const data = JSON.stringify({ position: formatPosition(sent) });
         controller.enqueue(frameOf({ id: sent, event: 'ready', data }));
+        if (options.withLocations) unfollowLocations = deps.followLocations(viewer.organizationId, send);
         return;
       }
     }

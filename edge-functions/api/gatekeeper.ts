@@ -1,25 +1,9 @@
 import type { AbuseLog } from '../_shared/abuse.ts';
+import { hashSecret, type KeyVerdict, keyOf, refusedKey, tooManyCalls, type VerifyKey } from '../_shared/api-key.ts';
 import { BoundedMap } from '../_shared/bounded-map.ts';
 import type { Context } from '../_shared/kernel.ts';
 import type { Mint } from '../_shared/mint.ts';
 import { type RateState, rateLimitHeaders } from '../_shared/rate-limit.ts';
-import { refusal } from '../_shared/refusal.ts';
-import { hashSecret, parseKey } from './key.ts';
-
-/** What private.verify_api_key answers. */
-export type KeyVerdict =
-  | { refusal: 'unknown' | 'revoked' | 'expired' }
-  | {
-      refusal: null;
-      organizationId: string;
-      apiKeyId: string;
-      scopes: string[];
-      requestsPerMinute: number;
-      granted: number;
-      remaining: number;
-    };
-
-export type VerifyKey = (context: Context, keyId: string, secretHash: Uint8Array, calls: number) => Promise<KeyVerdict>;
 
 /**
  * How long a key counts as valid without asking again. Revoking is to take effect within a second; the database refuses a
@@ -82,9 +66,7 @@ export function createGatekeeper(deps: {
     const verdict = await verifyKey(context, keyId, hash, calls);
     if (verdict.refusal !== null) {
       known.delete(id);
-      throw invalidKey(
-        { unknown: 'It was never issued.', revoked: 'It was revoked.', expired: 'It has expired.' }[verdict.refusal],
-      );
+      throw refusedKey(verdict.refusal);
     }
     const lease = (before?.lease ?? 0) + verdict.granted;
     const entry: Known = { verdict, verifiedAt: now(), lease, asked: calls, used: 0, token: before?.token };
@@ -109,24 +91,21 @@ export function createGatekeeper(deps: {
   }
 
   return async (context) => {
-    const sent = context.request.headers.get('x-api-key');
-    if (sent === null) throw invalidKey('There is no header x-api-key.');
-    const key = parseKey(sent);
-    if (!key) throw invalidKey('It is not a whole key: the form or the checksum is wrong.');
+    const key = keyOf(context.request);
     context.subject = key.keyId;
     const hash = await hashSecret(key.secret);
     const id = `${key.keyId}${String.fromCharCode(...hash)}`;
 
     let entry = known.get(id);
     const blockedForS = entry ? 0 : abuse.blockedForS(context.address);
-    if (blockedForS > 0) throw tooMany('Too many calls with keys that are not valid.', blockedForS);
+    if (blockedForS > 0) throw tooManyCalls('Too many calls with keys that are not valid.', blockedForS);
 
     // The question may have been another call's, and its grant spent by the time we hear of it; then it is asked again.
     while (!entry || !isFresh(entry) || entry.lease < 1) {
       if (!entry || !isSpent(entry)) entry = await askOnce(context, key.keyId, hash, id);
       if (isSpent(entry)) {
         context.answerHeaders = rateHeaders(entry);
-        throw tooMany('This key has used up its calls.', 60 / entry.verdict.requestsPerMinute);
+        throw tooManyCalls('This key has used up its calls.', 60 / entry.verdict.requestsPerMinute);
       }
     }
     entry.lease -= 1;
@@ -142,18 +121,4 @@ export function createGatekeeper(deps: {
     entry.token = { text: await mint(claims, TOKEN_LIFETIME_S), madeAt: now() };
     return entry.token.text;
   }
-}
-
-function invalidKey(details: string) {
-  return refusal('api_key_invalid', 'This API key is not valid.', {
-    details,
-    hint: 'Send a key as header x-api-key; an administrator makes one with create_api_key.',
-  });
-}
-
-function tooMany(message: string, retryAfterS: number) {
-  return refusal('rate_limited', message, {
-    hint: 'Wait as Retry-After says, then send it again.',
-    headers: { 'retry-after': String(Math.max(1, Math.ceil(retryAfterS))) },
-  });
 }

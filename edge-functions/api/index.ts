@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import { createKeyVerifier } from '../_shared/api-key.ts';
 import { kernelOf, serve } from '../_shared/boot.ts';
-import { ask, openDatabase } from '../_shared/database.ts';
+import { openDatabase } from '../_shared/database.ts';
 import { readEnv } from '../_shared/env.ts';
 import { createMint, signingJwkSchema } from '../_shared/mint.ts';
-import { createGatekeeper, type KeyVerdict } from './gatekeeper.ts';
+import { createGatekeeper } from './gatekeeper.ts';
 import { createHandler } from './handler.ts';
 
 const env = readEnv(Deno.env.toObject(), {
@@ -30,16 +31,7 @@ const admit = createGatekeeper({
   abuse,
   now,
   mint: createMint({ jwk: env.FIELDTRACK_SIGNING_JWK, secret: env.FIELDTRACK_JWT_SECRET }),
-  async verifyKey({ log }, keyId, secretHash, calls) {
-    const [row] = await ask(
-      log,
-      database<KeyVerdict[]>`
-        select v.refusal, v.organization_id as "organizationId", v.api_key_id as "apiKeyId", to_json(v.scopes) as scopes,
-          v.requests_per_minute as "requestsPerMinute", v.granted, v.remaining
-        from private.verify_api_key(${keyId}, ${secretHash}, ${calls}) as v`,
-    );
-    return row ?? { refusal: 'unknown' };
-  },
+  verifyKey: createKeyVerifier(database),
 });
 
 serve(

@@ -1,9 +1,10 @@
--- The live stream's share of the database: tickets, who may listen, and what a listener missed.
+-- The live stream's share of the database: tickets, who may listen, what a listener missed, and where people at work are.
 --
 -- A browser's EventSource cannot send an Authorization header, so an administrator asks for a ticket and puts it into the
 -- address: good for one use within 30 seconds, stored as a hash. Addresses end up in logs; a used ticket is worth nothing.
 -- The edge function admin-events reads as fieldtrack_edge, which may name these functions and private.read_log and no table.
--- Not covered: the stream itself (edge-functions/admin-events), live positions (they are snapshots, not events).
+-- Positions are state and no log: they are read anew each second, and the function compares with what it sent.
+-- Not covered: the stream itself (edge-functions/admin-events).
 
 create table private.stream_tickets (
   organization_id uuid not null,
@@ -133,6 +134,26 @@ comment on function private.keep_admins(uuid[], uuid[]) is
 
 grant execute on function private.keep_admins(uuid[], uuid[]) to fieldtrack_edge;
 
+create function private.keep_api_keys(organization_ids uuid[], api_key_ids uuid[])
+returns table (organization_id uuid, api_key_id uuid)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select k.organization_id, k.id
+  from unnest(keep_api_keys.organization_ids, keep_api_keys.api_key_ids) as a (organization_id, api_key_id)
+  join public.api_keys as k on k.organization_id = a.organization_id and k.id = a.api_key_id
+  where (k.revoked_at is null or k.revoked_at > pg_catalog.now())
+    and (k.expires_at is null or k.expires_at > pg_catalog.now());
+end;
+$$;
+
+comment on function private.keep_api_keys(uuid[], uuid[]) is
+  'Of the given API keys, pair by pair, those that are valid now: the stream ends for the others. What a key may do never changes.';
+
+grant execute on function private.keep_api_keys(uuid[], uuid[]) to fieldtrack_edge;
+
 -- Where a reader begins that wants what is written from now on.
 create function private.log_end() returns table (epoch smallint, xact xid8)
 language plpgsql stable security definer
@@ -173,6 +194,9 @@ comment on function private.is_log_kept_since(smallint, xid8, bigint) is
 grant execute on function private.is_log_kept_since(smallint, xid8, bigint) to fieldtrack_edge;
 
 -- No horizon here: the upper bound is one that read_log or log_end gave, hence below it.
+-- The organization is the first column of both bounds and not a condition of its own. A row comparison is estimated by its first
+-- column, and all events have the same epoch: "after this epoch" looks like no row at all, the two indexes look alike, and the
+-- planner took the one without the organization, reading everybody's events.
 create function private.read_organization_log(
   organization_id uuid,
   after_epoch smallint, after_xact xid8, after_id bigint,
@@ -186,12 +210,15 @@ begin
   return query
   select e.*
   from public.events as e
-  where e.organization_id = read_organization_log.organization_id
-    and (e.epoch, e.xact, e.id) >
-      (read_organization_log.after_epoch, read_organization_log.after_xact, read_organization_log.after_id)
-    and (e.epoch, e.xact, e.id) <=
-      (read_organization_log.last_epoch, read_organization_log.last_xact, read_organization_log.last_id)
-  order by e.epoch, e.xact, e.id
+  where (e.organization_id, e.epoch, e.xact, e.id) > (
+      read_organization_log.organization_id,
+      read_organization_log.after_epoch, read_organization_log.after_xact, read_organization_log.after_id
+    )
+    and (e.organization_id, e.epoch, e.xact, e.id) <= (
+      read_organization_log.organization_id,
+      read_organization_log.last_epoch, read_organization_log.last_xact, read_organization_log.last_id
+    )
+  order by e.organization_id, e.epoch, e.xact, e.id
   limit least(read_organization_log.max_rows, 1000);
 end;
 $$;
@@ -203,3 +230,73 @@ comment on function private.read_organization_log(uuid, smallint, xid8, bigint, 
 grant execute on function private.read_organization_log(
   uuid, smallint, xid8, bigint, smallint, xid8, bigint, integer
 ) to fieldtrack_edge;
+
+-- Where people are. Who is at work is found in active_users, so a read costs what there is to show, not the number of members;
+-- employee_last_state has no index beside its key (all it holds changes with every point).
+
+create function private.live_position(state public.employee_last_state) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  -- A position of an earlier session says nothing about the open one.
+  v_is_checked_in boolean := state.is_checked_in and state.fix_session_id is not distinct from state.session_id;
+begin
+  return pg_catalog.json_build_object(
+    'employee_id', state.employee_id,
+    'session_id', state.fix_session_id,
+    'is_checked_in', v_is_checked_in,
+    'recorded_at', state.recorded_at,
+    'latitude', state.latitude,
+    'longitude', state.longitude,
+    'accuracy_m', state.accuracy_m,
+    'speed_mps', state.speed_mps,
+    'heading_deg', state.heading_deg,
+    'battery_pct', state.battery_pct,
+    'is_mock', state.is_mock,
+    'distance_m', case when v_is_checked_in then state.distance_m end,
+    'distance_is_provisional', case when v_is_checked_in then state.distance_is_provisional end
+  )::text;
+end;
+$$;
+
+comment on function private.live_position(public.employee_last_state) is
+  'A position as the live stream sends it. session_id is the session in which it was taken, is_checked_in whether that is open.';
+
+create function private.read_positions_at_work(organization_ids uuid[])
+returns table (organization_id uuid, employee_id uuid, location text)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select l.organization_id, l.employee_id, private.live_position(l)
+  from public.active_users as u
+  join public.employee_last_state as l on l.organization_id = u.organization_id and l.employee_id = u.employee_id
+  where u.organization_id = any (read_positions_at_work.organization_ids)
+    and l.is_checked_in and l.fix_session_id = l.session_id;
+end;
+$$;
+
+comment on function private.read_positions_at_work(uuid[]) is
+  'The newest position of everybody of these organizations who has an open session and sent one from it.';
+
+grant execute on function private.read_positions_at_work(uuid[]) to fieldtrack_edge;
+
+create function private.read_positions_of(organization_ids uuid[], employee_ids uuid[])
+returns table (organization_id uuid, employee_id uuid, location text)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select l.organization_id, l.employee_id, private.live_position(l)
+  from unnest(read_positions_of.organization_ids, read_positions_of.employee_ids) as a (organization_id, employee_id)
+  join public.employee_last_state as l on l.organization_id = a.organization_id and l.employee_id = a.employee_id;
+end;
+$$;
+
+comment on function private.read_positions_of(uuid[], uuid[]) is
+  'The last position of the given people, pair by pair, at work or not: how those who just checked out are shown a last time.';
+
+grant execute on function private.read_positions_of(uuid[], uuid[]) to fieldtrack_edge;

@@ -81,6 +81,20 @@ beforeAll(async () => {
       from public.organizations as o, generate_series(0, 1999) as i, unnest('{MEALS,TRAVEL,OTHER}'::text[]) as c`;
     await trx`insert into public.audit_log (organization_id, action, actor_type, subject_type)
       select o.id, 'session.corrected', 'system', 'session' from public.organizations as o, generate_series(1, 25000)`;
+    // One event in a hundred is Acme's, one person in a hundred is at work.
+    await trx`insert into public.events (organization_id, epoch, xact, type, subject_type, subject_id, actor_type, payload)
+      select o.id, 0, (i / 100)::text::xid8, 'organization.updated', 'organization', o.id, 'system', '{}'
+      from generate_series(1, 20000) as i
+      join public.organizations as o on (o.id = ${acme}) = (i % 100 = 0)`;
+    await trx`insert into public.employee_last_state
+      (organization_id, employee_id, is_checked_in, session_id, fix_session_id, recorded_at, latitude, longitude)
+      select organization_id, id, employee_code like '%00', id, id, now(), 46, 14.5 from public.employees
+      union all
+      select gen_random_uuid(), gen_random_uuid(), true, i, i, now(), 46, 14.5
+      from (select gen_random_uuid() as i from generate_series(1, 20000)) as elsewhere`;
+    await trx`insert into public.active_users (organization_id, employee_id, session_id, checked_in_at)
+      select organization_id, employee_id, session_id, now() from public.employee_last_state
+      where is_checked_in or organization_id <> ${acme}`;
   });
   await sql`analyze`;
 }, 120_000);
@@ -238,10 +252,10 @@ const statistics = (trx: postgres.TransactionSql) => trx<{ name: string; scanned
   -- Tables of a page or two (organizations, their zones) are rightly read whole.
   where c.relpages > 4`;
 
-test.each(reports)('%s (%s) reads rows of its range by an index and no others', async (_, who, call, figures) => {
-  const touchedTables = await database.sql('postgres').begin(async (trx) => {
-    await trx`select set_config('request.jwt.claims', ${JSON.stringify({ role: 'authenticated', sub: users[who] })}, true),
-      set_config('role', 'authenticated', true)`;
+/** What a call read of each table, as the transaction's own statistics tell. */
+async function touchedBy(role: string, claims: object, call: string) {
+  return await database.sql('postgres').begin(async (trx) => {
+    await trx`select set_config('request.jwt.claims', ${JSON.stringify(claims)}, true), set_config('role', ${role}, true)`;
     // What the backend has not reported yet is still in there, hence the difference.
     const before = await statistics(trx);
     await trx.unsafe(`select * from ${call}`);
@@ -257,6 +271,10 @@ test.each(reports)('%s (%s) reads rows of its range by an index and no others', 
       })
       .filter(({ scanned, fetched }) => scanned + fetched > 0);
   });
+}
+
+test.each(reports)('%s (%s) reads rows of its range by an index and no others', async (_, who, call, figures) => {
+  const touchedTables = await touchedBy('authenticated', { role: 'authenticated', sub: users[who] }, call);
   const shown = JSON.stringify(touchedTables);
   expect(
     touchedTables.filter(({ scanned }) => scanned > 0).map(({ name }) => name),
@@ -264,4 +282,33 @@ test.each(reports)('%s (%s) reads rows of its range by an index and no others', 
   ).toEqual([]);
   const read = touchedTables.filter(({ name }) => name.endsWith('_metrics') || name.endsWith('_daily_expenses'));
   for (const { fetched } of read) expect(fetched, shown).toBeLessThanOrEqual(figures);
+});
+
+// The live stream's questions, asked by one process for all its clients.
+test.each<[string, string, { name: string; fetched: number }[]]>([
+  [
+    'a page of what a client missed',
+    `private.read_organization_log('${acme}', 0::smallint, '20', 0, 0::smallint, '180', 0, 100)`,
+    [{ name: 'events', fetched: 100 }],
+  ],
+  ['the log from a position', `private.read_log(0::smallint, '100', 0, 1000)`, [{ name: 'events', fetched: 1000 }]],
+  [
+    'who is at work and where',
+    `private.read_positions_at_work('{${acme}}')`,
+    [
+      { name: 'active_users', fetched: 20 },
+      { name: 'employee_last_state', fetched: 20 },
+    ],
+  ],
+])('the live stream: %s is found by an index', async (_, call, expected) => {
+  const tables = await touchedBy('fieldtrack_edge', {}, call);
+  const shown = JSON.stringify(tables);
+  expect(tables.map(({ name }) => name).sort(), shown).toEqual(expected.map(({ name }) => name));
+  for (const { name, fetched } of expected) {
+    const table = tables.find((one) => one.name === name);
+    expect(table?.scanned, shown).toBe(0);
+    // The planner looks at the ends of an index, too.
+    expect(table?.fetched, shown).toBeGreaterThanOrEqual(fetched);
+    expect(table?.fetched, shown).toBeLessThanOrEqual(fetched + 10);
+  }
 });

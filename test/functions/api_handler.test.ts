@@ -1,12 +1,12 @@
 import { decodeJwt, exportJWK, generateKeyPair, jwtVerify } from 'jose';
 import { beforeEach, expect, test } from 'vitest';
 import { createAbuseLog } from '../../edge-functions/_shared/abuse.ts';
+import { crc32Base62, type KeyVerdict, parseKey } from '../../edge-functions/_shared/api-key.ts';
 import { createKernel, type Handler } from '../../edge-functions/_shared/kernel.ts';
 import { createLogger } from '../../edge-functions/_shared/log.ts';
 import { createMint, type SigningJwk } from '../../edge-functions/_shared/mint.ts';
-import { createGatekeeper, type KeyVerdict } from '../../edge-functions/api/gatekeeper.ts';
+import { createGatekeeper } from '../../edge-functions/api/gatekeeper.ts';
 import { createHandler } from '../../edge-functions/api/handler.ts';
-import { crc32Base62, parseKey } from '../../edge-functions/api/key.ts';
 
 // The function without a network: what it asks of the database and of PostgREST is written down here and answered by hand.
 
@@ -17,6 +17,7 @@ const granting = (granted: number, remaining = 100): KeyVerdict => ({
   organizationId: 'org-1',
   apiKeyId: 'key-1',
   scopes: ['sessions:read'],
+  expiresAtS: null,
   requestsPerMinute: 600,
   granted,
   remaining,

@@ -8,7 +8,7 @@ import { comparePositions, type Position } from '../../edge-functions/admin-even
 import { openStream } from '../../edge-functions/admin-events/stream.ts';
 import { eventually } from '../fixtures/organization.ts';
 
-const viewer = { organizationId: 'acme', employeeId: 'ada' };
+const viewer = { organizationId: 'acme', kind: 'administrator', id: 'ada' } as const;
 const at = (id: number): Position => ({ epoch: 0, xact: 1n, id: BigInt(id) });
 const event = (id: number): LogEvent => ({
   position: at(id),
@@ -45,7 +45,7 @@ test('an event that comes while the last page of what was missed is read is neit
       return page;
     },
     isKeptSince: async () => true,
-    stillAdmins: async (viewers) => [...viewers],
+    stillAllowed: async (viewers) => new Set(viewers.map(({ id }) => id)),
   };
   hub = createHub({
     log,
@@ -57,11 +57,12 @@ test('an event that comes while the last page of what was missed is read is neit
     compare: comparePositions,
   });
   const body = openStream(
-    { log, join: hub.join, now: () => performance.now(), onEnd: () => {} },
+    { log, join: hub.join, followLocations: () => () => {}, now: () => performance.now(), onEnd: () => {} },
     {
       viewer,
       after: at(0),
       wants: undefined,
+      withLocations: false,
       endsAt: Number.POSITIVE_INFINITY,
       retryMs: 1000,
       heartbeatMs: 60_000,
