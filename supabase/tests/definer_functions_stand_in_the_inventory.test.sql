@@ -211,6 +211,7 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'Nobody may write snapshots. Called by triggers and the reconciliation for an employee of one organization.'),
   ('private.refresh_active_user(uuid, uuid)', null, 'organization', 'As refresh_latest_session.'),
   ('private.refresh_last_state(uuid, uuid)', null, 'organization', 'As refresh_latest_session.'),
+  ('private.refresh_check_in_state(uuid, uuid)', null, 'organization', 'As refresh_latest_session.'),
   ('private.refresh_dashboard(uuid)', null, 'organization', 'As refresh_latest_session, for one organization.'),
   ('private.refresh_dashboards(integer, integer)', 'fieldtrack_worker', 'all organizations',
     'The snapshot loop: reads which organizations have news and hands each on by itself.'),

@@ -1,5 +1,6 @@
 import type { Section } from './section.ts';
 import { api } from './sections/api.ts';
+import { contention } from './sections/contention.ts';
 import { distance } from './sections/distance.ts';
 import { growth } from './sections/growth.ts';
 import { reads } from './sections/reads.ts';
@@ -9,4 +10,14 @@ import { stream } from './sections/stream.ts';
 import { webhooks } from './sections/webhooks.ts';
 
 /** Every section of `npm run bench`, in the order they run. A new one is a file in sections/ and a line here. */
-export const sections: readonly Section[] = [distance, reads, reconcile, rls, growth, api, webhooks, stream];
+export const sections: readonly Section[] = [
+  distance,
+  reads,
+  reconcile,
+  contention,
+  rls,
+  growth,
+  api,
+  webhooks,
+  stream,
+];
