@@ -3399,6 +3399,39 @@ end;
 $function$;
 comment on function private.check_in_by_device(uuid,uuid,timestamp with time zone,jsonb) is 'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
 
+CREATE OR REPLACE FUNCTION private.check_in_state_of(organization_id uuid, employee_id uuid)
+ RETURNS TABLE(is_checked_in boolean, session_id uuid, last_check_in_at timestamp with time zone, last_check_out_at timestamp with time zone, distance_m numeric, distance_is_provisional boolean)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select o.id is not null, o.id, n.checked_in_at, c.checked_out_at, d.distance_m, d.is_provisional
+  from (select 1) as one
+  left join lateral (
+    select s.checked_in_at from public.attendance_sessions as s
+    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+    order by s.checked_in_at desc
+    limit 1
+  ) as n on true
+  left join lateral (
+    select s.checked_out_at from public.attendance_sessions as s
+    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+      and s.status = 'CLOSED'
+    order by s.checked_in_at desc
+    limit 1
+  ) as c on true
+  left join lateral (
+    select s.id from public.attendance_sessions as s
+    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+      and s.status = 'ACTIVE'
+  ) as o on true
+  left join private.live_distances as d on d.organization_id = check_in_state_of.organization_id and d.session_id = o.id;
+end;
+$function$;
+comment on function private.check_in_state_of(uuid,uuid) is 'What employee_last_state should hold of an employee''s sessions: always one row.';
+
 CREATE OR REPLACE FUNCTION private.check_out(checked_out_at timestamp with time zone, client_request_id uuid, latitude double precision, longitude double precision, accuracy_m real)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
@@ -6732,30 +6765,11 @@ CREATE OR REPLACE FUNCTION private.last_state_of(organization_id uuid, employee_
 AS $function$
 begin
   return query
-  select o.id is not null, o.id, n.checked_in_at, c.checked_out_at, p.session_id, p.recorded_at,
+  select c.is_checked_in, c.session_id, c.last_check_in_at, c.last_check_out_at, p.session_id, p.recorded_at,
     p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct,
-    p.is_mock, d.distance_m, d.is_provisional
-  from (select 1) as one
-  left join lateral (
-    select s.checked_in_at from public.attendance_sessions as s
-    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
-    order by s.checked_in_at desc
-    limit 1
-  ) as n on true
-  left join lateral (
-    select s.checked_out_at from public.attendance_sessions as s
-    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
-      and s.status = 'CLOSED'
-    order by s.checked_in_at desc
-    limit 1
-  ) as c on true
-  left join lateral (
-    select s.id from public.attendance_sessions as s
-    where s.organization_id = last_state_of.organization_id and s.employee_id = last_state_of.employee_id
-      and s.status = 'ACTIVE'
-  ) as o on true
-  left join lateral private.newest_point_of(last_state_of.organization_id, last_state_of.employee_id) as p on true
-  left join private.live_distances as d on d.organization_id = last_state_of.organization_id and d.session_id = o.id;
+    p.is_mock, c.distance_m, c.distance_is_provisional
+  from private.check_in_state_of(last_state_of.organization_id, last_state_of.employee_id) as c
+  left join private.newest_point_of(last_state_of.organization_id, last_state_of.employee_id) as p on true;
 end;
 $function$;
 comment on function private.last_state_of(uuid,uuid) is 'What employee_last_state should hold of an employee: always one row.';
@@ -8265,6 +8279,32 @@ end;
 $function$;
 comment on function private.refresh_active_user(uuid,uuid) is 'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did. The caller holds the row of employee_latest_sessions.';
 
+CREATE OR REPLACE FUNCTION private.refresh_check_in_state(organization_id uuid, employee_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform from public.employee_last_state as l
+  where l.organization_id = refresh_check_in_state.organization_id and l.employee_id = refresh_check_in_state.employee_id
+  for no key update;
+  update public.employee_last_state as l
+  set is_checked_in = b.is_checked_in,
+    session_id = b.session_id,
+    last_check_in_at = b.last_check_in_at,
+    last_check_out_at = b.last_check_out_at,
+    distance_m = b.distance_m,
+    distance_is_provisional = b.distance_is_provisional,
+    updated_at = pg_catalog.now()
+  from private.check_in_state_of(refresh_check_in_state.organization_id, refresh_check_in_state.employee_id) as b
+  where l.organization_id = refresh_check_in_state.organization_id and l.employee_id = refresh_check_in_state.employee_id
+    and (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
+      is distinct from (b.*);
+end;
+$function$;
+comment on function private.refresh_check_in_state(uuid,uuid) is 'Writes what employee_last_state holds of an employee''s sessions if it differs from the base; the position stays.';
+
 CREATE OR REPLACE FUNCTION private.refresh_dashboard(organization_id uuid)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -9772,7 +9812,11 @@ begin
     is distinct from (new.status, new.checked_in_at, new.checked_out_at, new.points_purged_at)
   then
     perform private.refresh_active_user(v_row.organization_id, v_row.employee_id);
-    perform private.refresh_last_state(v_row.organization_id, v_row.employee_id);
+    if tg_op = 'DELETE' or (tg_op = 'UPDATE' and old.points_purged_at is distinct from new.points_purged_at) then
+      perform private.refresh_last_state(v_row.organization_id, v_row.employee_id);
+    else
+      perform private.refresh_check_in_state(v_row.organization_id, v_row.employee_id);
+    end if;
   end if;
   if (v_was.id, v_was.duration_s, v_was.distance_m) is distinct from (v_is.id, v_is.duration_s, v_is.distance_m) then
     update public.employee_metrics_snapshot as m

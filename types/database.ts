@@ -544,6 +544,17 @@ export type Database = {
         Args: { at: string; employee_id: string; organization_id: string; point: Json };
         Returns: boolean;
       };
+      check_in_state_of: {
+        Args: { employee_id: string; organization_id: string };
+        Returns: {
+          distance_is_provisional: boolean;
+          distance_m: number;
+          is_checked_in: boolean;
+          last_check_in_at: string;
+          last_check_out_at: string;
+          session_id: string;
+        }[];
+      };
       check_out: {
         Args: {
           accuracy_m: number;
@@ -1089,6 +1100,7 @@ export type Database = {
       };
       record_webhook_attempts: { Args: { outcomes: Json }; Returns: number };
       refresh_active_user: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
+      refresh_check_in_state: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
       refresh_dashboard: { Args: { organization_id: string }; Returns: boolean };
       refresh_dashboards: { Args: { max_due?: number; max_events?: number }; Returns: number };
       refresh_last_state: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
