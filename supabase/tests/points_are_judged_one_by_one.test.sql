@@ -1,6 +1,6 @@
 -- A bad point is rejected by its index with a code and never fails the batch, unless the batch is strict.
 begin;
-select plan(14);
+select plan(16);
 select tests.cast_on_stage();
 create temporary table answer (value jsonb) on commit drop;
 grant all on answer to authenticated;
@@ -61,6 +61,22 @@ select tests.throws_code(
   '5'::jsonb)),
   'batch_rejected', 'strict refuses the batch');
 select is((select count(*) from public.gps_locations), 3::bigint, 'and stores none of it');
+select is(
+  (select jsonb_path_query_array(public.record_locations(jsonb_agg(
+    tests.point(now() - interval '30 minutes' + make_interval(secs => n)) || jsonb_build_object(field, value))),
+    '$.rejected[*].code') from (
+      select f.field, v.value, row_number() over () as n
+      from unnest(array['latitude', 'longitude', 'accuracy_m', 'speed_mps', 'heading_deg', 'battery_pct', 'sequence_number'])
+        as f (field)
+      cross join jsonb_array_elements('["5", "", true, false, [], [5], [5, 5], {}, {"a": 5}, -1000, 1e17]') as v (value)
+    ) as bad),
+  (select jsonb_agg(case when n <= 22 then 'point_position_invalid' else 'point_field_invalid' end)
+    from generate_series(1, 77) as n),
+  'nothing but a number in its range passes for one');
+select is(
+  public.record_locations(jsonb_build_array(tests.point(now() - interval '30 minutes') || '{"accuracy_m": 1e-300,
+    "speed_mps": null, "heading_deg": 1e-99, "battery_pct": 1e-300, "sequence_number": null, "is_mock": null}')) ->> 'inserted',
+  '1', 'a number too small for a float is none, null is absent');
 select tests.become('carol');
 select tests.throws_code(
   format('select public.record_locations(%L, %L)', jsonb_build_array(tests.point(now())), gen_random_uuid()),

@@ -18,7 +18,11 @@ export const ingest: Section = {
     await stack.admin.unsafe(bareTable);
     const seconds = bench.quick ? 0.5 : 3;
     const clients = Array.from({ length: 32 }, () =>
-      postgres(stack.database.url('authenticator'), { max: 1, onnotice: () => {}, connection: { role: 'authenticated' } }),
+      postgres(stack.database.url('authenticator'), {
+        max: 1,
+        onnotice: () => {},
+        connection: { role: 'authenticated' },
+      }),
     );
     const bareClients = Array.from({ length: 32 }, () =>
       postgres(stack.database.url('supabase_admin'), { max: 1, onnotice: () => {} }),
@@ -123,7 +127,11 @@ async function writtenBytes(
     for (let turn = 0; turn < calls; turn += 1) await call(0, turn);
     const after = await measure();
     const points = after.points - before.points;
-    bench.report({ name: `WAL a point, batches of 100, ${name}`, value: (after.wal - before.wal) / points, unit: 'bytes' });
+    bench.report({
+      name: `WAL a point, batches of 100, ${name}`,
+      value: (after.wal - before.wal) / points,
+      unit: 'bytes',
+    });
     bench.report({ name: `disk a point, ${name}`, value: after.disk / after.points, unit: 'bytes' });
   }
 }

@@ -127,5 +127,10 @@ export async function load(
   const tookMs = performance.now() - startedAt;
   times.sort((a, b) => a - b);
   const quantile = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0;
-  return { calls: times.length, perSecond: (times.length / tookMs) * 1000, p50Ms: quantile(0.5), p99Ms: quantile(0.99) };
+  return {
+    calls: times.length,
+    perSecond: (times.length / tookMs) * 1000,
+    p50Ms: quantile(0.5),
+    p99Ms: quantile(0.99),
+  };
 }
