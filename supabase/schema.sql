@@ -6080,47 +6080,53 @@ begin
   end if;
 
   -- One statement: read each point without trusting it, judge it, insert the good ones. Casts are guarded by the tests
-  -- before them, so that a bad point is rejected by its index and never fails the batch.
-  with raw as (
+  -- before them, so that a bad point is rejected by its index and never fails the batch. In the order of jsonb a number
+  -- lies between two numbers only if it is one: strings and null sort below all numbers, booleans, arrays and objects above,
+  -- the empty array below. So one comparison tells type and range.
+  -- Each step is materialized: merged into one, they would read and parse a value as often as it is mentioned.
+  with raw as materialized (
     select
       (e.ordinality - 1)::integer as index,
-      e.point,
-      pg_catalog.jsonb_typeof(e.point) = 'object'
-        and (e.point ->> 'recorded_at')
-          ~ '^[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d{1,9})?)?(Z|z|[+-](0\d|1[0-4])(:?[0-5]\d)?)$'
-        and case
-          when pg_catalog.substr(e.point ->> 'recorded_at', 9, 2) <= '28' then true
-          else pg_catalog.substr(e.point ->> 'recorded_at', 9, 2)::integer <= extract(
-            day from (pg_catalog.substr(e.point ->> 'recorded_at', 1, 7) || '-01')::date + interval '1 month -1 day')
-        end as has_time
+      e.point ->> 'recorded_at' as recorded_at,
+      e.point -> 'latitude' as latitude,
+      e.point -> 'longitude' as longitude,
+      nullif(e.point -> 'accuracy_m', 'null') as accuracy_m,
+      nullif(e.point -> 'speed_mps', 'null') as speed_mps,
+      nullif(e.point -> 'heading_deg', 'null') as heading_deg,
+      nullif(e.point -> 'battery_pct', 'null') as battery_pct,
+      nullif(e.point -> 'sequence_number', 'null') as sequence_number,
+      nullif(e.point -> 'is_mock', 'null') as is_mock
     from pg_catalog.jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
   ),
-  parsed as (
-    -- Nine decimals are a tenth of a millimetre.
+  parsed as materialized (
+    -- Nine decimals are a tenth of a millimetre; rounding also keeps what is too small for a float from being an error.
     select
       r.index,
-      case when r.has_time
-        then pg_catalog.replace(r.point ->> 'recorded_at', ',', '.')::timestamptz end as recorded_at,
-      case when pg_catalog.jsonb_typeof(r.point -> 'latitude') = 'number'
-        and (r.point -> 'latitude')::numeric between -90 and 90
-        then pg_catalog.round((r.point -> 'latitude')::numeric, 9)::double precision end as latitude,
-      case when pg_catalog.jsonb_typeof(r.point -> 'longitude') = 'number'
-        and (r.point -> 'longitude')::numeric between -180 and 180
-        then pg_catalog.round((r.point -> 'longitude')::numeric, 9)::double precision end as longitude,
-      private.json_number(r.point -> 'accuracy_m', 0, 1e7)::real as accuracy_m,
-      private.json_number(r.point -> 'speed_mps', 0, 1e4)::real as speed_mps,
-      private.json_number(r.point -> 'heading_deg', 0, 360)::real as heading_deg,
-      private.json_number(r.point -> 'battery_pct', 0, 100)::smallint as battery_pct,
-      private.json_number(r.point -> 'sequence_number', 0, 9007199254740991)::bigint as sequence_number,
-      coalesce(r.point -> 'is_mock' = 'true'::jsonb, false) as is_mock,
+      case when r.recorded_at
+          ~ '^[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d{1,9})?)?(Z|z|[+-](0\d|1[0-4])(:?[0-5]\d)?)$'
+        and case
+          when pg_catalog.substr(r.recorded_at, 9, 2) <= '28' then true
+          else pg_catalog.substr(r.recorded_at, 9, 2)::integer <= extract(
+            day from (pg_catalog.substr(r.recorded_at, 1, 7) || '-01')::date + interval '1 month -1 day')
+        end
+        then pg_catalog.replace(r.recorded_at, ',', '.')::timestamptz end as recorded_at,
+      case when r.latitude between '-90' and '90'
+        then pg_catalog.round(r.latitude::numeric, 9)::double precision end as latitude,
+      case when r.longitude between '-180' and '180'
+        then pg_catalog.round(r.longitude::numeric, 9)::double precision end as longitude,
+      case when r.accuracy_m between '0' and '1e7' then pg_catalog.round(r.accuracy_m::numeric, 9)::real end as accuracy_m,
+      case when r.speed_mps between '0' and '1e4' then pg_catalog.round(r.speed_mps::numeric, 9)::real end as speed_mps,
+      case when r.heading_deg between '0' and '360' then pg_catalog.round(r.heading_deg::numeric, 9)::real end as heading_deg,
+      case when r.battery_pct between '0' and '100' then r.battery_pct::smallint end as battery_pct,
+      case when r.sequence_number between '0' and '9007199254740991' then r.sequence_number::bigint end as sequence_number,
+      coalesce(r.is_mock = 'true', false) as is_mock,
       case
-        when not private.is_json_number_or_absent(r.point -> 'accuracy_m', 0, 1e7) then 'accuracy_m'
-        when not private.is_json_number_or_absent(r.point -> 'speed_mps', 0, 1e4) then 'speed_mps'
-        when not private.is_json_number_or_absent(r.point -> 'heading_deg', 0, 360) then 'heading_deg'
-        when not private.is_json_number_or_absent(r.point -> 'battery_pct', 0, 100) then 'battery_pct'
-        when not private.is_json_number_or_absent(r.point -> 'sequence_number', 0, 9007199254740991)
-          then 'sequence_number'
-        when pg_catalog.jsonb_typeof(r.point -> 'is_mock') not in ('boolean', 'null') then 'is_mock'
+        when r.accuracy_m not between '0' and '1e7' then 'accuracy_m'
+        when r.speed_mps not between '0' and '1e4' then 'speed_mps'
+        when r.heading_deg not between '0' and '360' then 'heading_deg'
+        when r.battery_pct not between '0' and '100' then 'battery_pct'
+        when r.sequence_number not between '0' and '9007199254740991' then 'sequence_number'
+        when r.is_mock not in ('true', 'false') then 'is_mock'
       end as bad_field
     from raw as r
   ),
@@ -6408,19 +6414,6 @@ $function$;
 comment on function private.is_cron_usable() is 'Whether pg_cron is installed and serves this database. If not, the worker runs the schedules.';
 grant execute on function private.is_cron_usable() to fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.is_json_number_or_absent(value jsonb, low numeric, high numeric)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE
- SET search_path TO ''
-AS $function$
-  select case pg_catalog.jsonb_typeof(value)
-    when 'number' then value::numeric between low and high
-    else coalesce(pg_catalog.jsonb_typeof(value), 'null') = 'null'
-  end;
-$function$;
-comment on function private.is_json_number_or_absent(jsonb,numeric,numeric) is 'Whether the value is a number from low to high, json null, or missing.';
-
 CREATE OR REPLACE FUNCTION private.is_log_kept_since(epoch smallint, xact xid8, id bigint)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -6539,18 +6532,6 @@ exception
 end;
 $function$;
 comment on function private.issue_device_token(uuid,uuid,text,uuid) is 'Makes a device token and audits it. For definers that know whose it is to be.';
-
-CREATE OR REPLACE FUNCTION private.json_number(value jsonb, low numeric, high numeric)
- RETURNS numeric
- LANGUAGE sql
- IMMUTABLE
- SET search_path TO ''
-AS $function$
-  select case
-    when pg_catalog.jsonb_typeof(value) = 'number' and value::numeric between low and high then value::numeric
-  end;
-$function$;
-comment on function private.json_number(jsonb,numeric,numeric) is 'The number if it lies from low to high, else null.';
 
 CREATE OR REPLACE FUNCTION private.judge_webhook(organization_id uuid, webhook_id uuid, succeeded boolean, failures integer, pause_s double precision, gone boolean)
  RETURNS void

@@ -827,7 +827,6 @@ export type Database = {
       };
       is_admin: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_cron_usable: { Args: Record<PropertyKey, never>; Returns: boolean };
-      is_json_number_or_absent: { Args: { high: number; low: number; value: Json }; Returns: boolean };
       is_log_kept_since: { Args: { epoch: number; id: number; xact: unknown }; Returns: boolean };
       is_public_address: { Args: { address: unknown }; Returns: boolean };
       is_time_zone: { Args: { name: string }; Returns: boolean };
@@ -846,7 +845,6 @@ export type Database = {
         Args: { created_by: string; employee_id: string; name: string; organization_id: string };
         Returns: Json;
       };
-      json_number: { Args: { high: number; low: number; value: Json }; Returns: number };
       judge_webhook: {
         Args: {
           failures: number;
