@@ -97,6 +97,7 @@ create table public.api_keys (
   constraint api_keys_key_id_key UNIQUE (key_id),
   constraint creator FOREIGN KEY (organization_id, created_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (created_by),
   constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint expires_at_is_a_time CHECK (isfinite(expires_at)),
   constraint key_id_is_valid CHECK ((key_id ~ '^[0-9A-Za-z]{12}$'::text)),
   constraint last_four_is_valid CHECK ((last_four ~ '^[0-9A-Za-z]{4}$'::text)),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
@@ -988,6 +989,7 @@ create table public.organizations (
   constraint organizations_slug_key UNIQUE (slug),
   constraint currency_is_iso_4217_shaped CHECK ((currency ~ '^[A-Z]{3}$'::text)),
   constraint late_upload_grace_hours_is_0_to_720 CHECK (((late_upload_grace_hours >= 0) AND (late_upload_grace_hours <= 720))),
+  constraint locked_until_is_a_day CHECK (isfinite(locked_until)),
   constraint max_accuracy_m_is_1_to_10000 CHECK (((max_accuracy_m >= 1) AND (max_accuracy_m <= 10000))),
   constraint max_session_hours_is_1_to_168 CHECK (((max_session_hours >= 1) AND (max_session_hours <= 168))),
   constraint max_speed_mps_is_1_to_350 CHECK (((max_speed_mps >= (1)::double precision) AND (max_speed_mps <= (350)::double precision))),
@@ -9143,12 +9145,13 @@ AS $function$
 declare
   v_caller private.caller := private.require_admin('webhooks:manage');
   v_webhook public.webhooks;
-  v_expires_at timestamptz := pg_catalog.now() + pg_catalog.make_interval(hours => rotate_webhook_secret.overlap_hours);
+  v_expires_at timestamptz;
 begin
   if rotate_webhook_secret.overlap_hours is null or rotate_webhook_secret.overlap_hours not between 0 and 24 then
     perform private.fail('invalid_argument', 'overlap_hours is 0 to 24.', 'overlap_hours',
       'For so long both secrets sign; 0 for a secret that leaked.');
   end if;
+  v_expires_at := pg_catalog.now() + pg_catalog.make_interval(hours => rotate_webhook_secret.overlap_hours);
   select w.* into v_webhook
   from public.webhooks as w
   where w.organization_id = v_caller.organization_id and w.id = rotate_webhook_secret.webhook_id
@@ -10063,6 +10066,17 @@ begin
 end;
 $function$;
 comment on function private.tg_expenses__request_figures() is 'After an expense came, was reviewed or went: asks for the figures of the employee-day it counts for.';
+
+CREATE OR REPLACE FUNCTION private.tg_exports__refuse_write()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  raise exception 'Exports are read, not written.' using errcode = 'insufficient_privilege';
+end;
+$function$;
+comment on function private.tg_exports__refuse_write() is 'Instead of a write: refuses it.';
 
 CREATE OR REPLACE FUNCTION private.tg_gps_locations__refresh_last_state()
  RETURNS trigger

@@ -2971,6 +2971,38 @@ export type Database = {
           time_zone: string;
         };
         ComputedFields: never;
+        Insert: {
+          approved_amount?: number | null;
+          claimed_amount?: number | null;
+          currency?: string | null;
+          day?: string | null;
+          distance_m?: number | null;
+          duration_s?: number | null;
+          employee_code?: string | null;
+          employee_id?: string | null;
+          employee_name?: string | null;
+          expenses_approved?: number | null;
+          expenses_pending?: number | null;
+          expenses_rejected?: number | null;
+          sessions?: number | null;
+          time_zone?: string | null;
+        };
+        Update: {
+          approved_amount?: number | null;
+          claimed_amount?: number | null;
+          currency?: string | null;
+          day?: string | null;
+          distance_m?: number | null;
+          duration_s?: number | null;
+          employee_code?: string | null;
+          employee_id?: string | null;
+          employee_name?: string | null;
+          expenses_approved?: number | null;
+          expenses_pending?: number | null;
+          expenses_rejected?: number | null;
+          sessions?: number | null;
+          time_zone?: string | null;
+        };
         Relationships: [];
       };
       export_expenses: {
@@ -2992,6 +3024,40 @@ export type Database = {
           submitted_at: string;
         };
         ComputedFields: never;
+        Insert: {
+          amount?: number | null;
+          approved_amount?: number | null;
+          category?: string | null;
+          currency?: string | null;
+          description?: string | null;
+          employee_code?: string | null;
+          employee_id?: string | null;
+          employee_name?: string | null;
+          expense_id?: string | null;
+          receipt_path?: string | null;
+          review_comment?: string | null;
+          reviewed_at?: string | null;
+          spent_on?: string | null;
+          status?: string | null;
+          submitted_at?: string | null;
+        };
+        Update: {
+          amount?: number | null;
+          approved_amount?: number | null;
+          category?: string | null;
+          currency?: string | null;
+          description?: string | null;
+          employee_code?: string | null;
+          employee_id?: string | null;
+          employee_name?: string | null;
+          expense_id?: string | null;
+          receipt_path?: string | null;
+          review_comment?: string | null;
+          reviewed_at?: string | null;
+          spent_on?: string | null;
+          status?: string | null;
+          submitted_at?: string | null;
+        };
         Relationships: [];
       };
       export_sessions: {
@@ -3012,6 +3078,38 @@ export type Database = {
           status: string;
         };
         ComputedFields: never;
+        Insert: {
+          checked_in_at?: string | null;
+          checked_out_at?: string | null;
+          closed_by?: string | null;
+          corrected_at?: string | null;
+          distance_m?: number | null;
+          distance_status?: string | null;
+          duration_s?: number | null;
+          employee_code?: string | null;
+          employee_id?: string | null;
+          employee_name?: string | null;
+          original_checked_in_at?: string | null;
+          original_checked_out_at?: string | null;
+          session_id?: string | null;
+          status?: string | null;
+        };
+        Update: {
+          checked_in_at?: string | null;
+          checked_out_at?: string | null;
+          closed_by?: string | null;
+          corrected_at?: string | null;
+          distance_m?: number | null;
+          distance_status?: string | null;
+          duration_s?: number | null;
+          employee_code?: string | null;
+          employee_id?: string | null;
+          employee_name?: string | null;
+          original_checked_in_at?: string | null;
+          original_checked_out_at?: string | null;
+          session_id?: string | null;
+          status?: string | null;
+        };
         Relationships: [];
       };
     };

@@ -1,5 +1,5 @@
 import type { AbuseLog } from './abuse.ts';
-import { readBody } from './body.ts';
+import { discardBody, readBody } from './body.ts';
 import { createCors } from './cors.ts';
 import { describeError, type Logger } from './log.ts';
 import { Refusal, refusal } from './refusal.ts';
@@ -75,6 +75,7 @@ export function createKernel(deps: KernelDeps): Kernel {
     const { traceparent, traceId } = traceOf(request.headers.get('traceparent'));
     const log = deps.log.child({ request_id: requestId, trace_id: traceId });
     const leaving = new AbortController();
+    let bodyWasRead = false;
     const context: Context = {
       request,
       ...splitUrl(request.url, endpoint.name),
@@ -83,7 +84,11 @@ export function createKernel(deps: KernelDeps): Kernel {
       address: clientAddress(request.headers.get('x-forwarded-for'), deps.trustedProxies) ?? peer ?? 'unknown',
       log,
       signal: leaving.signal,
-      body: () => readBody(request, endpoint.maxBodyBytes),
+      async body() {
+        const body = await readBody(request, endpoint.maxBodyBytes);
+        bodyWasRead = true;
+        return body;
+      },
       route: undefined,
       subject: undefined,
       answerHeaders: {},
@@ -99,6 +104,7 @@ export function createKernel(deps: KernelDeps): Kernel {
     }
     if (!headers.has('cache-control')) headers.set('cache-control', 'no-store');
     headers.set('x-request-id', requestId);
+    if (!bodyWasRead && !(await discardBody(request))) headers.set('connection', 'close');
 
     const { status } = answer;
     const { route, subject, address } = context;

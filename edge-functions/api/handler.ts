@@ -52,6 +52,9 @@ export function createHandler(deps: ApiDeps): Handler {
         });
       }
       context.route = context.path;
+      if (!isUtf8(context.query)) {
+        throw refusal('path_invalid', 'The query is not UTF-8.', { hint: 'Encode it with percent signs, as UTF-8.' });
+      }
       return forward(deps, context, token);
     },
   });
@@ -90,6 +93,17 @@ async function forward(deps: ApiDeps, context: Context, token: string): Promise<
     if (value !== null) kept.set(name, value);
   }
   return new Response(answer.body, { status: answer.status, headers: kept });
+}
+
+/** PostgREST 12 answers 500 to bytes that are no text. */
+function isUtf8(query: string): boolean {
+  try {
+    // A percent sign without two digits stands for itself there and is an error here.
+    decodeURIComponent(query.replace(/%(?![0-9A-Fa-f]{2})/g, '%25'));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The query as it was sent. A gateway reads `apikey` there, so that one does not pass, however it is written. */

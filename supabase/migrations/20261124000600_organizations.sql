@@ -37,6 +37,8 @@ create table public.organizations (
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
   constraint slug_is_valid check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'),
   constraint currency_is_iso_4217_shaped check (currency ~ '^[A-Z]{3}$'),
+  -- Infinity would lock every day to come, or stand for none.
+  constraint locked_until_is_a_day check (isfinite(locked_until)),
   constraint max_accuracy_m_is_1_to_10000 check (max_accuracy_m between 1 and 10000),
   constraint max_speed_mps_is_1_to_350 check (max_speed_mps between 1 and 350),
   constraint max_session_hours_is_1_to_168 check (max_session_hours between 1 and 168),

@@ -26,6 +26,7 @@ create table public.api_keys (
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
   constraint key_id_is_valid check (key_id ~ '^[0-9A-Za-z]{12}$'),
   constraint last_four_is_valid check (last_four ~ '^[0-9A-Za-z]{4}$'),
+  constraint expires_at_is_a_time check (isfinite(expires_at)),
   constraint requests_per_minute_is_1_to_60000 check (requests_per_minute between 1 and 60000),
   constraint scopes_are_valid check (
     cardinality(scopes) > 0

@@ -25,6 +25,19 @@ comment on function private.csv_text(text) is
 
 grant execute on function private.csv_text(text) to authenticated, api_key, service_role;
 
+-- PostgreSQL judges whether a view of a join can be written before it asks who may, and PostgREST makes a 500 of that. With a
+-- trigger that could write it comes to the grants: nobody has one, so a write is refused as everywhere (42501).
+create function private.tg_exports__refuse_write() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  raise exception 'Exports are read, not written.' using errcode = 'insufficient_privilege';
+end;
+$$;
+
+comment on function private.tg_exports__refuse_write() is 'Instead of a write: refuses it.';
+
 create view public.export_sessions with (security_invoker = true) as
 select
   s.id as session_id,
@@ -43,6 +56,9 @@ select
   s.corrected_at
 from public.attendance_sessions as s
 left join public.employees as e on e.organization_id = s.organization_id and e.id = s.employee_id;
+
+create trigger _100_refuse_write instead of insert or update or delete on public.export_sessions
+  for each row execute function private.tg_exports__refuse_write();
 
 comment on view public.export_sessions is
   'Sessions for spreadsheets: order=checked_in_at.desc,session_id; the next page asks for what comes after its last row.';
@@ -79,6 +95,9 @@ select
   m.approved_amount
 from public.employee_daily_metrics as m
 left join public.employees as e on e.organization_id = m.organization_id and e.id = m.employee_id;
+
+create trigger _100_refuse_write instead of insert or update or delete on public.export_daily_metrics
+  for each row execute function private.tg_exports__refuse_write();
 
 comment on view public.export_daily_metrics is
   'Daily figures of people for spreadsheets: order=day,employee_id; the next page asks for what comes after its last row.';
@@ -117,6 +136,9 @@ select
   x.submitted_at
 from public.expenses as x
 left join public.employees as e on e.organization_id = x.organization_id and e.id = x.employee_id;
+
+create trigger _100_refuse_write instead of insert or update or delete on public.export_expenses
+  for each row execute function private.tg_exports__refuse_write();
 
 comment on view public.export_expenses is
   'Expenses for spreadsheets: order=submitted_at.desc,expense_id; the next page asks for what comes after its last row.';

@@ -593,12 +593,13 @@ as $$
 declare
   v_caller private.caller := private.require_admin('webhooks:manage');
   v_webhook public.webhooks;
-  v_expires_at timestamptz := pg_catalog.now() + pg_catalog.make_interval(hours => rotate_webhook_secret.overlap_hours);
+  v_expires_at timestamptz;
 begin
   if rotate_webhook_secret.overlap_hours is null or rotate_webhook_secret.overlap_hours not between 0 and 24 then
     perform private.fail('invalid_argument', 'overlap_hours is 0 to 24.', 'overlap_hours',
       'For so long both secrets sign; 0 for a secret that leaked.');
   end if;
+  v_expires_at := pg_catalog.now() + pg_catalog.make_interval(hours => rotate_webhook_secret.overlap_hours);
   select w.* into v_webhook
   from public.webhooks as w
   where w.organization_id = v_caller.organization_id and w.id = rotate_webhook_secret.webhook_id

@@ -1,6 +1,6 @@
 -- erase_employee takes name, account, positions, texts and points out of every table; times, distances and amounts stay.
 begin;
-select plan(22);
+select plan(24);
 select tests.cast_on_stage();
 
 update public.employees set name = 'Bob Secretname', phone = '+38640111222' where id = tests.user_id('bob');
@@ -93,6 +93,12 @@ select is_empty(
 select tests.become('alice');
 select is(
   (public.erase_employee(tests.user_id('bob'), 'Once more.') ->> 'is_done')::boolean, true, 'again: it says that it is done');
+select tests.throws_code(
+  format('select public.update_employee(%L, %L)', tests.user_id('bob'), '{"name": "Bob Secretname"}'), 'employee_not_found',
+  'nobody writes a name into the row again');
+select tests.throws_code(
+  format('select public.set_employee_active(%L, true)', tests.user_id('bob')), 'employee_not_found',
+  'nor is it taken back; this was a bare check violation that showed the row');
 select tests.become('bob');
 select is_empty($$select 1 from public.attendance_sessions$$, 'the person''s account sees nothing any more');
 

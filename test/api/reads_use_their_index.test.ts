@@ -176,6 +176,28 @@ const reads: [string, keyof typeof users, string][] = [
        and (submitted_at < now() - interval '20 days' or expense_id > gen_random_uuid())
      order by submitted_at desc, expense_id limit 50`,
   ],
+  [
+    'own expenses, naming the employee',
+    'employee',
+    `select * from public.expenses where employee_id = private.current_employee_id() order by submitted_at desc limit 20`,
+  ],
+  [
+    'own days of a month, naming the employee',
+    'employee',
+    `select * from public.employee_daily_metrics where employee_id = private.current_employee_id()
+     and day > current_date - 30 order by day limit 50`,
+  ],
+  [
+    'employees with their last state and newest session, as PostgREST embeds them',
+    'admin',
+    `select e.name, row_to_json(state.*), row_to_json(latest.*)
+     from public.employees as e
+     left join lateral (select s.latitude, s.longitude, s.recorded_at from public.employee_last_state as s
+       where s.organization_id = e.organization_id and s.employee_id = e.id) as state on true
+     left join lateral (select l.session_id, l.activity_status from public.employee_latest_sessions as l
+       where l.organization_id = e.organization_id and l.employee_id = e.id) as latest on true
+     order by e.name, e.id limit 50`,
+  ],
   ['employees by name', 'admin', 'select * from public.employees order by name, id limit 50'],
   ['audit log, newest first', 'admin', 'select * from public.audit_log order by id desc limit 50'],
 ];

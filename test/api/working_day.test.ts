@@ -150,7 +150,7 @@ describe('who may call what', () => {
   });
 });
 
-test('two administrators decide at once: one wins, the other is told the state, one audit row', async () => {
+test('two administrators decide at once: one wins, the other is told the state, one audit row, one event', async () => {
   for (let round = 0; round < 5; round += 1) {
     const expense = await claim(carol);
     const [first, second] = await Promise.all([
@@ -163,6 +163,9 @@ test('two administrators decide at once: one wins, the other is told the state, 
     expect(lost.error).toMatchObject({ code: 'expense_already_reviewed', details: won.data?.status });
     const audited = await stack.admin`select 1 from public.audit_log where subject_id = ${expense}`;
     expect(audited).toHaveLength(1);
+    const events =
+      await stack.admin`select type from public.events where subject_id = ${expense} and type <> 'expense.submitted'`;
+    expect(events).toEqual([{ type: `expense.${won.data?.status.toLowerCase()}` }]);
   }
 });
 

@@ -162,6 +162,18 @@ test.each([
   expect(onward).toEqual([]);
 });
 
+test.each(['?name=eq.%FF', '?name=eq.%F0%9F', '?%C3%28=1', '?select=name&name=eq.%ED%A0%80'])(
+  'the query %j is no UTF-8, of which PostgREST makes a 500: it is refused and nothing is asked onward',
+  async (query) => {
+    expect(await refusalOf(await call(`/employees${query}`))).toEqual([400, 'path_invalid']);
+    expect(onward).toEqual([]);
+  },
+);
+
+test('a percent sign that encodes nothing stands for itself', async () => {
+  expect((await call('/employees?name=like.50%&name=neq.%C3%A9')).status).toBe(200);
+});
+
 test('the description, tables and functions are paths', async () => {
   for (const path of ['', '/', '/attendance_sessions', '/rpc/review_expense']) {
     expect((await call(path)).status).toBe(200);

@@ -182,6 +182,17 @@ test('a device token opens nothing else, and no other key opens this', async () 
   expect((await send(`/osmand/${token}/../../api/employees`)).status).toBe(404);
 });
 
+test('a body that was refused unread does not end the connection under the next request of the proxy', async () => {
+  const statuses = new Map<number, number>();
+  for (let request = 0; request < 200; request += 1) {
+    // Some are short enough to be read away, some are not.
+    const body = 'x'.repeat(request % 10 === 0 ? 200_000 : request * 50);
+    const { status } = await send('/nothing', { method: 'POST', body });
+    statuses.set(status, (statuses.get(status) ?? 0) + 1);
+  }
+  expect(Object.fromEntries(statuses)).toEqual({ 404: 200 });
+});
+
 test('the log of the function holds no token', () => {
   const lines = stack.lines.filter(({ part }) => part === 'ingest').map(({ line }) => line);
   expect(lines.filter((line) => line.includes('"points"')).length).toBeGreaterThan(10);
