@@ -9328,7 +9328,7 @@ begin
   end if;
   select e.* into v_employee
   from public.employees as e
-  where e.organization_id = v_admin.organization_id and e.id = set_employee_active.employee_id
+  where e.organization_id = v_admin.organization_id and e.id = set_employee_active.employee_id and e.erased_at is null
   for update;
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', set_employee_active.employee_id::text);
@@ -10314,7 +10314,8 @@ begin
   end if;
   select e.* into v_before
   from public.employees as e
-  where e.organization_id = v_admin.organization_id and e.id = update_employee.employee_id
+  -- Who was erased is nobody: a new name would be one of theirs again.
+  where e.organization_id = v_admin.organization_id and e.id = update_employee.employee_id and e.erased_at is null
   for update;
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);

@@ -165,7 +165,9 @@ describe('the database ends in the middle of a call: nothing is half there, and 
           ({ name }) =>
             `select '${name}' as name, md5(coalesce(string_agg(t::text, '|' order by t::text), '')) as sum from ${name} as t`,
         )
-        .join(' union all '),
+        .join(' union all ')
+        // In parallel they come in any order.
+        .concat(' order by 1'),
     );
     return JSON.stringify(sums);
   }
