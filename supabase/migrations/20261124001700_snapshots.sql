@@ -309,29 +309,27 @@ comment on function private.latest_session_of(uuid, uuid) is
   'What employee_latest_sessions should hold of an employee: always one row.';
 
 -- Sessions of a person never overlap, so the newest point is in the newest session that has any; ten are looked through. A
--- stored point that exists is kept if it is newer (points of sessions whose times were corrected).
-create function private.newest_point_of(organization_id uuid, employee_id uuid)
-returns setof public.gps_locations
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return query
-  select p.*
+-- stored point that exists is kept if it is newer (points of sessions whose times were corrected). A view, so that the
+-- reconciliation finds everybody's in one statement: a call for each person costs five times as much.
+create view private.newest_points with (security_invoker = true) as
+select e.organization_id, e.id as employee_id, p.session_id, p.recorded_at, p.latitude, p.longitude, p.accuracy_m, p.speed_mps,
+  p.heading_deg, p.battery_pct, p.is_mock
+from public.employees as e
+cross join lateral (
+  select u.*
   from (
     (
       select g.*
       from (
         select s.id, least(s.checked_in_at, s.original_checked_in_at) as began_at, s.checked_in_at
         from public.attendance_sessions as s
-        where s.organization_id = newest_point_of.organization_id and s.employee_id = newest_point_of.employee_id
-          and s.points_purged_at is null
+        where s.organization_id = e.organization_id and s.employee_id = e.id and s.points_purged_at is null
         order by s.checked_in_at desc
         limit 10
       ) as s
       cross join lateral (
         select l.* from public.gps_locations as l
-        where l.organization_id = newest_point_of.organization_id and l.session_id = s.id and l.recorded_at >= s.began_at
+        where l.organization_id = e.organization_id and l.session_id = s.id and l.recorded_at >= s.began_at
         order by l.recorded_at desc
         limit 1
       ) as g
@@ -346,16 +344,15 @@ begin
         and s.points_purged_at is null
       join public.gps_locations as g on g.organization_id = l.organization_id and g.session_id = l.fix_session_id
         and g.recorded_at = l.recorded_at and g.employee_id = l.employee_id
-      where l.organization_id = newest_point_of.organization_id and l.employee_id = newest_point_of.employee_id
+      where l.organization_id = e.organization_id and l.employee_id = e.id
     )
-  ) as p
-  order by p.recorded_at desc
-  limit 1;
-end;
-$$;
+  ) as u
+  order by u.recorded_at desc
+  limit 1
+) as p;
 
-comment on function private.newest_point_of(uuid, uuid) is
-  'The newest point of an employee that is still there, or no row. Points of sealed sessions count as gone.';
+comment on view private.newest_points is
+  'The newest point of each employee that is still there, or no row. Points of sealed sessions count as gone.';
 
 create function private.totals_of(organization_id uuid, employee_id uuid)
 returns table (
@@ -561,7 +558,8 @@ begin
     p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct,
     p.is_mock, c.distance_m, c.distance_is_provisional
   from private.check_in_state_of(last_state_of.organization_id, last_state_of.employee_id) as c
-  left join private.newest_point_of(last_state_of.organization_id, last_state_of.employee_id) as p on true;
+  left join private.newest_points as p
+    on p.organization_id = last_state_of.organization_id and p.employee_id = last_state_of.employee_id;
 end;
 $$;
 

@@ -7,7 +7,8 @@
 -- statement and written if it still differs; in one statement it would overwrite newer state with older. Rows that somebody
 -- holds are passed over (skip locked) and looked at next time, so the reconciliation waits for nobody and can be in no
 -- deadlock. Heartbeats (active_users.last_seen_at) are not recomputable and are left alone.
--- Each run mends a bounded number of rows a table. Totals cost the whole history of sessions and expenses to compare: one
+-- Each run mends a bounded number of rows a table, so that what it locked is free again within a second; a run that found more
+-- asks for the next one at once. Until the first repair it holds no lock and no transaction id. Totals cost the whole history of sessions and expenses to compare: one
 -- sequential pass, figures in docs/performance.md.
 
 create table private.reconcile_runs (
@@ -40,7 +41,7 @@ $$;
 comment on function private.organizations_unread_by(text) is
   'Organizations with events that a consumer has not read yet, those that the log still hides from it included.';
 
-create function private.reconcile_snapshots(max_repairs integer default 500) returns jsonb
+create function private.reconcile_snapshots(max_repairs integer default 300) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -87,15 +88,18 @@ begin
     select e.id
     from public.employees as e
     left join public.employee_last_state as l on l.organization_id = e.organization_id and l.employee_id = e.id
-    cross join lateral private.last_state_of(e.organization_id, e.id) as b
+    -- The two halves of private.last_state_of, the positions of all in one pass.
+    cross join lateral private.check_in_state_of(e.organization_id, e.id) as b
+    left join private.newest_points as p on p.organization_id = e.organization_id and p.employee_id = e.id
     where l.employee_id is null
-      or (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.fix_session_id, l.recorded_at, l.latitude,
-          l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct, l.is_mock, l.distance_m,
-          l.distance_is_provisional)
+      or (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
         is distinct from
-        (b.is_checked_in, b.session_id, b.last_check_in_at, b.last_check_out_at, b.fix_session_id, b.recorded_at, b.latitude,
-          b.longitude, b.accuracy_m, b.speed_mps, b.heading_deg, b.battery_pct, b.is_mock, b.distance_m,
-          b.distance_is_provisional)
+        (b.is_checked_in, b.session_id, b.last_check_in_at, b.last_check_out_at, b.distance_m, b.distance_is_provisional)
+      or (l.fix_session_id, l.recorded_at, l.latitude, l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct,
+          l.is_mock)
+        is distinct from
+        (p.session_id, p.recorded_at, p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps,
+          p.heading_deg, p.battery_pct, p.is_mock)
     limit reconcile_snapshots.max_repairs
   );
   -- The sums of totals_of, over everybody in one pass.
@@ -321,16 +325,23 @@ org_dashboard_snapshot}, all 0 when all is well; null while another run is under
 grant execute on function public.reconcile_snapshot_tables() to service_role;
 
 -- What the schedule calls: one number, as every schedule answers.
-create function private.run_reconciliation() returns bigint
+create function private.run_reconciliation(max_repairs integer default 300) returns bigint
 language plpgsql volatile
 set search_path = ''
 as $$
+declare
+  v_repaired jsonb := private.reconcile_snapshots(run_reconciliation.max_repairs);
 begin
-  return (
-    select coalesce(pg_catalog.sum(r.value::bigint), 0)
-    from pg_catalog.jsonb_each_text(private.reconcile_snapshots()) as r
-  );
+  -- There may be more: the next chunk in a transaction of its own, as soon as a worker comes by.
+  if exists (
+    select from pg_catalog.jsonb_each_text(v_repaired) as r where r.value::integer >= run_reconciliation.max_repairs
+  ) then
+    perform private.enqueue('schedule', '{"name": "reconcile"}', 'reconcile');
+  end if;
+  return (select coalesce(pg_catalog.sum(r.value::bigint), 0) from pg_catalog.jsonb_each_text(v_repaired) as r);
 end;
 $$;
 
-comment on function private.run_reconciliation() is 'Runs reconcile_snapshot_tables; answers how many rows it mended in all.';
+comment on function private.run_reconciliation(integer) is
+  'One chunk of reconcile_snapshot_tables for the schedule: answers how many rows it mended, and asks for the next chunk if there '
+  'may be more.';

@@ -1,7 +1,7 @@
 -- Each snapshot is broken in each way that a lost update could break it; the reconciliation mends it, says how many rows it
 -- mended, keeps heartbeats, and finds nothing to do the second time.
 begin;
-select plan(25);
+select plan(29);
 select tests.cast_on_stage();
 
 -- Bob works, Carol worked, both claimed expenses.
@@ -92,6 +92,16 @@ select is(pg_temp.mended(format($$update public.org_dashboard_snapshot set activ
   tests.acme())), '{"org_dashboard_snapshot": 1}', 'another count on the dashboard');
 select is(pg_temp.mended(format($$delete from public.org_dashboard_snapshot where organization_id = %L$$, tests.acme())),
   '{"org_dashboard_snapshot": 1}', 'a lost dashboard');
+
+-- Chunks: a run that mended as much as it may asks for the next.
+update public.employee_metrics_snapshot set sessions = 70 where organization_id = tests.acme();
+select is(private.run_reconciliation(3), 3::bigint, 'a chunk of three');
+select is(
+  (select count(*) from pgboss.job where name = 'schedule' and data = '{"name": "reconcile"}'), 1::bigint, 'asks for the next'
+);
+delete from pgboss.job where name = 'schedule';
+select is(private.run_reconciliation(3), 1::bigint, 'which mends the rest');
+select is((select count(*) from pgboss.job where name = 'schedule'), 0::bigint, 'and asks for none');
 
 select * from finish();
 rollback;
