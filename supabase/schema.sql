@@ -1706,6 +1706,93 @@ grant select on public.export_sessions to api_key;
 grant select on public.export_sessions to authenticated;
 grant select on public.export_sessions to service_role;
 
+create view private.newest_points with (security_invoker=true) as
+ SELECT e.organization_id,
+    e.id AS employee_id,
+    p.session_id,
+    p.recorded_at,
+    p.latitude,
+    p.longitude,
+    p.accuracy_m,
+    p.speed_mps,
+    p.heading_deg,
+    p.battery_pct,
+    p.is_mock
+   FROM (public.employees e
+     CROSS JOIN LATERAL ( SELECT u.organization_id,
+            u.session_id,
+            u.recorded_at,
+            u.employee_id,
+            u.latitude,
+            u.longitude,
+            u.accuracy_m,
+            u.speed_mps,
+            u.heading_deg,
+            u.battery_pct,
+            u.is_mock,
+            u.sequence_number,
+            u.received_at
+           FROM (( SELECT g.organization_id,
+                    g.session_id,
+                    g.recorded_at,
+                    g.employee_id,
+                    g.latitude,
+                    g.longitude,
+                    g.accuracy_m,
+                    g.speed_mps,
+                    g.heading_deg,
+                    g.battery_pct,
+                    g.is_mock,
+                    g.sequence_number,
+                    g.received_at
+                   FROM (( SELECT s_1.id,
+                            LEAST(s_1.checked_in_at, s_1.original_checked_in_at) AS began_at,
+                            s_1.checked_in_at
+                           FROM public.attendance_sessions s_1
+                          WHERE ((s_1.organization_id = e.organization_id) AND (s_1.employee_id = e.id) AND (s_1.points_purged_at IS NULL))
+                          ORDER BY s_1.checked_in_at DESC
+                         LIMIT 10) s
+                     CROSS JOIN LATERAL ( SELECT l.organization_id,
+                            l.session_id,
+                            l.recorded_at,
+                            l.employee_id,
+                            l.latitude,
+                            l.longitude,
+                            l.accuracy_m,
+                            l.speed_mps,
+                            l.heading_deg,
+                            l.battery_pct,
+                            l.is_mock,
+                            l.sequence_number,
+                            l.received_at
+                           FROM public.gps_locations l
+                          WHERE ((l.organization_id = e.organization_id) AND (l.session_id = s.id) AND (l.recorded_at >= s.began_at))
+                          ORDER BY l.recorded_at DESC
+                         LIMIT 1) g)
+                  ORDER BY s.checked_in_at DESC
+                 LIMIT 1)
+                UNION ALL
+                 SELECT g.organization_id,
+                    g.session_id,
+                    g.recorded_at,
+                    g.employee_id,
+                    g.latitude,
+                    g.longitude,
+                    g.accuracy_m,
+                    g.speed_mps,
+                    g.heading_deg,
+                    g.battery_pct,
+                    g.is_mock,
+                    g.sequence_number,
+                    g.received_at
+                   FROM ((public.employee_last_state l
+                     JOIN public.attendance_sessions s ON (((s.organization_id = l.organization_id) AND (s.id = l.fix_session_id) AND (s.points_purged_at IS NULL))))
+                     JOIN public.gps_locations g ON (((g.organization_id = l.organization_id) AND (g.session_id = l.fix_session_id) AND (g.recorded_at = l.recorded_at) AND (g.employee_id = l.employee_id))))
+                  WHERE ((l.organization_id = e.organization_id) AND (l.employee_id = e.id))) u
+          ORDER BY u.recorded_at DESC
+         LIMIT 1) p);
+comment on view private.newest_points is 'The newest point of each employee that is still there, or no row. Points of sealed sessions count as gone.';
+
 CREATE OR REPLACE FUNCTION public.accept_invitation(token text)
  RETURNS public.employees
  LANGUAGE sql
@@ -6752,7 +6839,8 @@ begin
     p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct,
     p.is_mock, c.distance_m, c.distance_is_provisional
   from private.check_in_state_of(last_state_of.organization_id, last_state_of.employee_id) as c
-  left join private.newest_point_of(last_state_of.organization_id, last_state_of.employee_id) as p on true;
+  left join private.newest_points as p
+    on p.organization_id = last_state_of.organization_id and p.employee_id = last_state_of.employee_id;
 end;
 $function$;
 comment on function private.last_state_of(uuid,uuid) is 'What employee_last_state should hold of an employee: always one row.';
@@ -7211,52 +7299,6 @@ begin
 end;
 $function$;
 comment on function private.new_webhook_secret(uuid,uuid) is 'Makes and returns a webhook''s current secret. For definers.';
-
-CREATE OR REPLACE FUNCTION private.newest_point_of(organization_id uuid, employee_id uuid)
- RETURNS SETOF public.gps_locations
- LANGUAGE plpgsql
- STABLE
- SET search_path TO ''
-AS $function$
-begin
-  return query
-  select p.*
-  from (
-    (
-      select g.*
-      from (
-        select s.id, least(s.checked_in_at, s.original_checked_in_at) as began_at, s.checked_in_at
-        from public.attendance_sessions as s
-        where s.organization_id = newest_point_of.organization_id and s.employee_id = newest_point_of.employee_id
-          and s.points_purged_at is null
-        order by s.checked_in_at desc
-        limit 10
-      ) as s
-      cross join lateral (
-        select l.* from public.gps_locations as l
-        where l.organization_id = newest_point_of.organization_id and l.session_id = s.id and l.recorded_at >= s.began_at
-        order by l.recorded_at desc
-        limit 1
-      ) as g
-      order by s.checked_in_at desc
-      limit 1
-    )
-    union all
-    (
-      select g.*
-      from public.employee_last_state as l
-      join public.attendance_sessions as s on s.organization_id = l.organization_id and s.id = l.fix_session_id
-        and s.points_purged_at is null
-      join public.gps_locations as g on g.organization_id = l.organization_id and g.session_id = l.fix_session_id
-        and g.recorded_at = l.recorded_at and g.employee_id = l.employee_id
-      where l.organization_id = newest_point_of.organization_id and l.employee_id = newest_point_of.employee_id
-    )
-  ) as p
-  order by p.recorded_at desc
-  limit 1;
-end;
-$function$;
-comment on function private.newest_point_of(uuid,uuid) is 'The newest point of an employee that is still there, or no row. Points of sealed sessions count as gone.';
 
 CREATE OR REPLACE FUNCTION private.organizations_unread_by(consumer text)
  RETURNS SETOF uuid
@@ -7827,7 +7869,7 @@ end;
 $function$;
 comment on function private.receipt_paths(uuid,uuid) is 'Paths of the files that a person put into the bucket receipts.';
 
-CREATE OR REPLACE FUNCTION private.reconcile_snapshots(max_repairs integer DEFAULT 500)
+CREATE OR REPLACE FUNCTION private.reconcile_snapshots(max_repairs integer DEFAULT 300)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7876,15 +7918,18 @@ begin
     select e.id
     from public.employees as e
     left join public.employee_last_state as l on l.organization_id = e.organization_id and l.employee_id = e.id
-    cross join lateral private.last_state_of(e.organization_id, e.id) as b
+    -- The two halves of private.last_state_of, the positions of all in one pass.
+    cross join lateral private.check_in_state_of(e.organization_id, e.id) as b
+    left join private.newest_points as p on p.organization_id = e.organization_id and p.employee_id = e.id
     where l.employee_id is null
-      or (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.fix_session_id, l.recorded_at, l.latitude,
-          l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct, l.is_mock, l.distance_m,
-          l.distance_is_provisional)
+      or (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
         is distinct from
-        (b.is_checked_in, b.session_id, b.last_check_in_at, b.last_check_out_at, b.fix_session_id, b.recorded_at, b.latitude,
-          b.longitude, b.accuracy_m, b.speed_mps, b.heading_deg, b.battery_pct, b.is_mock, b.distance_m,
-          b.distance_is_provisional)
+        (b.is_checked_in, b.session_id, b.last_check_in_at, b.last_check_out_at, b.distance_m, b.distance_is_provisional)
+      or (l.fix_session_id, l.recorded_at, l.latitude, l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct,
+          l.is_mock)
+        is distinct from
+        (p.session_id, p.recorded_at, p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps,
+          p.heading_deg, p.battery_pct, p.is_mock)
     limit reconcile_snapshots.max_repairs
   );
   -- The sums of totals_of, over everybody in one pass.
@@ -9176,19 +9221,24 @@ $function$;
 comment on function private.rotate_webhook_secret(uuid,integer) is 'Body of public.rotate_webhook_secret.';
 grant execute on function private.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.run_reconciliation()
+CREATE OR REPLACE FUNCTION private.run_reconciliation(max_repairs integer DEFAULT 300)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
+declare
+  v_repaired jsonb := private.reconcile_snapshots(run_reconciliation.max_repairs);
 begin
-  return (
-    select coalesce(pg_catalog.sum(r.value::bigint), 0)
-    from pg_catalog.jsonb_each_text(private.reconcile_snapshots()) as r
-  );
+  -- There may be more: the next chunk in a transaction of its own, as soon as a worker comes by.
+  if exists (
+    select from pg_catalog.jsonb_each_text(v_repaired) as r where r.value::integer >= run_reconciliation.max_repairs
+  ) then
+    perform private.enqueue('schedule', '{"name": "reconcile"}', 'reconcile');
+  end if;
+  return (select coalesce(pg_catalog.sum(r.value::bigint), 0) from pg_catalog.jsonb_each_text(v_repaired) as r);
 end;
 $function$;
-comment on function private.run_reconciliation() is 'Runs reconcile_snapshot_tables; answers how many rows it mended in all.';
+comment on function private.run_reconciliation(integer) is 'One chunk of reconcile_snapshot_tables for the schedule: answers how many rows it mended, and asks for the next chunk if there may be more.';
 
 CREATE OR REPLACE FUNCTION private.run_schedule(name text)
  RETURNS text

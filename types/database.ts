@@ -82,7 +82,15 @@ export type Database = {
           organization_id?: string;
           requested_at?: string;
         };
-        Relationships: [];
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: true;
+            referencedRelation: 'newest_points';
+            referencedColumns: ['organization_id', 'employee_id'];
+          },
+        ];
       };
       event_consumers: {
         Row: {
@@ -416,7 +424,15 @@ export type Database = {
           organization_id?: string;
           token_hash?: string;
         };
-        Relationships: [];
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'newest_points';
+            referencedColumns: ['organization_id', 'employee_id'];
+          },
+        ];
       };
       webhook_secrets: {
         Row: {
@@ -464,7 +480,23 @@ export type Database = {
       };
     };
     Views: {
-      [_ in never]: never;
+      newest_points: {
+        Row: {
+          accuracy_m: number | null;
+          battery_pct: number | null;
+          employee_id: string;
+          heading_deg: number | null;
+          is_mock: boolean | null;
+          latitude: number | null;
+          longitude: number | null;
+          organization_id: string;
+          recorded_at: string | null;
+          session_id: string | null;
+          speed_mps: number | null;
+        };
+        ComputedFields: never;
+        Relationships: [];
+      };
     };
     Functions: {
       accept_invitation: {
@@ -977,16 +1009,6 @@ export type Database = {
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       my_device_token: { Args: { name: string }; Returns: Json };
       new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
-      newest_point_of: {
-        Args: { employee_id: string; organization_id: string };
-        Returns: Database['public']['Tables']['gps_locations']['Row'][];
-        SetofOptions: {
-          from: '*';
-          to: 'gps_locations';
-          isOneToOne: false;
-          isSetofReturn: true;
-        };
-      };
       organizations_unread_by: { Args: { consumer: string }; Returns: string[] };
       position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
       purge_events: { Args: { keep?: string; max_rows?: number }; Returns: number };
@@ -1237,7 +1259,7 @@ export type Database = {
       };
       rotate_api_key: { Args: { api_key_id: string; overlap_hours: number }; Returns: Json };
       rotate_webhook_secret: { Args: { overlap_hours: number; webhook_id: string }; Returns: Json };
-      run_reconciliation: { Args: Record<PropertyKey, never>; Returns: number };
+      run_reconciliation: { Args: { max_repairs?: number }; Returns: number };
       run_schedule: { Args: { name: string }; Returns: string };
       schedule_report: {
         Args: Record<PropertyKey, never>;
