@@ -8,8 +8,8 @@
 -- holds are passed over (skip locked) and looked at next time, so the reconciliation waits for nobody and can be in no
 -- deadlock. Heartbeats (active_users.last_seen_at) are not recomputable and are left alone.
 -- Each run mends a bounded number of rows a table, so that what it locked is free again within a second; a run that found more
--- asks for the next one at once. Until the first repair it holds no lock and no transaction id. Totals cost the whole history of sessions and expenses to compare: one
--- sequential pass, figures in docs/performance.md.
+-- asks for the next one at once. Until the first repair it holds no lock and no transaction id. Totals cost the whole history of
+-- sessions and expenses to compare: one sequential pass (`npm run bench -- reconcile`).
 
 create table private.reconcile_runs (
   id bigint generated always as identity primary key,
