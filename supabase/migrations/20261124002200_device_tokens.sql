@@ -268,6 +268,13 @@ begin
   then
     return false;
   end if;
+  -- As in private.check_in: a deactivation is over before this, or comes after it.
+  perform from public.employees as e
+  where e.organization_id = v_organization.id and e.id = check_in_by_device.employee_id and e.is_active
+  for key share;
+  if not found then
+    return false;
+  end if;
   insert into public.attendance_sessions (
     organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
   ) values (
