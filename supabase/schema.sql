@@ -3401,6 +3401,15 @@ begin
     and s.check_in_request_id = check_in.client_request_id;
   if not found then
     v_at := private.accepted_time(v_employee.organization_id, check_in.checked_in_at);
+    -- A deactivation that runs now closes the open session and sees none yet: wait for it, and look again. One that comes
+    -- after this lock waits, and closes what is inserted here. It is the lock that the reference takes anyway.
+    perform from public.employees as e
+    where e.organization_id = v_employee.organization_id and e.id = v_employee.id and e.is_active
+    for key share;
+    if not found then
+      perform private.fail('not_a_member', 'You are not an active member of an organization.', null,
+        'Found one with create_organization or accept an invitation.');
+    end if;
     insert into public.attendance_sessions (
       organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m,
       check_in_request_id
@@ -3474,6 +3483,13 @@ begin
         and (s.status = 'ACTIVE' or private.local_day(v_organization.id, s.checked_in_at) = v_day)
     )
   then
+    return false;
+  end if;
+  -- As in private.check_in: a deactivation is over before this, or comes after it.
+  perform from public.employees as e
+  where e.organization_id = v_organization.id and e.id = check_in_by_device.employee_id and e.is_active
+  for key share;
+  if not found then
     return false;
   end if;
   insert into public.attendance_sessions (
