@@ -188,6 +188,12 @@ begin
   from auth.users as u
   where u.id = v_user_id and u.email_confirmed_at is not null;
 
+  -- The person before the invitation, like a deactivation or an erasure, which would wait for us while we wait for them.
+  perform from private.invitation_tokens as t
+  join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
+  join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
+  where t.token_hash = private.hash_token(accept_invitation.token) and i.email = v_email
+  for update of e;
   select i.* into v_invitation
   from private.invitation_tokens as t
   join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id

@@ -186,7 +186,9 @@ begin
     where s.organization_id = v_erasure.organization_id and s.employee_id = v_erasure.employee_id
       and (
         s.points_purged_at is null
-        -- Sealed by retention; the partition that will go holds the points still.
+        -- Sealed by retention, which leaves where the person checked in and out; and the partition that will go holds the
+        -- points still.
+        or s.check_in_latitude is not null or s.check_out_latitude is not null
         or exists (
           select from public.gps_locations as g where g.organization_id = s.organization_id and g.session_id = s.id
         )
@@ -339,12 +341,13 @@ begin
       review_comment = case when x.status = 'REJECTED' then 'Erased' end,
       receipt_path = null
     where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
+    delete from private.rate_buckets as b
+    where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
+    -- Before the device tokens go: they say which acts were on the person's phones.
+    perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
     -- The phone's way in, and what the person called it.
     delete from public.device_tokens as t
     where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id;
-    delete from private.rate_buckets as b
-    where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
-    perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
     insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
     -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
     perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
@@ -364,7 +367,7 @@ $$;
 
 comment on function private.erase_employee(uuid, text) is 'Body of public.erase_employee.';
 
--- Values and reasons of acts on the person, the person's sessions and expenses. The rows stay: what was done, when, by whom.
+-- Values and reasons of acts on the person, the person's sessions, expenses and device tokens. The rows stay: what was done, when, by whom.
 create function private.erase_audit_values(organization_id uuid, employee_id uuid) returns void
 language plpgsql volatile security definer
 set search_path = ''
@@ -384,6 +387,10 @@ begin
       union all
       select 'expense', x.id from public.expenses as x
       where x.organization_id = erase_audit_values.organization_id and x.employee_id = erase_audit_values.employee_id
+      union all
+      -- Phones are named by their people.
+      select 'device_token', t.id from public.device_tokens as t
+      where t.organization_id = erase_audit_values.organization_id and t.employee_id = erase_audit_values.employee_id
     );
   perform pg_catalog.set_config('fieldtrack.erasure', '', true);
 end;

@@ -13,7 +13,16 @@ insert into public.gps_locations (organization_id, session_id, recorded_at, empl
 select tests.acme(), session_id, now() - interval '3 hours' + i * interval '1 minute', tests.user_id('bob'), 46 + i * 0.005,
   14.5, 5
 from target cross join generate_series(1, 50) as i;
+-- Long sealed by retention, which keeps where the day began and ended; no point of it is left.
+insert into public.attendance_sessions (
+  organization_id, employee_id, status, closed_by, checked_in_at, checked_out_at, checked_out_received_at,
+  distance_status, points_purged_at, check_in_latitude, check_in_longitude, check_out_latitude, check_out_longitude
+) values (
+  tests.acme(), tests.user_id('bob'), 'CLOSED', 'EMPLOYEE', now() - interval '20 days 2 hours', now() - interval '20 days',
+  now() - interval '20 days', 'FAILED', now(), 46.0533, 14.5053, 46.0544, 14.5054
+);
 select tests.become('bob');
+select public.my_device_token('Secretname phone') is not null as has_token;
 select public.check_in(now() - interval '1 hour', gen_random_uuid(), 46.0522, 14.5052) is not null as checked_in;
 select public.submit_expense(10, 'Secretname parked', gen_random_uuid()) is not null as submitted;
 select tests.become('alice');
@@ -75,7 +84,7 @@ select results_eq(
   $$values ('Erased', null::uuid, false)$$, 'the person is nobody');
 select results_eq(
   $$select status, count(*), bool_and(points_purged_at is not null) from public.attendance_sessions group by 1$$,
-  $$values ('CLOSED', 2::bigint, true)$$, 'both sessions are closed and sealed');
+  $$values ('CLOSED', 3::bigint, true)$$, 'all sessions are closed and sealed');
 select ok(
   (select distance_m > 25000 from public.attendance_sessions where id = (select session_id from target)),
   'the distance that was still to come was computed before the points went');
