@@ -2843,6 +2843,12 @@ begin
   from auth.users as u
   where u.id = v_user_id and u.email_confirmed_at is not null;
 
+  -- The person before the invitation, like a deactivation or an erasure, which would wait for us while we wait for them.
+  perform from private.invitation_tokens as t
+  join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
+  join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
+  where t.token_hash = private.hash_token(accept_invitation.token) and i.email = v_email
+  for update of e;
   select i.* into v_invitation
   from private.invitation_tokens as t
   join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
@@ -4155,7 +4161,9 @@ begin
     where s.organization_id = v_erasure.organization_id and s.employee_id = v_erasure.employee_id
       and (
         s.points_purged_at is null
-        -- Sealed by retention; the partition that will go holds the points still.
+        -- Sealed by retention, which leaves where the person checked in and out; and the partition that will go holds the
+        -- points still.
+        or s.check_in_latitude is not null or s.check_out_latitude is not null
         or exists (
           select from public.gps_locations as g where g.organization_id = s.organization_id and g.session_id = s.id
         )
@@ -5265,6 +5273,10 @@ begin
       union all
       select 'expense', x.id from public.expenses as x
       where x.organization_id = erase_audit_values.organization_id and x.employee_id = erase_audit_values.employee_id
+      union all
+      -- Phones are named by their people.
+      select 'device_token', t.id from public.device_tokens as t
+      where t.organization_id = erase_audit_values.organization_id and t.employee_id = erase_audit_values.employee_id
     );
   perform pg_catalog.set_config('fieldtrack.erasure', '', true);
 end;
@@ -5314,12 +5326,13 @@ begin
       review_comment = case when x.status = 'REJECTED' then 'Erased' end,
       receipt_path = null
     where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
+    delete from private.rate_buckets as b
+    where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
+    -- Before the device tokens go: they say which acts were on the person's phones.
+    perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
     -- The phone's way in, and what the person called it.
     delete from public.device_tokens as t
     where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id;
-    delete from private.rate_buckets as b
-    where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
-    perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
     insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
     -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
     perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,

@@ -367,7 +367,8 @@ $$;
 
 comment on function private.erase_employee(uuid, text) is 'Body of public.erase_employee.';
 
--- Values and reasons of acts on the person, the person's sessions, expenses and device tokens. The rows stay: what was done, when, by whom.
+-- Values and reasons of acts on the person, and on the person's sessions, expenses and device tokens. The rows stay: what was
+-- done, when, by whom.
 create function private.erase_audit_values(organization_id uuid, employee_id uuid) returns void
 language plpgsql volatile security definer
 set search_path = ''
