@@ -43,8 +43,11 @@ begin
     ) as s
     limit purge_locations.max_sessions
   loop
+    -- Where the person checked in and out are positions too.
     update public.attendance_sessions as s
-    set points_purged_at = pg_catalog.now()
+    set points_purged_at = pg_catalog.now(),
+      check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
+      check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
     v_sealed := v_sealed + 1;
     if v_session.location_retention_days < v_longest then

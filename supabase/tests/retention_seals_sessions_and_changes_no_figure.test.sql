@@ -1,6 +1,6 @@
 -- Points past retention go; distance, days and daily figures stay, whatever is computed again afterwards.
 begin;
-select plan(20);
+select plan(21);
 select tests.cast_on_stage();
 
 -- Acme keeps points for 30 days: they are deleted. Other keeps them longest, a day less than since the second day of the month
@@ -31,7 +31,8 @@ select tests.work_off_analytics() > 0 as analysed;
 
 create function pg_temp.figures() returns jsonb language sql as $$
   select jsonb_build_object(
-    'sessions', (select jsonb_agg(to_jsonb(s) - array['points_purged_at', 'updated_at'] order by s.id)
+    'sessions', (select jsonb_agg(to_jsonb(s)
+      - array['points_purged_at', 'updated_at', 'check_in_latitude', 'check_in_longitude'] order by s.id)
       from public.attendance_sessions as s),
     'days', (select jsonb_agg(to_jsonb(d) order by d.session_id, d.day) from public.session_days as d),
     'employee_days', (select jsonb_agg(to_jsonb(d) - array['updated_at', 'computed_at'] order by d.employee_id, d.day)
@@ -46,6 +47,7 @@ create function pg_temp.is_sealed(name text) returns boolean language sql as $$
   select s.points_purged_at is not null from public.attendance_sessions as s join played as p on p.id = s.id
   where p.name = is_sealed.name
 $$;
+update public.attendance_sessions set check_in_latitude = 46, check_in_longitude = 14.5 where true;
 create temporary table before_purge on commit drop as select pg_temp.figures() as figures;
 select ok((select jsonb_path_exists(figures, '$.sessions[*].distance_m ? (@ > 0)') from before_purge), 'there are figures');
 
@@ -58,6 +60,10 @@ select is(pg_temp.is_sealed('pending'), false, 'and is not sealed');
 select is(pg_temp.points('other old'), 60::bigint, 'in the organization that keeps longest the month will fall as a whole');
 select is(pg_temp.is_sealed('other old'), true, 'but the session is sealed');
 select is(private.purge_locations(), 0::bigint, 'a second run finds nothing');
+select is_empty(
+  $$select id from public.attendance_sessions where points_purged_at is not null and check_in_latitude is not null$$,
+  'where a person checked in goes with the points'
+);
 
 select is(pg_temp.figures(), (select figures from before_purge), 'no figure changed');
 select is(tests.compute_distance(id), 'sealed', 'a late job leaves a sealed session alone') from played where name = 'old';
