@@ -183,8 +183,9 @@ async function play(world: World, steps: readonly Step[]): Promise<void> {
           recorded_at: at(offset - one.lateMinutes),
           latitude: 46 + offset / 1000,
           longitude: 14.5 + index / 1000,
-          accuracy_m: 5,
+          accuracy_m: 5 + index,
           battery_pct: 50 + index,
+          is_mock: index % 2 === 1,
         }));
         const sessions = await admin<{ id: string }[]>`
           select id from public.attendance_sessions where employee_id = ${employee(one.person)}
@@ -325,7 +326,10 @@ async function compare(world: World): Promise<void> {
         session_id: open?.id ?? null,
         last_check_in_at: latest?.checked_in_at ?? null,
         last_check_out_at: newest(closed, 'checked_in_at')?.checked_out_at ?? null,
+        fix_session_id: fix?.session_id ?? null,
         recorded_at: fix?.recorded_at ?? null,
+        accuracy_m: fix?.accuracy_m ?? null,
+        is_mock: fix?.is_mock ?? null,
         latitude: fix?.latitude ?? null,
         longitude: fix?.longitude ?? null,
         battery_pct: fix?.battery_pct ?? null,
@@ -373,7 +377,10 @@ async function compare(world: World): Promise<void> {
         session_id: s?.session_id,
         last_check_in_at: s?.last_check_in_at,
         last_check_out_at: s?.last_check_out_at,
+        fix_session_id: s?.fix_session_id,
         recorded_at: s?.recorded_at,
+        accuracy_m: s?.accuracy_m,
+        is_mock: s?.is_mock,
         latitude: s?.latitude,
         longitude: s?.longitude,
         battery_pct: s?.battery_pct,
@@ -414,15 +421,24 @@ async function compare(world: World): Promise<void> {
       const [dashboard] = await admin`
         select employees, active_employees, recent_employees, inactive_employees, pending_expenses, pending_amounts
         from public.org_dashboard_snapshot where organization_id = ${organizationId}`;
-      return dashboard;
+      const { pending_amounts: amounts = {}, ...counts } = dashboard ?? {};
+      return {
+        ...counts,
+        pending_cents: Object.fromEntries(
+          Object.entries<number>(amounts).map(([currency, amount]) => [currency, Math.round(amount * 100)]),
+        ),
+      };
     })
-    .toMatchObject(dashboardOf(expected, expenses));
+    .toEqual(dashboardOf(expected, expenses));
 }
 
 function dashboardOf(
   people: readonly { is_active: boolean; latest: { is_open: boolean; checked_out_at: Date | null } }[],
   expenses: readonly postgres.Row[],
-): Record<string, number> {
+): Record<string, unknown> {
+  const waiting = expenses.filter(({ status }) => status === 'PENDING');
+  const pendingCents: Record<string, number> = {};
+  for (const { currency, amount } of waiting) pendingCents[currency] = (pendingCents[currency] ?? 0) + cents(amount);
   const members = people.filter(({ is_active }) => is_active);
   const dayAgo = Date.now() - 24 * 3_600_000;
   const active = members.filter(({ latest }) => latest.is_open).length;
@@ -434,7 +450,8 @@ function dashboardOf(
     active_employees: active,
     recent_employees: recent,
     inactive_employees: members.length - active - recent,
-    pending_expenses: expenses.filter(({ status }) => status === 'PENDING').length,
+    pending_expenses: waiting.length,
+    pending_cents: pendingCents,
   };
 }
 
