@@ -111,7 +111,7 @@ declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
 begin
   if v_claims ->> 'role' = 'authenticated' then
-    return v_claims ->> 'sub';
+    return (v_claims ->> 'sub')::uuid;
   end if;
   return null;
 exception

@@ -90,8 +90,10 @@ beforeAll(async () => {
       (organization_id, employee_id, is_checked_in, session_id, fix_session_id, recorded_at, latitude, longitude)
       select organization_id, id, employee_code like '%00', id, id, now(), 46, 14.5 from public.employees
       union all
-      select gen_random_uuid(), gen_random_uuid(), true, i, i, now(), 46, 14.5
-      from (select gen_random_uuid() as i from generate_series(1, 20000)) as elsewhere`;
+      select md5((n / 1000)::text)::uuid, gen_random_uuid(), true, i, i, now(), 46, 14.5
+      from (select n, gen_random_uuid() as i from generate_series(1, 20000) as n) as elsewhere
+      on conflict (organization_id, employee_id) do update
+      set is_checked_in = excluded.is_checked_in, session_id = excluded.session_id`;
     await trx`insert into public.active_users (organization_id, employee_id, session_id, checked_in_at)
       select organization_id, employee_id, session_id, now() from public.employee_last_state
       where is_checked_in or organization_id <> ${acme}`;
