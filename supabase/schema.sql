@@ -1496,6 +1496,20 @@ alter table private.reconcile_runs enable row level security;
 CREATE INDEX reconcile_runs_newest ON private.reconcile_runs USING btree (began_at);
 comment on table private.reconcile_runs is 'Runs of reconcile_snapshot_tables: when, how long, and how many rows of each table were mended. Kept for 30 days.';
 
+create table private.request_spans (
+  id bigint not null generated always as identity,
+  trace_id text not null,
+  span_id text not null,
+  parent_span_id text not null,
+  name text not null,
+  started_at timestamp with time zone not null default now(),
+  ended_at timestamp with time zone,
+  constraint request_spans_pkey PRIMARY KEY (id)
+) with (fillfactor=50);
+alter table private.request_spans enable row level security;
+CREATE CONSTRAINT TRIGGER _900_end AFTER INSERT ON private.request_spans DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg_request_spans__end();
+comment on table private.request_spans is 'Spans of requests that no worker has fetched yet: ids, method and path, times. Unlogged: a span is no evidence.';
+
 create table private.schedule_runs (
   id bigint not null generated always as identity,
   schedule_name text not null,
@@ -1562,6 +1576,15 @@ create policy select_worker on private.schedules
   using true;
 grant select on private.schedules to fieldtrack_worker;
 grant select on private.schedules to service_role;
+
+create table private.span_reader (
+  is_only_row boolean not null default true,
+  wanted_until timestamp with time zone not null,
+  constraint span_reader_pkey PRIMARY KEY (is_only_row),
+  constraint span_reader_is_only_row_check CHECK (is_only_row)
+);
+alter table private.span_reader enable row level security;
+comment on table private.span_reader is 'Until when spans are written: a worker with a collector moves it on while it runs. So nobody switches anything on or off, and without a reader the table above grows for two minutes at most.';
 
 create table private.stream_tickets (
   organization_id uuid not null,
@@ -4765,22 +4788,39 @@ grant execute on function private.current_organization_id() to api_key, authenti
 CREATE OR REPLACE FUNCTION private.current_traceparent()
  RETURNS text
  LANGUAGE plpgsql
- STABLE
  SET search_path TO ''
 AS $function$
 declare
+  v_set text := nullif(pg_catalog.current_setting('fieldtrack.traceparent', true), '');
   v_traceparent text := coalesce(
-    nullif(pg_catalog.current_setting('fieldtrack.traceparent', true), ''),
-    nullif(pg_catalog.current_setting('request.headers', true), '')::json ->> 'traceparent');
+    v_set, nullif(pg_catalog.current_setting('request.headers', true), '')::json ->> 'traceparent');
+  v_method text := pg_catalog.current_setting('request.method', true);
+  v_path text := pg_catalog.current_setting('request.path', true);
+  v_span_id text;
 begin
-  if v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' then
+  if v_traceparent is null
+    or v_traceparent !~ '^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$'
+  then
+    return null;
+  end if;
+  -- What is set is a span already: the worker's, or the one below. The last bit says whether the trace is recorded.
+  if v_set is not null
+    or v_traceparent !~ '[13579bdf]$'
+    or (v_method ~ '^[A-Z]+$' and v_path ~ '^/(rpc/)?[a-z0-9_]{1,63}$') is not true
+    or not exists (select from private.span_reader as r where r.wanted_until > pg_catalog.now())
+  then
     return v_traceparent;
   end if;
-  return null;
+  v_span_id := pg_catalog.encode(extensions.gen_random_bytes(8), 'hex');
+  insert into private.request_spans (trace_id, span_id, parent_span_id, name)
+  values (pg_catalog.substr(v_traceparent, 4, 32), v_span_id, pg_catalog.substr(v_traceparent, 37, 16),
+    v_method || ' ' || v_path);
+  -- Undone with the row where a savepoint is rolled back.
+  return pg_catalog.set_config('fieldtrack.traceparent',
+    pg_catalog.format('00-%s-%s-01', pg_catalog.substr(v_traceparent, 4, 32), v_span_id), true);
 end;
 $function$;
-comment on function private.current_traceparent() is 'traceparent of the request (header) or of the job (setting fieldtrack.traceparent), or null.';
-grant execute on function private.current_traceparent() to api_key, authenticated, fieldtrack_worker, service_role;
+comment on function private.current_traceparent() is 'traceparent for what this transaction causes: its own span, the job''s (setting fieldtrack.traceparent) or the request''s (header); or null. For definers.';
 
 CREATE OR REPLACE FUNCTION private.current_user_id()
  RETURNS uuid
@@ -7510,6 +7550,28 @@ end;
 $function$;
 comment on function private.purge_locations(integer,integer) is 'Seals sessions past their organization''s retention and deletes their points, unless a whole partition will go with them. Run by schedule; answers how many it sealed.';
 
+CREATE OR REPLACE FUNCTION private.purge_request_spans(max_rows integer DEFAULT 20000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_deleted integer;
+begin
+  delete from private.request_spans as s
+  where s.id in (
+    select o.id from private.request_spans as o
+    where o.started_at < pg_catalog.now() - interval '10 minutes'
+    order by o.id
+    limit purge_request_spans.max_rows
+  );
+  get diagnostics v_deleted = row_count;
+  return v_deleted;
+end;
+$function$;
+comment on function private.purge_request_spans(integer) is 'Deletes spans that no worker fetched for ten minutes. Run by schedule; returns how many.';
+
 CREATE OR REPLACE FUNCTION private.purge_stream_tickets()
  RETURNS integer
  LANGUAGE plpgsql
@@ -9731,6 +9793,31 @@ $function$;
 comment on function private.system_health() is 'Body of public.system_health.';
 grant execute on function private.system_health() to authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION private.take_request_spans(max_rows integer)
+ RETURNS TABLE(trace_id text, span_id text, parent_span_id text, name text, started_us bigint, ended_us bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  -- Once a minute, not with each call.
+  update private.span_reader as r
+  set wanted_until = pg_catalog.now() + interval '2 minutes'
+  where r.is_only_row and r.wanted_until < pg_catalog.now() + interval '1 minute';
+  return query
+  with next as (
+    select s.id from private.request_spans as s order by s.id limit take_request_spans.max_rows for update skip locked
+  )
+  delete from private.request_spans as s
+  using next as n
+  where s.id = n.id
+  returning s.trace_id, s.span_id, s.parent_span_id, s.name,
+    (extract(epoch from s.started_at) * 1000000)::bigint, (extract(epoch from s.ended_at) * 1000000)::bigint;
+end;
+$function$;
+comment on function private.take_request_spans(integer) is 'Hands spans of requests out, once, times in microseconds since 1970; and asks for more for the next two minutes.';
+grant execute on function private.take_request_spans(integer) to fieldtrack_worker;
+
 CREATE OR REPLACE FUNCTION private.take_token(organization_id uuid, kind text, subject_id uuid)
  RETURNS void
  LANGUAGE plpgsql
@@ -10288,6 +10375,19 @@ begin
 end;
 $function$;
 comment on function private.tg_organizations__keep_time_zones() is 'After insert or a change of time_zone: checks the name and writes organization_time_zones.';
+
+CREATE OR REPLACE FUNCTION private.tg_request_spans__end()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  update private.request_spans as s set ended_at = pg_catalog.clock_timestamp() where s.id = new.id;
+  return null;
+end;
+$function$;
+comment on function private.tg_request_spans__end() is 'When the transaction commits: its span ends.';
 
 CREATE OR REPLACE FUNCTION private.tg_session_days__request_figures()
  RETURNS trigger

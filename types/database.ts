@@ -292,6 +292,37 @@ export type Database = {
         };
         Relationships: [];
       };
+      request_spans: {
+        Row: {
+          ended_at: string | null;
+          id: number;
+          name: string;
+          parent_span_id: string;
+          span_id: string;
+          started_at: string;
+          trace_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          ended_at?: string | null;
+          id?: never;
+          name: string;
+          parent_span_id: string;
+          span_id: string;
+          started_at?: string;
+          trace_id: string;
+        };
+        Update: {
+          ended_at?: string | null;
+          id?: never;
+          name?: string;
+          parent_span_id?: string;
+          span_id?: string;
+          started_at?: string;
+          trace_id?: string;
+        };
+        Relationships: [];
+      };
       schedule_runs: {
         Row: {
           duration_s: number;
@@ -401,6 +432,22 @@ export type Database = {
           max_duration?: string;
           name?: string;
           time_zone?: string;
+        };
+        Relationships: [];
+      };
+      span_reader: {
+        Row: {
+          is_only_row: boolean;
+          wanted_until: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          is_only_row?: boolean;
+          wanted_until: string;
+        };
+        Update: {
+          is_only_row?: boolean;
+          wanted_until?: string;
         };
         Relationships: [];
       };
@@ -1014,6 +1061,7 @@ export type Database = {
       purge_events: { Args: { keep?: string; max_rows?: number }; Returns: number };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
       purge_locations: { Args: { max_points?: number; max_sessions?: number }; Returns: number };
+      purge_request_spans: { Args: { max_rows?: number }; Returns: number };
       purge_stream_tickets: { Args: Record<PropertyKey, never>; Returns: number };
       queue_report: {
         Args: Record<PropertyKey, never>;
@@ -1313,6 +1361,17 @@ export type Database = {
         };
       };
       system_health: { Args: Record<PropertyKey, never>; Returns: Json };
+      take_request_spans: {
+        Args: { max_rows: number };
+        Returns: {
+          ended_us: number;
+          name: string;
+          parent_span_id: string;
+          span_id: string;
+          started_us: number;
+          trace_id: string;
+        }[];
+      };
       take_token: { Args: { kind: string; organization_id: string; subject_id: string }; Returns: undefined };
       test_webhook: {
         Args: { webhook_id: string };

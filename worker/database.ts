@@ -1,6 +1,7 @@
 import { type ColumnType, Kysely, PostgresDialect, sql, type Transaction } from 'kysely';
 import { Pool } from 'pg';
 import type { Database as Generated } from '../types/database.ts';
+import type { RequestSpan } from './tracing.ts';
 import type { RecordedOutcome } from './webhooks/dispatcher.ts';
 import type { ClaimedDelivery } from './webhooks/send.ts';
 
@@ -28,8 +29,11 @@ export interface Database {
    * tables: without the setting the worker's policies show nothing.
    */
   withOrganization<T>(organizationId: string, callback: (trx: OrganizationTransaction) => Promise<T>): Promise<T>;
-  /** The same database for one job: events and jobs that its transactions write carry this trace context. */
-  continuing(traceparent: string | null): Database;
+  /**
+   * The same database for one job: each of its transactions runs within this, which makes a span of it, and the events and jobs
+   * that the transaction writes carry that span's context.
+   */
+  continuing(within: <T>(transaction: (traceparent: string | null) => Promise<T>) => Promise<T>): Database;
   /** Which trace each job of a batch belongs to, by the job's id. */
   traceparents(queue: string, ids: readonly string[]): Promise<Map<string, string>>;
   /** The schedules that this worker has to run: those of the table where pg_cron does not, else none. */
@@ -44,6 +48,8 @@ export interface Database {
   claimWebhookDeliveries(atMost: number, leaseSeconds: number): Promise<ClaimedDelivery[]>;
   /** Records what came of claimed deliveries; answers how many still held their lease. */
   recordWebhookAttempts(outcomes: readonly RecordedOutcome[]): Promise<number>;
+  /** Spans that requests wrote down, each handed out once. */
+  takeRequestSpans(atMost: number): Promise<RequestSpan[]>;
   close(): Promise<void>;
 }
 
@@ -77,7 +83,12 @@ export function openDatabase(options: {
 
   const database: Database = {
     withOrganization: withOrganization(null),
-    continuing: (traceparent) => ({ ...database, withOrganization: withOrganization(traceparent) }),
+    continuing: (within) => ({
+      ...database,
+      withOrganization: (organizationId, callback) =>
+        within((traceparent) => withOrganization(traceparent)(organizationId, callback)),
+      runSchedule: (name) => within(() => database.runSchedule(name)),
+    }),
     async traceparents(queue, ids) {
       const { rows } = await sql<{ id: string; traceparent: string }>`
         select id, trace_context ->> 'traceparent' as traceparent from pgboss.job
@@ -123,6 +134,13 @@ export function openDatabase(options: {
         select private.record_webhook_attempts(${JSON.stringify(outcomes)}) as recorded
       `.execute(kysely);
       return rows[0]?.recorded ?? 0;
+    },
+    async takeRequestSpans(atMost) {
+      const { rows } = await sql<RequestSpan & { started_us: string; ended_us: string }>`
+        select * from private.take_request_spans(${atMost})
+      `.execute(kysely);
+      // node-postgres gives a bigint as text; microseconds since 1970 are exact in a number until the year 2255.
+      return rows.map((row) => ({ ...row, started_us: Number(row.started_us), ended_us: Number(row.ended_us) }));
     },
     close: () => kysely.destroy(),
   };

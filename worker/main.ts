@@ -10,6 +10,7 @@ import { createMetrics } from './metrics.ts';
 import { openOperators } from './operators.ts';
 import { createQueue } from './queue.ts';
 import { createReadiness } from './readiness.ts';
+import { createRequestSpanLoop } from './request-spans.ts';
 import { createSnapshotLoop } from './snapshots.ts';
 import { noTracing, startTracing } from './tracing.ts';
 import { createWebhookDispatcher } from './webhooks/dispatcher.ts';
@@ -35,6 +36,8 @@ const operators = openOperators({
 const queues = Object.keys(jobs);
 const webhooks = createWebhookDispatcher({ database, log, tracing });
 const snapshots = createSnapshotLoop({ database, log });
+// Without a collector nobody fetches, and the database writes none.
+const requestSpans = env.OTEL_EXPORTER_OTLP_ENDPOINT ? createRequestSpanLoop({ database, tracing, log }) : undefined;
 const metrics = createMetrics({
   samples: operators.samples,
   poolUse: database.poolUse,
@@ -89,6 +92,7 @@ try {
   isWorking = !stopping;
   webhooks.start();
   snapshots.start();
+  requestSpans?.start();
   log.info('worker ready');
 } catch (error) {
   log.fatal({ err: describeError(error) }, 'worker cannot start: is the database up and migrated?');
@@ -96,7 +100,7 @@ try {
 }
 
 async function stop(): Promise<void> {
-  await Promise.all([queue.stop(), webhooks.stop(), snapshots.stop()]);
+  await Promise.all([queue.stop(), webhooks.stop(), snapshots.stop(), requestSpans?.stop()]);
   // A statement that still waits for a lock would hold the pool open for up to its timeout of 60 s; its job was handed back
   // to the queue above, so nothing is lost by not waiting.
   await Promise.all([http.close(), tracing.close()]);

@@ -6,7 +6,7 @@ import { jobs } from './jobs/index.ts';
 import type { JobDefinition } from './jobs/job.ts';
 import { describeError } from './log.ts';
 import type { Metrics } from './metrics.ts';
-import type { Tracing } from './tracing.ts';
+import { databaseCall, type Tracing } from './tracing.ts';
 
 /** Long enough for the longest job in hand; what is not finished by then goes back to the queue. */
 const stopTimeoutMs = 10_000;
@@ -82,7 +82,11 @@ export function createQueue(options: {
                   jobLog = jobLog.child({ ...organization, ...trace.ids });
                   return job.handle(input, {
                     id,
-                    database: database.continuing(trace.traceparent),
+                    database: database.continuing((transaction) =>
+                      tracing.span(databaseCall(job.calls(input), trace.traceparent), (call) =>
+                        transaction(call.traceparent),
+                      ),
+                    ),
                     log: jobLog,
                     signal,
                   });

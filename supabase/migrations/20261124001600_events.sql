@@ -111,28 +111,6 @@ grant select on public.events to authenticated, api_key, service_role, fieldtrac
 
 -- NOTE: nobody writes but private.emit_event.
 
--- W3C trace context: what the request brought, or what the worker's job carries on. Anything malformed counts as none.
-create function private.current_traceparent() returns text
-language plpgsql stable
-set search_path = ''
-as $$
-declare
-  v_traceparent text := coalesce(
-    nullif(pg_catalog.current_setting('fieldtrack.traceparent', true), ''),
-    nullif(pg_catalog.current_setting('request.headers', true), '')::json ->> 'traceparent');
-begin
-  if v_traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' then
-    return v_traceparent;
-  end if;
-  return null;
-end;
-$$;
-
-comment on function private.current_traceparent() is
-  'traceparent of the request (header) or of the job (setting fieldtrack.traceparent), or null.';
-
-grant execute on function private.current_traceparent() to authenticated, api_key, service_role, fieldtrack_worker;
-
 create function private.emit_event(
   organization_id uuid, type text, subject_type text, subject_id uuid, employee_id uuid, payload jsonb
 ) returns void

@@ -75,7 +75,9 @@ insert into private.schedules (name, cron, command, description) values
   ('stalled-consumers', '23 * * * *', 'select private.drop_stalled_consumers()',
     'Drops internal readers of the event log that are more than 7 days behind.'),
   ('stream-tickets', '*/10 * * * *', 'select private.purge_stream_tickets()',
-    'Deletes tickets for the live stream that nobody used.');
+    'Deletes tickets for the live stream that nobody used.'),
+  ('request-spans', '*/10 * * * *', 'select private.purge_request_spans()',
+    'Deletes spans of requests that no worker fetched.');
 
 grant select on private.schedules to fieldtrack_worker, service_role;
 

@@ -12,6 +12,8 @@ select name::regclass, reason from (values
   ('private.schedule_states', 'what became of it'),
   ('private.schedule_runs', 'its history'),
   ('private.reconcile_runs', 'runs over all organizations, counts only'),
+  ('private.request_spans', 'ids and times of traces; whose they are is in no row'),
+  ('private.span_reader', 'one row: until when they are written'),
   ('private.event_epochs', 'the clusters that the log has lived in'),
   ('private.event_consumers', 'positions of internal readers, each of which reads all organizations'),
   ('private.event_log_floor', 'how far retention has come, for the whole log')

@@ -19,6 +19,10 @@ const span = z.object({
   spanId: z.string(),
   parentSpanId: z.string().optional(),
   name: z.string(),
+  kind: z.number(),
+  startTimeUnixNano: z.string(),
+  endTimeUnixNano: z.string(),
+  attributes: z.array(z.object({ key: z.string(), value: z.looseObject({ stringValue: z.string().optional() }) })),
   status: z.object({ code: z.number().optional() }).optional(),
 });
 const exported = z.object({
@@ -66,6 +70,12 @@ const spans = (): Span[] =>
       .parse(JSON.parse(body))
       .resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans)),
   );
+const attributesOf = (of: Span): Record<string, string | undefined> =>
+  Object.fromEntries(of.attributes.map(({ key, value }) => [key, value.stringValue]));
+const msOf = (nanoseconds: string): number => Number(BigInt(nanoseconds) / 1000n) / 1000;
+const [server, client, consumer] = [2, 3, 5];
+/** The span of the app that called. */
+const callersSpan = 'b7ad6b7169203331';
 const linesOf = (part: string): string[] => stack.lines.filter((line) => line.part === part).map(({ line }) => line);
 
 /** An RPC as a client that is itself traced sends it. */
@@ -82,23 +92,58 @@ async function rpcWithin(person: Member, traceparent: string, name: string, body
   });
 }
 
+/** The worker said that it has a collector. */
+const spansAreWanted = (): Promise<void> =>
+  eventually('spans are wanted', async () => {
+    const [row] = await stack.admin`select wanted_until > now() as wanted from private.span_reader`;
+    return row?.wanted === true;
+  });
+
 describe('one trace', () => {
-  test('a check-out, its distance and both webhooks have one trace id, each the child of what caused it', async () => {
+  test('a check-out, its transaction, distance, function and webhooks: each span is the child of what caused it', async () => {
+    await spansAreWanted();
     const bob = await addEmployee(stack, admin, 'bob');
     await bob.client.rpc('check_in', { checked_in_at: minutesAgo(30), client_request_id: randomUUID() });
     const traceId = randomUUID().replaceAll('-', '');
-    const requestSpan = 'b7ad6b7169203331';
     const out = { checked_out_at: minutesAgo(1), client_request_id: randomUUID() };
-    const response = await rpcWithin(bob, `00-${traceId}-${requestSpan}-01`, 'check_out', out);
+    const sentAt = Date.now();
+    const response = await rpcWithin(bob, `00-${traceId}-${callersSpan}-01`, 'check_out', out);
     expect(response.status).toBe(200);
+    const answeredAt = Date.now();
 
-    await eventually('three spans', async () => spans().filter((s) => s.traceId === traceId).length >= 3);
-    const ofTrace = spans().filter((s) => s.traceId === traceId && s.name !== 'process analytics');
-    const distance = ofTrace.find(({ name }) => name === 'process distance');
-    const deliveries = ofTrace.filter(({ name }) => name === 'deliver webhook');
-    expect(distance?.parentSpanId).toBe(requestSpan);
-    // session.checked_out was caused by the request, session.recalculated by the job.
-    expect(deliveries.map(({ parentSpanId }) => parentSpanId).sort()).toEqual([requestSpan, distance?.spanId].sort());
+    const ofTrace = () => spans().filter((s) => s.traceId === traceId && !/analytics|compute_.*_day/.test(s.name));
+    await eventually('five spans', async () => ofTrace().length >= 5);
+    const spanOf = (name: string): Span => {
+      const found = ofTrace().filter((s) => s.name === name);
+      expect(found, name).toHaveLength(1);
+      return found[0] as Span;
+    };
+    const request = spanOf('POST /rpc/check_out');
+    expect(request).toMatchObject({ parentSpanId: callersSpan, kind: server });
+    expect(attributesOf(request)).toMatchObject({
+      'http.request.method': 'POST',
+      'http.route': '/rpc/check_out',
+      'db.system.name': 'postgresql',
+      'db.stored_procedure.name': 'check_out',
+    });
+    // The times are the transaction's.
+    expect(msOf(request.startTimeUnixNano)).toBeGreaterThanOrEqual(sentAt - 1);
+    expect(msOf(request.endTimeUnixNano)).toBeGreaterThan(msOf(request.startTimeUnixNano));
+    expect(msOf(request.endTimeUnixNano)).toBeLessThanOrEqual(answeredAt + 1);
+
+    const distance = spanOf('process distance');
+    expect(distance).toMatchObject({ parentSpanId: request.spanId, kind: consumer });
+    const computed = spanOf('private.compute_session_distance');
+    expect(computed).toMatchObject({ parentSpanId: distance.spanId, kind: client });
+    const deliveries = ofTrace().filter(({ name }) => name === 'deliver webhook');
+    // session.checked_out was caused by the request, session.recalculated by the job's transaction.
+    expect(deliveries.map(({ parentSpanId }) => parentSpanId).sort()).toEqual([request.spanId, computed.spanId].sort());
+    const events = await stack.admin<{ type: string; traceparent: string }[]>`
+      select type, traceparent from public.events where traceparent like ${`00-${traceId}-%`}`;
+    expect(Object.fromEntries(events.map(({ type, traceparent }) => [type, traceparent.split('-')[2]]))).toEqual({
+      'session.checked_out': request.spanId,
+      'session.recalculated': computed.spanId,
+    });
 
     // What the endpoint received names the delivery's own span.
     const received = endpoint.received.filter(({ headers }) => headers.traceparent?.includes(traceId));
@@ -112,11 +157,29 @@ describe('one trace', () => {
         queue: 'distance',
         organization_id: organizationId,
         trace_id: traceId,
-        span_id: distance?.spanId,
+        span_id: distance.spanId,
         duration_ms: expect.any(Number),
         msg: 'job done',
       }),
     );
+  });
+
+  test('a request that is refused, or whose trace is not recorded, leaves no span', async () => {
+    await spansAreWanted();
+    const frank = await addEmployee(stack, admin, 'frank');
+    const [refused, unrecorded] = [randomUUID(), randomUUID()].map((id) => id.replaceAll('-', ''));
+    const nothing = { checked_out_at: minutesAgo(1), client_request_id: randomUUID() };
+    expect((await rpcWithin(frank, `00-${refused}-${callersSpan}-01`, 'check_out', nothing)).status).toBe(409);
+    const checkIn = { checked_in_at: minutesAgo(30), client_request_id: randomUUID() };
+    expect((await rpcWithin(frank, `00-${unrecorded}-${callersSpan}-00`, 'check_in', checkIn)).status).toBe(200);
+    expect(
+      await stack.admin`select traceparent from public.events where traceparent like ${`00-${unrecorded}-%`}`,
+    ).toEqual([{ traceparent: `00-${unrecorded}-${callersSpan}-00` }]);
+    await eventually(
+      'the spans were fetched',
+      async () => (await stack.admin`select from private.request_spans`).length === 0,
+    );
+    expect(spans().filter(({ traceId }) => traceId === refused || traceId === unrecorded)).toEqual([]);
   });
 
   test('a request without a trace begins one at its job, and a traceparent that is malformed is none', async () => {

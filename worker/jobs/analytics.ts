@@ -10,6 +10,7 @@ export const analytics: JobDefinition<'analytics'> = {
     localConcurrency: 2,
     pollingIntervalSeconds: 0.5,
   },
+  calls: ({ employee_id }) => (employee_id ? 'private.compute_employee_day' : 'private.compute_organization_day'),
   handle: ({ organization_id, employee_id, day }, { database, signal }) =>
     database.withOrganization(organization_id, async (trx) => {
       signal.throwIfAborted();

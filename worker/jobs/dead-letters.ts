@@ -21,6 +21,7 @@ export function deadLetters<Q extends DeadQueue>(
       // Nobody waits for it.
       pollingIntervalSeconds: 5,
     },
+    calls: () => 'private.keep_dead_job',
     async handle(payload, { id, database, log }) {
       const { organization_id } = payload;
       const outcome = await database.withOrganization(organization_id, async (trx) => {

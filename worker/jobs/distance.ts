@@ -13,6 +13,7 @@ export const distance: JobDefinition<'distance'> = {
     // The smallest pg-boss takes; an administrator looks a second after a check-out.
     pollingIntervalSeconds: 0.5,
   },
+  calls: () => 'private.compute_session_distance',
   handle: ({ organization_id, session_id }, { database, signal }) =>
     database.withOrganization(organization_id, async (trx) => {
       signal.throwIfAborted();
