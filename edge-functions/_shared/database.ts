@@ -7,11 +7,15 @@ export type Database = postgres.Sql;
 /** A transaction pooler's port: statements prepared on one connection are not there on the next. */
 const TRANSACTION_POOLER_PORT = '6543';
 
+const RECONNECT_AFTER_AT_MOST_S = 1;
+
 /** The function's own connections, as fieldtrack_edge: a few private functions, no table. */
 export function openDatabase(options: { url: string; poolSize: number; application: string }): Database {
   return postgres(options.url, {
     max: options.poolSize,
     connect_timeout: 5,
+    // The library's own waits grow to 20 s, and every request waits with them, long after the database is back.
+    backoff: (failures) => Math.min(0.05 * 2 ** failures, RECONNECT_AFTER_AT_MOST_S),
     idle_timeout: 60,
     fetch_types: false,
     prepare: new URL(options.url).port !== TRANSACTION_POOLER_PORT,

@@ -17,7 +17,7 @@ export function databaseUrl(port: number, role: string, password: string, databa
 }
 
 /** Makes the data folder beside its place and moves it there whole: a start that is cut short leaves nothing behind. */
-export async function initCluster(dataDir: string, password: string): Promise<void> {
+export async function initCluster(dataDir: string, password: string, options: string[] = []): Promise<void> {
   const unfinished = `${dataDir}.unfinished`;
   rmSync(unfinished, { recursive: true, force: true });
   mkdirSync(unfinished, { recursive: true, mode: 0o700 });
@@ -27,7 +27,7 @@ export async function initCluster(dataDir: string, password: string): Promise<vo
   writeFileSync(passwordFile, password, { mode: 0o600 });
   if (account) for (const path of [unfinished, passwordDir, passwordFile]) chownSync(path, account.uid, account.gid);
   const args = [`--pgdata=${unfinished}`, `--username=${superuser}`, `--pwfile=${passwordFile}`, '--no-sync'];
-  args.push('--auth=scram-sha-256', '--encoding=UTF8', '--locale=C', '--no-instructions');
+  args.push('--auth=scram-sha-256', '--encoding=UTF8', '--locale=C', '--no-instructions', ...options);
   const child = launch(join(postgresBinDir(), 'initdb'), args, { account, stdio: ['ignore', 'ignore', 'pipe'] });
   let complaint = '';
   child.stderr?.on('data', (chunk: Buffer) => {

@@ -14,7 +14,13 @@ import { freePort } from '../../supabase/local/free-port.ts';
 import { type Part, startPart } from '../../supabase/local/part.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { settle, type Worker } from '../bench/sections/ingest/field.ts';
-import { buildTemplates, startThrowAwayCluster, type ThrowAwayCluster } from '../fixtures/cluster.ts';
+import {
+  buildTemplates,
+  startThrowAwayCluster,
+  type ThrowAwayCluster,
+  WAL_SEGMENT_BYTES,
+} from '../fixtures/cluster.ts';
+import { canLimitFileSizes } from '../fixtures/file-size-limit.ts';
 import { eventually } from '../fixtures/organization.ts';
 import { seededRandom } from '../fixtures/random.ts';
 import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
@@ -25,6 +31,9 @@ const isLong = process.env.FIELDTRACK_FAULTS === 'long';
 const rounds = isLong ? 10 : 1;
 const RECOVERY_LIMIT_MS = 15_000;
 const HOUR_MS = 3_600_000;
+const DISK_REFUSES_MS = 1500;
+/** As small as can be, so that tables outgrow it. */
+const WAL_SEGMENT_MB = 1;
 
 type Fault =
   | 'none'
@@ -33,7 +42,9 @@ type Fault =
   | 'backends terminated'
   | 'pool exhausted'
   | 'edge process killed'
-  | 'webhook receiver fails';
+  | 'webhook receiver fails'
+  | 'disk takes no write'
+  | 'tables cannot grow';
 
 /** What a client was told is done: the fault at the time, and the key by which the row is found. */
 type Acknowledged = { fault: Fault; key: string };
@@ -68,7 +79,7 @@ const administrators = new Map<string, string>();
 
 beforeAll(async () => {
   // Its own cluster: the other files' must not crash with it. The machine stays up, so fsync would prove nothing.
-  cluster = await startThrowAwayCluster({ fsync: 'off' });
+  cluster = await startThrowAwayCluster({ fsync: 'off' }, [`--wal-segsize=${WAL_SEGMENT_MB}`]);
   const templates = await buildTemplates(cluster.adminUrl);
   stack = await startTestStack({ cluster: templates });
   receiver = await startReceiver();
@@ -77,6 +88,8 @@ beforeAll(async () => {
     max: 6,
     idle_timeout: 1,
     connect_timeout: 2,
+    // By itself it waits longer after each failure, up to 20 s, and that would be measured as the system's recovery.
+    backoff: () => 0.1,
     onnotice: () => {},
   });
   people = await settle(stack.database, 2, 11, false);
@@ -95,6 +108,13 @@ beforeAll(async () => {
     await addWebhook(person.organizationId);
   }
   await sql`update private.webhook_settings set allow_localhost = true`;
+  // Tables that fill few bytes of a page are soon as large as those of a year, and a disk can refuse to let them grow.
+  await sql.unsafe(`do $$ declare v_table regclass; begin
+    for v_table in select c.oid from pg_class as c where c.relkind = 'r' and c.relispartition
+        and c.relnamespace = 'gps'::regnamespace or c.oid = 'public.events'::regclass loop
+      execute format('alter table %s set (fillfactor = 10)', v_table);
+    end loop;
+  end $$`);
   edgePort = await freePort();
   [worker] = await Promise.all([startWorker(), startEdge()]);
 }, 120_000);
@@ -301,7 +321,8 @@ async function consume(name: string, isDone: () => boolean): Promise<void> {
   }
 }
 
-const faults: Record<Exclude<Fault, 'none'>, () => Promise<void>> = {
+/** A fault that lasts for a while answers when it ended: recovery is measured from then, else from the stroke. */
+const faults: Record<Exclude<Fault, 'none'>, () => Promise<number | undefined>> = {
   async 'worker killed'() {
     worker.child.kill('SIGKILL');
     await worker.ended;
@@ -309,11 +330,16 @@ const faults: Record<Exclude<Fault, 'none'>, () => Promise<void>> = {
     await sql`update pgboss.job set heartbeat_on = now() - interval '5 minutes' where state = 'active'`;
     await sql`update public.webhook_deliveries set next_attempt_at = now() where lease is not null`;
     worker = await startWorker();
+    return undefined;
   },
-  'PostgreSQL crashes': () => cluster.crashAndRestart(),
+  async 'PostgreSQL crashes'() {
+    await cluster.crashAndRestart();
+    return undefined;
+  },
   async 'backends terminated'() {
     await sql`select pg_terminate_backend(pid) from pg_stat_activity
       where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'`;
+    return undefined;
   },
   async 'pool exhausted'() {
     // Every connection of PostgREST waits for the lock, and so does who waits for a connection.
@@ -321,17 +347,28 @@ const faults: Record<Exclude<Fault, 'none'>, () => Promise<void>> = {
       await trx`lock table public.attendance_sessions in access exclusive mode`;
       await pause(2000);
     });
+    return performance.now();
   },
   async 'edge process killed'() {
     await edge.stop();
     await startEdge();
+    return undefined;
   },
   async 'webhook receiver fails'() {
     receiver.answers.set('*', (_request, response) => response.writeHead(503).end());
     await pause(1500);
     receiver.answers.clear();
+    return performance.now();
   },
+  // PostgreSQL cannot write its log, crashes, cannot recover while it lasts, and ends.
+  'disk takes no write': () => cluster.refuseWrites(0, DISK_REFUSES_MS),
+  // The log goes on, what needs another page of a large table fails.
+  'tables cannot grow': () => cluster.refuseWrites(WAL_SEGMENT_MB * 1024 * 1024, DISK_REFUSES_MS),
 };
+/** Where the machine cannot do it, it is left out, and the report says so. */
+const possible = (Object.keys(faults) as (keyof typeof faults)[]).filter(
+  (name) => canLimitFileSizes || !['disk takes no write', 'tables cannot grow'].includes(name),
+);
 
 /** Something that began after the fault has gone the whole way: checked in and out, and the worker measured it. */
 async function recovered(sinceMs: number): Promise<boolean> {
@@ -365,14 +402,11 @@ test(
     await eventually('all work', () => recovered(0), 30_000);
     const random = seededRandom('whole system');
     for (let round = 0; round < rounds; round += 1) {
-      const inOrder = (Object.keys(faults) as (keyof typeof faults)[]).sort(() => random.between(-1, 1));
+      const inOrder = [...possible].sort(() => random.between(-1, 1));
       for (const name of inOrder) {
         fault = name;
-        const lasts = name === 'pool exhausted' || name === 'webhook receiver fails';
-        let sinceMs = performance.now();
-        await faults[name]();
-        // What lasts for a while is recovered from when it ends; what strikes once, from then on.
-        if (lasts) sinceMs = performance.now();
+        const strokeMs = performance.now();
+        const sinceMs = (await faults[name]()) ?? strokeMs;
         await Promise.race([eventually(`recovery: ${name}`, () => recovered(sinceMs), 60_000), working]);
         recoveriesMs.set(name, [...(recoveriesMs.get(name) ?? []), performance.now() - sinceMs]);
         fault = 'none';
@@ -459,6 +493,7 @@ test(
     const repaired = await stack.database.sql('service_role')`select public.reconcile_snapshot_tables() as repaired`;
     const drift = Object.values(repaired[0]?.repaired as Record<string, number>).reduce((sum, count) => sum + count, 0);
     expect(drift, JSON.stringify(repaired[0]?.repaired)).toBe(0);
+    if (canLimitFileSizes) expect(retries.get('disk takes no write') ?? 0, 'the disk refused').toBeGreaterThan(0);
     for (const [name, times] of recoveriesMs) {
       expect(Math.max(...times), `recovery: ${name}`).toBeLessThan(RECOVERY_LIMIT_MS);
     }
@@ -473,7 +508,7 @@ async function keysOf(query: postgres.PendingQuery<postgres.Row[]>): Promise<str
 
 function writeReport(lost: ReadonlyMap<Fault, number>, events: number, deliveries: number): void {
   const all = Object.values(acknowledged).flat();
-  const lines = (['none', ...Object.keys(faults)] as Fault[]).map((name) => {
+  const lines = (['none', ...possible] as Fault[]).map((name) => {
     const times = recoveriesMs.get(name) ?? [];
     const writes = all.filter((write) => write.fault === name).length;
     const slowest = times.length > 0 ? `${(Math.max(...times) / 1000).toFixed(1)} s` : '';
@@ -503,7 +538,11 @@ ${lines.join('\n')}
 How long recovery takes is measured from the fault, for a pool that is exhausted (a lock of two seconds on the sessions) and a
 receiver that fails (1.5 s of 503) from its end. A supervisor is taken to start the worker and the edge process again at once, and the
 lease of a dead worker's jobs (60 s) is ended by the test instead of waited for; so are the pauses before a webhook is tried again.
-PostgreSQL is ended by SIGQUIT, which is a crash of the server, not of the machine: fsync is off. Not covered: a full disk.
+PostgreSQL is ended by SIGQUIT, which is a crash of the server, not of the machine: fsync is off. The disk refuses for 1.5 s, by a
+limit on the size of files in PostgreSQL's running processes: all writes, so that the server cannot write its log and ends, or
+those that let a table grow beyond a megabyte (${
+      canLimitFileSizes ? 'prlimit' : 'left out: this machine has no prlimit'
+    }). PostgREST waits up to some seconds before it connects to a server that came back; most of the recoveries above is that wait.
 
 Measured ${new Date().toISOString().slice(0, 10)} on ${cpus().length} x ${cpus()[0]?.model.trim() ?? 'unknown'}.
 `,
