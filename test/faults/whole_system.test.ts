@@ -14,12 +14,7 @@ import { freePort } from '../../supabase/local/free-port.ts';
 import { type Part, startPart } from '../../supabase/local/part.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { settle, type Worker } from '../bench/sections/ingest/field.ts';
-import {
-  buildTemplates,
-  startThrowAwayCluster,
-  type ThrowAwayCluster,
-  WAL_SEGMENT_BYTES,
-} from '../fixtures/cluster.ts';
+import { buildTemplates, startThrowAwayCluster, type ThrowAwayCluster } from '../fixtures/cluster.ts';
 import { canLimitFileSizes } from '../fixtures/file-size-limit.ts';
 import { eventually } from '../fixtures/organization.ts';
 import { seededRandom } from '../fixtures/random.ts';
