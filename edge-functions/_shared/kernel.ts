@@ -3,7 +3,7 @@ import { discardBody, readBody } from './body.ts';
 import { createCors } from './cors.ts';
 import { describeError, type Logger } from './log.ts';
 import { Refusal, refusal } from './refusal.ts';
-import { traceOf } from './trace.ts';
+import { nameSpan, type Trace, traceOf } from './trace.ts';
 
 export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -15,8 +15,7 @@ export type Context = {
   /** From the question mark on, undecoded; empty without one. */
   query: string;
   requestId: string;
-  /** W3C trace context to hand on. */
-  traceparent: string;
+  trace: Trace;
   /** Where the call came from, by the proxies that are trusted; `unknown` without one. */
   address: string;
   log: Logger;
@@ -72,15 +71,15 @@ export function createKernel(deps: KernelDeps): Kernel {
   return (endpoint) => async (request, peer) => {
     const startedAt = deps.now();
     const requestId = plausibleId(request.headers.get('x-request-id')) ?? deps.newRequestId();
-    const { traceparent, traceId } = traceOf(request.headers.get('traceparent'));
-    const log = deps.log.child({ request_id: requestId, trace_id: traceId });
+    const trace = traceOf(request.headers.get('traceparent'));
+    const log = deps.log.child({ request_id: requestId, trace_id: trace.traceId });
     const leaving = new AbortController();
     let bodyWasRead = false;
     const context: Context = {
       request,
       ...splitUrl(request.url, endpoint.name),
       requestId,
-      traceparent,
+      trace,
       address: clientAddress(request.headers.get('x-forwarded-for'), deps.trustedProxies) ?? peer ?? 'unknown',
       log,
       signal: leaving.signal,
@@ -108,6 +107,7 @@ export function createKernel(deps: KernelDeps): Kernel {
 
     const { status } = answer;
     const { route, subject, address } = context;
+    nameSpan(request.method, `/${endpoint.name}${route === undefined ? '' : `/${route.replace(/^\//, '')}`}`);
     if (status === 401 || status === 403 || status === 429) deps.abuse.record({ address, subject, status, log });
     const duration_ms = Math.round((deps.now() - startedAt) * 10) / 10;
     log[status >= 500 ? 'error' : 'info']({ method: request.method, route, subject, status, duration_ms }, 'request');

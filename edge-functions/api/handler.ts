@@ -66,7 +66,7 @@ async function forward(deps: ApiDeps, context: Context, token: string): Promise<
     apikey: deps.publishableKey,
     authorization: `Bearer ${token}`,
     'x-request-id': context.requestId,
-    traceparent: context.traceparent,
+    ...context.trace.headers,
   });
   for (const name of REQUEST_HEADERS) {
     const value = request.headers.get(name);

@@ -1,6 +1,7 @@
 import { kernelOf, serve } from '../_shared/boot.ts';
 import { ask, openDatabase } from '../_shared/database.ts';
 import { readEnv } from '../_shared/env.ts';
+import { callTraced } from '../_shared/trace.ts';
 import { createHandler, type Ingested } from './handler.ts';
 
 const env = readEnv(Deno.env.toObject(), {});
@@ -15,11 +16,14 @@ serve(
   createHandler({
     kernel,
     abuse,
-    async ingest({ log, traceparent }, tokenHash, points, unreadable, protocol) {
-      const [row] = await ask(
-        log,
-        database<{ result: Ingested }[]>`
-          select private.ingest_locations(${tokenHash}, ${database.json(points)}, ${unreadable}, ${protocol}, ${traceparent}) as result`,
+    async ingest({ log, trace }, tokenHash, points, unreadable, protocol) {
+      const [row] = await callTraced('private.ingest_locations', trace.traceparent, (traceparent) =>
+        ask(
+          log,
+          database<{ result: Ingested }[]>`
+            select private.ingest_locations(
+              ${tokenHash}, ${database.json(points)}, ${unreadable}, ${protocol}, ${traceparent}) as result`,
+        ),
       );
       if (!row) throw new Error('private.ingest_locations answered no row');
       return row.result;

@@ -34,7 +34,14 @@ export async function startFunction(options: {
       `--allow-write=${socket}`,
       entrypoint,
     ],
-    env: { ...options.env, DENO_SERVE_ADDRESS: `unix:${socket}`, DENO_NO_UPDATE_CHECK: '1', NO_COLOR: '1' },
+    // One collector gets the spans of all of them.
+    env: {
+      OTEL_SERVICE_NAME: `fieldtrack-${name}`,
+      ...options.env,
+      DENO_SERVE_ADDRESS: `unix:${socket}`,
+      DENO_NO_UPDATE_CHECK: '1',
+      NO_COLOR: '1',
+    },
     onLine: options.onLine,
   });
   try {

@@ -53,8 +53,8 @@ describe('ids', () => {
 
   test('trace context is handed on, or begun', async () => {
     const seen: string[] = [];
-    const { ask, lines } = endpoint(({ traceparent }) => {
-      seen.push(traceparent);
+    const { ask, lines } = endpoint(({ trace }) => {
+      seen.push(trace.traceparent);
       return ok();
     });
     const given = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { withKey } from '../fixtures/api-keys.ts';
+import { createKey, withKey } from '../fixtures/api-keys.ts';
 import {
   addEmployee,
   eventually,
@@ -14,6 +14,7 @@ import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 import { spawnWorker } from '../fixtures/worker.ts';
 
+const attributes = z.array(z.object({ key: z.string(), value: z.looseObject({ stringValue: z.string().optional() }) }));
 const span = z.object({
   traceId: z.string(),
   spanId: z.string(),
@@ -22,13 +23,18 @@ const span = z.object({
   kind: z.number(),
   startTimeUnixNano: z.string(),
   endTimeUnixNano: z.string(),
-  attributes: z.array(z.object({ key: z.string(), value: z.looseObject({ stringValue: z.string().optional() }) })),
+  attributes,
   status: z.object({ code: z.number().optional() }).optional(),
 });
 const exported = z.object({
-  resourceSpans: z.array(z.object({ scopeSpans: z.array(z.object({ spans: z.array(span) })) })),
+  resourceSpans: z.array(
+    z.object({
+      resource: z.object({ attributes }),
+      scopeSpans: z.array(z.object({ spans: z.array(span) })),
+    }),
+  ),
 });
-type Span = z.infer<typeof span>;
+type Span = z.infer<typeof span> & { service: string | undefined };
 
 let stack: TestStack;
 let admin: Member;
@@ -43,6 +49,14 @@ beforeAll(async () => {
   stack = await startTestStack({
     worker: true,
     functions: true,
+    functionEnv: {
+      OTEL_DENO: 'true',
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      // As the worker sends; Deno's default is protobuf.
+      OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
+      OTEL_TRACES_SAMPLER: 'parentbased_always_on',
+      OTEL_BSP_SCHEDULE_DELAY: '500',
+    },
     workerEnv: {
       LOG_LEVEL: 'trace',
       OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
@@ -53,7 +67,7 @@ beforeAll(async () => {
   await stack.admin`update private.webhook_settings set allow_localhost = true`;
   const created = await admin.client.rpc('create_webhook', {
     url: `${endpoint.url}/hook?key=query-secret-value`,
-    events: ['session.checked_out', 'session.recalculated'],
+    events: ['session.checked_out', 'session.recalculated', 'employee.updated'],
   });
   if (created.error) throw created.error;
   webhookSecret = (created.data as { secret: string }).secret;
@@ -65,17 +79,32 @@ afterAll(async () => {
 });
 
 const spans = (): Span[] =>
-  collector.received.flatMap(({ body }) =>
-    exported
-      .parse(JSON.parse(body))
-      .resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((scope) => scope.spans)),
-  );
-const attributesOf = (of: Span): Record<string, string | undefined> =>
+  collector.received
+    .filter(({ path }) => path === '/v1/traces')
+    .flatMap(({ body }) =>
+      exported.parse(JSON.parse(body)).resourceSpans.flatMap(({ resource, scopeSpans }) => {
+        const service = attributesOf(resource)['service.name'];
+        return scopeSpans.flatMap((scope) => scope.spans.map((one) => ({ ...one, service })));
+      }),
+    );
+const attributesOf = (of: { attributes: z.infer<typeof attributes> }): Record<string, string | undefined> =>
   Object.fromEntries(of.attributes.map(({ key, value }) => [key, value.stringValue]));
 const msOf = (nanoseconds: string): number => Number(BigInt(nanoseconds) / 1000n) / 1000;
 const [server, client, consumer] = [2, 3, 5];
 /** The span of the app that called. */
 const callersSpan = 'b7ad6b7169203331';
+/** From the first span of the trace that is known to the one of this name. */
+function chainOf(traceId: string, name: string): Span[] {
+  const ofTrace = spans().filter((one) => one.traceId === traceId);
+  const chain: Span[] = [];
+  for (
+    let next = ofTrace.find((one) => one.name === name);
+    next && !chain.includes(next);
+    next = ofTrace.find(({ spanId }) => spanId === chain[0]?.parentSpanId)
+  )
+    chain.unshift(next);
+  return chain;
+}
 const linesOf = (part: string): string[] => stack.lines.filter((line) => line.part === part).map(({ line }) => line);
 
 /** An RPC as a client that is itself traced sends it. */
@@ -164,6 +193,70 @@ describe('one trace', () => {
     );
   });
 
+  test('a call with an API key: the function, its request onward, the transaction and the webhook are one trace', async () => {
+    await spansAreWanted();
+    const { key } = await createKey(admin, organizationId, ['employees:write']);
+    const gina = await addEmployee(stack, admin, 'gina');
+    const traceId = randomUUID().replaceAll('-', '');
+    const response = await withKey(stack, key, '/rpc/update_employee', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', traceparent: `00-${traceId}-${callersSpan}-01` },
+      body: JSON.stringify({ employee_id: gina.employeeId, changes: { employee_code: 'G-1' } }),
+    });
+    expect(response.status).toBe(200);
+    await eventually('four spans', async () => spans().filter((s) => s.traceId === traceId).length >= 4);
+    const chain = chainOf(traceId, 'deliver webhook');
+    expect(chain.map(({ service, name }) => `${service}: ${name}`)).toEqual([
+      'fieldtrack-api: POST /api/rpc/update_employee',
+      'fieldtrack-api: POST',
+      'fieldtrack-database: POST /rpc/update_employee',
+      'fieldtrack-worker: deliver webhook',
+    ]);
+    expect(chain[0]).toMatchObject({ kind: server, parentSpanId: callersSpan });
+    // Whose trace is not recorded has none, and its traceparent arrives once all the same.
+    const unrecorded = randomUUID().replaceAll('-', '');
+    await withKey(stack, key, '/rpc/update_employee', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', traceparent: `00-${unrecorded}-${callersSpan}-00` },
+      body: JSON.stringify({ employee_id: gina.employeeId, changes: { employee_code: 'G-2' } }),
+    });
+    const [event] = await stack.admin<{ traceparent: string }[]>`
+      select traceparent from public.events where payload ->> 'employee_code' = 'G-2'`;
+    expect(event?.traceparent).toMatch(new RegExp(`^00-${unrecorded}-[0-9a-f]{16}-00$`));
+  });
+
+  test('late points of a phone: the function, its call of the database, the job and the webhook are one trace', async () => {
+    const hans = await addEmployee(stack, admin, 'hans');
+    const device = await hans.client.rpc('my_device_token', { name: 'phone' });
+    await hans.client.rpc('check_in', { checked_in_at: minutesAgo(60), client_request_id: randomUUID() });
+    await hans.client.rpc('check_out', { checked_out_at: minutesAgo(2), client_request_id: randomUUID() });
+    await eventually('the first distance', async () => {
+      const { data } = await hans.client.from('attendance_sessions').select('distance_status').single();
+      return data?.distance_status === 'DONE';
+    });
+    const traceId = randomUUID().replaceAll('-', '');
+    const { token } = device.data as { token: string };
+    const place = (minutes: number, north: number) => ({
+      type: 'Feature',
+      geometry: { type: 'Point', coordinates: [14.5, 46 + north] },
+      properties: { timestamp: minutesAgo(minutes) },
+    });
+    const response = await fetch(`${stack.url}/functions/v1/ingest/overland/${token}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', traceparent: `00-${traceId}-${callersSpan}-01` },
+      body: JSON.stringify({ locations: [place(40, 0), place(20, 0.02)] }),
+    });
+    expect(response.status).toBe(200);
+    await eventually('five spans', async () => chainOf(traceId, 'deliver webhook').length >= 5);
+    expect(chainOf(traceId, 'deliver webhook').map(({ service, name }) => `${service}: ${name}`)).toEqual([
+      'fieldtrack-ingest: POST /ingest/overland',
+      'fieldtrack-ingest: private.ingest_locations',
+      'fieldtrack-worker: process distance',
+      'fieldtrack-worker: private.compute_session_distance',
+      'fieldtrack-worker: deliver webhook',
+    ]);
+  });
+
   test('a request that is refused, or whose trace is not recorded, leaves no span', async () => {
     await spansAreWanted();
     const frank = await addEmployee(stack, admin, 'frank');
@@ -232,7 +325,7 @@ describe('one trace', () => {
   }, 60_000);
 });
 
-test('no log line of worker or functions holds a token, a key, a secret, a position or an address', async () => {
+test('no log line and no span of worker or functions holds a token, a key, a secret, a position or an address', async () => {
   const secrets: Record<string, string> = {
     'access token': admin.accessToken,
     'secret key': stack.secretKey,
@@ -295,6 +388,33 @@ test('no log line of worker or functions holds a token, a key, a secret, a posit
     headers: { authorization: `Bearer ${admin.accessToken}` },
   });
 
+  // Addresses that hold secrets: Deno writes addresses into its spans, if nobody stops it.
+  const device = await dave.client.rpc('my_device_token', { name: 'phone' });
+  secrets['device token'] = (device.data as { token: string }).token;
+  const ticket = await admin.client.rpc('create_stream_ticket');
+  secrets.ticket = (ticket.data as { ticket: string }).ticket;
+  const { key } = await createKey(admin, organizationId, ['employees:read']);
+  secrets['API key'] = key;
+  const before = spans().length;
+  const reported = await Promise.all([
+    fetch(
+      `${stack.url}/functions/v1/ingest/osmand/${secrets['device token']}?lat=46.0517&lon=14.5063&timestamp=${Date.now()}`,
+    ),
+    fetch(`${stack.url}/functions/v1/ingest/osmand?id=${secrets['device token']}&lat=46.0517&lon=14.5063`),
+    withKey(stack, key, `/employees?name=eq.${encodeURIComponent(secrets.name ?? '')}&phone=eq.%2B38640111222`),
+  ]);
+  expect(reported.map(({ status }) => status)).toEqual([200, 200, 200]);
+  const stream = await fetch(`${stack.url}/functions/v1/admin-events?ticket=${secrets.ticket}`);
+  expect(stream.status).toBe(200);
+  await stream.body?.cancel();
+  await eventually('spans of all functions', async () =>
+    ['fieldtrack-api', 'fieldtrack-ingest', 'fieldtrack-admin-events'].every((name) =>
+      spans()
+        .slice(before)
+        .some(({ service }) => service === name),
+    ),
+  );
+
   // A worker that cannot log in: the library's own error holds the connection.
   const broken = new URL(stack.database.url('fieldtrack_worker'));
   broken.password = 'wrong-password-typed';
@@ -302,7 +422,11 @@ test('no log line of worker or functions holds a token, a key, a secret, a posit
   await failed.ended;
 
   await eventually('the functions logged', async () => stack.lines.some(({ part }) => part === 'api'));
-  const log = [...stack.lines.map(({ part, line }) => `${part}: ${line}`), ...failed.lines];
+  const log = [
+    ...stack.lines.map(({ part, line }) => `${part}: ${line}`),
+    ...failed.lines,
+    ...collector.received.map(({ path, body }) => `${path}: ${body}`),
+  ];
   expect(log.length).toBeGreaterThan(10);
   for (const [what, secret] of Object.entries({ ...secrets, 'typed password': 'wrong-password-typed' })) {
     expect(
