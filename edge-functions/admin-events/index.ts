@@ -30,7 +30,7 @@ const hub = createHub({
   log,
   logger,
   now,
-  pollMs: 200,
+  pollMs: 100,
   recheckMs: env.FIELDTRACK_STREAM_RECHECK_SECONDS * 1000,
   maxListenersPerOrganization: env.FIELDTRACK_STREAMS_PER_ORGANIZATION,
   compare: comparePositions,

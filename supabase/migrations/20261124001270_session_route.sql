@@ -259,6 +259,17 @@ comment on function private.xml_time(timestamptz) is 'A time as xsd:dateTime in 
 
 grant execute on function private.xml_time(timestamptz) to authenticated, api_key, service_role;
 
+create function private.gpx_longitude(longitude numeric) returns numeric
+language sql immutable
+set search_path = ''
+as $$
+  select case when longitude >= 180 then longitude - 360 else longitude end;
+$$;
+
+comment on function private.gpx_longitude(numeric) is 'A longitude as GPX 1.1 has them: the 180th meridian is -180, and 180 is none.';
+
+grant execute on function private.gpx_longitude(numeric) to authenticated, api_key, service_role;
+
 -- The browser saves it under a name that says what it is.
 create function private.answer_as_file(name text) returns void
 language plpgsql stable
@@ -312,7 +323,7 @@ declare
 begin
   select pg_catalog.string_agg(pg_catalog.format(
     '<wpt lat="%s" lon="%s"><time>%s</time><name>Stop</name><desc>%s to %s</desc></wpt>',
-    t.latitude, t.longitude, private.xml_time(t."from"), private.xml_time(t."from"), private.xml_time(t."to")),
+    t.latitude, private.gpx_longitude(t.longitude), private.xml_time(t."from"), private.xml_time(t."from"), private.xml_time(t."to")),
     E'\n' order by t."from")
   into v_stops
   from pg_catalog.jsonb_to_recordset(v_route -> 'stops')
@@ -325,7 +336,7 @@ begin
     select
       p.number,
       E'<trkseg>\n' || pg_catalog.string_agg(pg_catalog.format('<trkpt lat="%s" lon="%s"><time>%s</time></trkpt>',
-        p.latitude::numeric, p.longitude::numeric, private.xml_time(p.recorded_at)), E'\n' order by p.recorded_at)
+        p.latitude::numeric, private.gpx_longitude(p.longitude::numeric), private.xml_time(p.recorded_at)), E'\n' order by p.recorded_at)
         || E'\n</trkseg>' as segment
     from (
       select p.*, pg_catalog.count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
@@ -364,11 +375,16 @@ declare
   v_route jsonb := public.get_session_route(export_session_geojson.session_id);
   v_features jsonb;
 begin
+  -- A line ends where a gap begins, and at the 180th meridian: across it a map would draw round the world (RFC 7946, 3.1.9).
   with points as (
-    select p.*, pg_catalog.count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
-    from pg_catalog.jsonb_to_recordset(v_route -> 'points')
-      as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text, is_gap boolean)
-    where p.flag = 'ok'
+    select p.*, pg_catalog.count(*) filter (where p.is_gap or p.is_across) over (order by p.recorded_at) as number
+    from (
+      select p.*,
+        pg_catalog.abs(p.longitude - pg_catalog.lag(p.longitude) over (order by p.recorded_at)) > 180 as is_across
+      from pg_catalog.jsonb_to_recordset(v_route -> 'points')
+        as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text, is_gap boolean)
+      where p.flag = 'ok'
+    ) as p
   ),
   segments as (
     select
@@ -413,6 +429,6 @@ $$;
 
 comment on function public.export_session_geojson(uuid) is
   'A session as a GeoJSON file (Accept: application/geo+json): a FeatureCollection of the way (MultiLineString, a line
-between gaps, with the times of its positions) and the stops (Points). Callers and errors as get_session_route.';
+between gaps and on each side of the 180th meridian, with the times of its positions) and the stops (Points). Callers and errors as get_session_route.';
 
 grant execute on function public.export_session_geojson(uuid) to authenticated, api_key;

@@ -2,8 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { check, HintError } from '@placemarkio/check-geojson';
 import { gpx } from '@tmcw/togeojson';
 import { DOMParser } from '@xmldom/xmldom';
+import { Ajv } from 'ajv';
 import { XMLParser, XMLValidator } from 'fast-xml-parser';
+import featureCollection from 'geojson-schema/FeatureCollection.json' with { type: 'json' };
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { gpxProblems } from '../fixtures/gpx-schema.ts';
 import { addEmployee, foundOrganization, type Member } from '../fixtures/organization.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 
@@ -102,13 +105,38 @@ describe('as GPX', () => {
     const read = new XMLParser({ ignoreAttributes: false }).parse(text).gpx;
     expect(read['@_version']).toBe('1.1');
     expect(read['@_xmlns']).toBe('http://www.topografix.com/GPX/1/1');
-    // The schema's order.
-    expect(Object.keys(read).filter((key) => !key.startsWith('@'))).toEqual(['metadata', 'wpt', 'trk']);
+    expect(gpxProblems(text)).toEqual([]);
     const features = readGpx(text);
     const track = features.find(({ geometry }) => geometry?.type === 'MultiLineString');
     expect(track?.properties?.name).toContain(`Bob "]]> & <trkpt lat='1'/> Ω`);
     expect(track?.properties?.coordinateProperties.times.flat()).toHaveLength(30);
     expect(features.filter(({ geometry }) => geometry?.type === 'Point')).toHaveLength(1);
+  });
+
+  test('what holds it against the schema sees what is wrong', async () => {
+    const text = await (await ask('export_session_gpx', 'application/gpx+xml')).text();
+    const [point = ''] = /<trkpt[^>]*>.*?<\/trkpt>/.exec(text) ?? [];
+    const wrong: [what: string, document: string][] = [
+      ['a child before its place', text.replace(/(<time>[^<]*<\/time>)(<name>Stop<\/name>)/, '$2$1')],
+      ['the track before the waypoints', text.replace(/(<wpt.*<\/wpt>)\s*(<trk>.*<\/trk>)/s, '$2$1')],
+      ['a point outside a segment', text.replace('</trk>', `${point}</trk>`)],
+      ['no latitude', text.replace(/ lat="[^"]*"/, '')],
+      ['a number with an exponent', text.replace(/ lat="[^"]*"/, ' lat="4.6e1"')],
+      ['a place that is none', text.replace(/ lon="[^"]*"/, ' lon="180"')],
+      ['a time without a day', text.replace(/<time>[^<]*</, '<time>12:00:00Z<')],
+      ['an attribute of its own', text.replace('<trk>', '<trk id="1">')],
+      ['an element of its own', text.replace('<trk>', '<trk><speed>1</speed>')],
+      ['another version', text.replace('version="1.1"', 'version="1.0"')],
+      ['no creator', text.replace(/ creator="[^"]*"/, '')],
+      ['another namespace', text.replace('GPX/1/1', 'GPX/1/0')],
+      ['two names', text.replace('<name>Stop</name>', '<name>Stop</name><name>Stop</name>')],
+      ['text between elements', text.replace('<trkseg>', '<trkseg>way')],
+      ['half of it', text.slice(0, text.length / 2)],
+    ];
+    for (const [what, document] of wrong) {
+      expect(document, what).not.toBe(text);
+      expect(gpxProblems(document), what).not.toEqual([]);
+    }
   });
 
   test('the accounts that may not see the route get no file', async () => {
@@ -128,7 +156,7 @@ describe('as GPX', () => {
   });
 });
 
-test('as GeoJSON it is served as application/geo+json, and a strict checker finds nothing wrong', async () => {
+test('as GeoJSON it is served as application/geo+json, valid by its schema and for a strict checker', async () => {
   const response = await ask('export_session_geojson', 'application/geo+json');
   expect(response.status).toBe(200);
   expect(response.headers.get('content-type')).toMatch(/^application\/geo\+json/);
@@ -140,7 +168,11 @@ test('as GeoJSON it is served as application/geo+json, and a strict checker find
   expect(stops.map(({ geometry }) => geometry?.type)).toEqual(['Point']);
 });
 
+const isFeatureCollection = new Ajv({ strict: false }).compile(featureCollection);
+
 function readGeoJson(text: string): Feature[] {
+  isFeatureCollection(JSON.parse(text));
+  expect(isFeatureCollection.errors ?? []).toEqual([]);
   try {
     return (check(text) as unknown as { features: Feature[] }).features;
   } catch (error) {
@@ -167,7 +199,36 @@ test('a session in which nothing moved exports empty files that are still valid'
         headers: { apikey: stack.publishableKey, authorization: `Bearer ${admin.accessToken}`, accept },
       })
     ).text();
-  expect(XMLValidator.validate(await get('export_session_gpx', 'application/gpx+xml'))).toBe(true);
+  expect(gpxProblems(await get('export_session_gpx', 'application/gpx+xml'))).toEqual([]);
   const features = readGeoJson(await get('export_session_geojson', 'application/geo+json'));
   expect(features).toMatchObject([{ geometry: null }]);
+});
+
+test('a way over the 180th meridian exports places that both formats know', async () => {
+  const eva = await addEmployee(stack, admin, 'eva');
+  const checkedIn = await eva.client.rpc('check_in', {
+    checked_in_at: new Date(start - 60_000).toISOString(),
+    client_request_id: randomUUID(),
+  });
+  const places: [latitude: number, longitude: number][] = [
+    ...Array.from({ length: 5 }, (_, index): [number, number] => [0, 179.99 + index * 0.0025]),
+    ...Array.from({ length: 5 }, (_, index): [number, number] => [0.000_000_1, -179.9975 + index * 0.0025]),
+  ];
+  const { error } = await eva.client.rpc('record_locations', {
+    session_id: checkedIn.data?.id ?? '',
+    points: places.map(([latitude, longitude], index) => ({ ...point(index, 0), latitude, longitude })),
+  });
+  expect(error).toBeNull();
+  const get = async (path: string, accept: string) =>
+    (
+      await fetch(`${stack.url}/rest/v1/rpc/${path}?session_id=${checkedIn.data?.id}`, {
+        headers: { apikey: stack.publishableKey, authorization: `Bearer ${admin.accessToken}`, accept },
+      })
+    ).text();
+  const document = await get('export_session_gpx', 'application/gpx+xml');
+  expect(document.match(/<trkpt/g)).toHaveLength(10);
+  expect(gpxProblems(document)).toEqual([]);
+  expect(document).toContain('lon="-180"');
+  const [way] = readGeoJson(await get('export_session_geojson', 'application/geo+json'));
+  expect(way?.geometry?.coordinates.map((line) => line.length)).toEqual([5, 5]);
 });

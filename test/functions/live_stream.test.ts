@@ -349,7 +349,7 @@ describe.concurrent('over time', () => {
     await dismiss(person, admin);
     expect(await theirs.ended).toBe(true);
     expect(theirs.comments.at(-1)).toBe('not an administrator any more');
-    // Not even the event that says so. (What happened just before they came may be there: the process reads every 200 ms.)
+    // Not even the event that says so. (What happened just before they came may be there: the process reads every 100 ms.)
     expect(eventsOf(theirs).filter(({ data }) => JSON.stringify(data).match(/"is_active":false|"EMPLOYEE"/))).toEqual(
       [],
     );
