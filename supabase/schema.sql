@@ -2009,11 +2009,16 @@ declare
   v_route jsonb := public.get_session_route(export_session_geojson.session_id);
   v_features jsonb;
 begin
+  -- A line ends where a gap begins, and at the 180th meridian: across it a map would draw round the world (RFC 7946, 3.1.9).
   with points as (
-    select p.*, pg_catalog.count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
-    from pg_catalog.jsonb_to_recordset(v_route -> 'points')
-      as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text, is_gap boolean)
-    where p.flag = 'ok'
+    select p.*, pg_catalog.count(*) filter (where p.is_gap or p.is_across) over (order by p.recorded_at) as number
+    from (
+      select p.*,
+        pg_catalog.abs(p.longitude - pg_catalog.lag(p.longitude) over (order by p.recorded_at)) > 180 as is_across
+      from pg_catalog.jsonb_to_recordset(v_route -> 'points')
+        as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text, is_gap boolean)
+      where p.flag = 'ok'
+    ) as p
   ),
   segments as (
     select
@@ -2056,7 +2061,7 @@ begin
 end;
 $function$;
 comment on function public.export_session_geojson(uuid) is 'A session as a GeoJSON file (Accept: application/geo+json): a FeatureCollection of the way (MultiLineString, a line
-between gaps, with the times of its positions) and the stops (Points). Callers and errors as get_session_route.';
+between gaps and on each side of the 180th meridian, with the times of its positions) and the stops (Points). Callers and errors as get_session_route.';
 grant execute on function public.export_session_geojson(uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.export_session_gpx(session_id uuid)
@@ -2074,7 +2079,7 @@ declare
 begin
   select pg_catalog.string_agg(pg_catalog.format(
     '<wpt lat="%s" lon="%s"><time>%s</time><name>Stop</name><desc>%s to %s</desc></wpt>',
-    t.latitude, t.longitude, private.xml_time(t."from"), private.xml_time(t."from"), private.xml_time(t."to")),
+    t.latitude, private.gpx_longitude(t.longitude), private.xml_time(t."from"), private.xml_time(t."from"), private.xml_time(t."to")),
     E'\n' order by t."from")
   into v_stops
   from pg_catalog.jsonb_to_recordset(v_route -> 'stops')
@@ -2087,7 +2092,7 @@ begin
     select
       p.number,
       E'<trkseg>\n' || pg_catalog.string_agg(pg_catalog.format('<trkpt lat="%s" lon="%s"><time>%s</time></trkpt>',
-        p.latitude::numeric, p.longitude::numeric, private.xml_time(p.recorded_at)), E'\n' order by p.recorded_at)
+        p.latitude::numeric, private.gpx_longitude(p.longitude::numeric), private.xml_time(p.recorded_at)), E'\n' order by p.recorded_at)
         || E'\n</trkseg>' as segment
     from (
       select p.*, pg_catalog.count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
@@ -6014,6 +6019,17 @@ end;
 $function$;
 comment on function private.get_user_summary(uuid,date,date) is 'Body of public.get_user_summary.';
 grant execute on function private.get_user_summary(uuid,date,date) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.gpx_longitude(longitude numeric)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select case when longitude >= 180 then longitude - 360 else longitude end;
+$function$;
+comment on function private.gpx_longitude(numeric) is 'A longitude as GPX 1.1 has them: the 180th meridian is -180, and 180 is none.';
+grant execute on function private.gpx_longitude(numeric) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.hash_token(token text)
  RETURNS bytea

@@ -879,6 +879,7 @@ export type Database = {
       get_leaderboard: { Args: { from_day: string; metric: string; to_day: string; top: number }; Returns: Json };
       get_live_map: { Args: { max_people: number }; Returns: Json };
       get_user_summary: { Args: { employee_id: string; from_day: string; to_day: string }; Returns: Json };
+      gpx_longitude: { Args: { longitude: number }; Returns: number };
       hash_token: { Args: { token: string }; Returns: string };
       health_audience: { Args: Record<PropertyKey, never>; Returns: string };
       horizon_report: {
