@@ -2061,7 +2061,8 @@ begin
 end;
 $function$;
 comment on function public.export_session_geojson(uuid) is 'A session as a GeoJSON file (Accept: application/geo+json): a FeatureCollection of the way (MultiLineString, a line
-between gaps and on each side of the 180th meridian, with the times of its positions) and the stops (Points). Callers and errors as get_session_route.';
+between gaps and on each side of the 180th meridian, with the times of its positions) and the stops (Points). Callers and
+errors as get_session_route.';
 grant execute on function public.export_session_geojson(uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.export_session_gpx(session_id uuid)
@@ -2079,7 +2080,8 @@ declare
 begin
   select pg_catalog.string_agg(pg_catalog.format(
     '<wpt lat="%s" lon="%s"><time>%s</time><name>Stop</name><desc>%s to %s</desc></wpt>',
-    t.latitude, private.gpx_longitude(t.longitude), private.xml_time(t."from"), private.xml_time(t."from"), private.xml_time(t."to")),
+    t.latitude, private.gpx_longitude(t.longitude), private.xml_time(t."from"), private.xml_time(t."from"),
+    private.xml_time(t."to")),
     E'\n' order by t."from")
   into v_stops
   from pg_catalog.jsonb_to_recordset(v_route -> 'stops')
@@ -2092,7 +2094,8 @@ begin
     select
       p.number,
       E'<trkseg>\n' || pg_catalog.string_agg(pg_catalog.format('<trkpt lat="%s" lon="%s"><time>%s</time></trkpt>',
-        p.latitude::numeric, private.gpx_longitude(p.longitude::numeric), private.xml_time(p.recorded_at)), E'\n' order by p.recorded_at)
+        p.latitude::numeric, private.gpx_longitude(p.longitude::numeric), private.xml_time(p.recorded_at)),
+          E'\n' order by p.recorded_at)
         || E'\n</trkseg>' as segment
     from (
       select p.*, pg_catalog.count(*) filter (where p.is_gap) over (order by p.recorded_at) as number

@@ -266,7 +266,8 @@ as $$
   select case when longitude >= 180 then longitude - 360 else longitude end;
 $$;
 
-comment on function private.gpx_longitude(numeric) is 'A longitude as GPX 1.1 has them: the 180th meridian is -180, and 180 is none.';
+comment on function private.gpx_longitude(numeric) is
+  'A longitude as GPX 1.1 has them: the 180th meridian is -180, and 180 is none.';
 
 grant execute on function private.gpx_longitude(numeric) to authenticated, api_key, service_role;
 
@@ -323,7 +324,8 @@ declare
 begin
   select pg_catalog.string_agg(pg_catalog.format(
     '<wpt lat="%s" lon="%s"><time>%s</time><name>Stop</name><desc>%s to %s</desc></wpt>',
-    t.latitude, private.gpx_longitude(t.longitude), private.xml_time(t."from"), private.xml_time(t."from"), private.xml_time(t."to")),
+    t.latitude, private.gpx_longitude(t.longitude), private.xml_time(t."from"), private.xml_time(t."from"),
+    private.xml_time(t."to")),
     E'\n' order by t."from")
   into v_stops
   from pg_catalog.jsonb_to_recordset(v_route -> 'stops')
@@ -336,7 +338,8 @@ begin
     select
       p.number,
       E'<trkseg>\n' || pg_catalog.string_agg(pg_catalog.format('<trkpt lat="%s" lon="%s"><time>%s</time></trkpt>',
-        p.latitude::numeric, private.gpx_longitude(p.longitude::numeric), private.xml_time(p.recorded_at)), E'\n' order by p.recorded_at)
+        p.latitude::numeric, private.gpx_longitude(p.longitude::numeric), private.xml_time(p.recorded_at)),
+          E'\n' order by p.recorded_at)
         || E'\n</trkseg>' as segment
     from (
       select p.*, pg_catalog.count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
@@ -429,6 +432,7 @@ $$;
 
 comment on function public.export_session_geojson(uuid) is
   'A session as a GeoJSON file (Accept: application/geo+json): a FeatureCollection of the way (MultiLineString, a line
-between gaps and on each side of the 180th meridian, with the times of its positions) and the stops (Points). Callers and errors as get_session_route.';
+between gaps and on each side of the 180th meridian, with the times of its positions) and the stops (Points). Callers and
+errors as get_session_route.';
 
 grant execute on function public.export_session_geojson(uuid) to authenticated, api_key;

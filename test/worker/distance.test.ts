@@ -50,6 +50,44 @@ describe('the distance job', () => {
     expect(days.reduce((total, day) => total + day.duration_s, 0)).toBeGreaterThanOrEqual((done.duration_s ?? 0) - 1);
   });
 
+  test('a session keeps the parameters that gave its figure, and its route is explained by them, until it is computed anew', async () => {
+    const { admin: boss } = await foundOrganization(stack, 'parameters');
+    const gina = await addEmployee(stack, boss, 'gina');
+    const kept = async (sessionId: string) => {
+      const { data } = await boss.client.from('attendance_sessions').select().eq('id', sessionId).single();
+      return data as NonNullable<typeof data> & { distance_parameters: Record<string, number> };
+    };
+    const routeOf = async (sessionId: string) => {
+      const { data } = await boss.client.rpc('get_session_route', { session_id: sessionId });
+      return data as unknown as {
+        points: { flag: string; leg_m: number }[];
+        totals: { distance_m: number };
+        algorithm_version: number;
+        distance_parameters: Record<string, number>;
+      };
+    };
+    const sessionId = await workAnHour(gina);
+    await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
+    const paid = await kept(sessionId);
+    expect(paid.distance_parameters).toMatchObject({ max_accuracy_m: 100, max_speed_mps: 70, gap_s: 120, stop_s: 180 });
+
+    // Settings under which not one of its points counts: each claims 5 m.
+    const changed = await boss.client.rpc('update_organization', { changes: { max_accuracy_m: 4, max_speed_mps: 40 } });
+    expect(changed.error).toBeNull();
+    const route = await routeOf(sessionId);
+    expect(route.points.filter(({ flag }) => flag === 'ok')).toHaveLength(60);
+    expect(route.points.reduce((sum, { leg_m }) => sum + leg_m, 0)).toBeCloseTo(paid.distance_m ?? 0, 1);
+    expect(route).toMatchObject({ algorithm_version: 2, distance_parameters: paid.distance_parameters });
+
+    const { error } = await boss.client.rpc('recalculate_session', { session_id: sessionId });
+    expect(error).toBeNull();
+    await eventually('a new figure', async () => (await kept(sessionId)).distance_m === 0);
+    const anew = await kept(sessionId);
+    expect(anew.distance_parameters).toMatchObject({ max_accuracy_m: 4, max_speed_mps: 40 });
+    expect(anew.points_rejected).toBe(60);
+    expect((await routeOf(sessionId)).totals.distance_m).toBe(0);
+  });
+
   test('a late batch changes the figure, and sending it again does not', async () => {
     const carol = await addEmployee(stack, admin, 'carol');
     const sessionId = await workAnHour(carol);
