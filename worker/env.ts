@@ -32,9 +32,13 @@ export const schema = z.object({
 
 export type WorkerEnv = z.infer<typeof schema>;
 
-/** Reads the environment; on problems throws one error that names all of them, and never a value: it may be a secret. */
+/**
+ * Reads the environment; on problems throws one error that names all of them, and never a value: it may be a secret. An empty
+ * variable is one that is not set: a compose file cannot leave one out.
+ */
 export function readEnv(env: NodeJS.ProcessEnv): WorkerEnv {
-  const result = schema.safeParse(env);
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const result = schema.safeParse(given);
   if (result.success) return result.data;
   const problems = result.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`);
   throw new Error(`The environment is not complete:\n${problems.join('\n')}`);

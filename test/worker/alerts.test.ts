@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,6 +51,23 @@ describe('every alert', () => {
     const webhooks = ['webhook_attempts_total', 'webhook_attempts_in_flight'];
     const used = new Set([...dashboard.matchAll(/fieldtrack_(\w+)/g)].map(([, name]) => name ?? ''));
     expect([...used].filter((name) => ![...known, ...process, ...webhooks].includes(name))).toEqual([]);
+  });
+
+  test.runIf(hasPrometheus)('and Prometheus can parse each of its queries', () => {
+    const { panels } = JSON.parse(readFileSync(join(folder, 'dashboard.json'), 'utf8')) as {
+      panels: { targets?: { expr: string }[] }[];
+    };
+    const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+    expect(queries.length).toBeGreaterThan(20);
+    const asRules = {
+      groups: [{ name: 'dashboard', rules: queries.map((expr, n) => ({ record: `query_${n}`, expr })) }],
+    };
+    const home = mkdtempSync(join(tmpdir(), 'ft-dashboard-'));
+    // JSON is YAML too.
+    writeFileSync(join(home, 'rules.yml'), JSON.stringify(asRules));
+    const { status, stderr } = spawnSync('promtool', ['check', 'rules', 'rules.yml'], { cwd: home, encoding: 'utf8' });
+    rmSync(home, { recursive: true });
+    expect(status, stderr).toBe(0);
   });
 });
 

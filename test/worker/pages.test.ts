@@ -1,5 +1,8 @@
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { repositoryDir } from '../../supabase/local/paths.ts';
 import { databaseFamilies } from '../../worker/metrics.ts';
 import { addEmployee, eventually, foundOrganization, minutesAgo, workAnHour } from '../fixtures/organization.ts';
 import { hasPrometheus } from '../fixtures/prometheus.ts';
@@ -180,6 +183,20 @@ describe('metrics', () => {
       await stack.admin`grant execute on function private.metric_samples() to fieldtrack_worker`;
     }
     await eventually('up', async () => (await scrape()).body.includes('fieldtrack_database_up 1'), 10_000);
+  });
+
+  test('what the dashboard and the alerts ask for is there', async () => {
+    const { body } = await scrape();
+    const folder = join(repositoryDir, 'docs', 'operations');
+    const asked = ['dashboard.json', 'alerts.yml'].flatMap((file) =>
+      [...readFileSync(join(folder, file), 'utf8').matchAll(/\b(?:fieldtrack|process|nodejs)_\w+/g)].map(
+        ([name]) => name,
+      ),
+    );
+    const there = new Set([...body.matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name));
+    // Names of the probe's modules and of the database's own metrics are not the worker's.
+    const missing = [...new Set(asked)].filter((name) => !there.has(name.replace(/_bucket$/, '')));
+    expect(missing.filter((name) => !/^fieldtrack_(api|auth)$/.test(name))).toEqual([]);
   });
 
   test.runIf(hasPrometheus)('promtool finds nothing to complain about', async () => {
