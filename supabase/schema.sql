@@ -4802,8 +4802,8 @@ declare
   v_set text := nullif(pg_catalog.current_setting('fieldtrack.traceparent', true), '');
   v_traceparent text := coalesce(
     v_set, nullif(pg_catalog.current_setting('request.headers', true), '')::json ->> 'traceparent');
-  v_method text := pg_catalog.current_setting('request.method', true);
-  v_path text := pg_catalog.current_setting('request.path', true);
+  v_method text;
+  v_path text;
   v_span_id text;
 begin
   if v_traceparent is null
@@ -4813,10 +4813,14 @@ begin
   end if;
   -- What is set is a span already: the worker's, or the one below. The last bit says whether the trace is recorded.
   if v_set is not null
-    or v_traceparent !~ '[13579bdf]$'
-    or (v_method ~ '^[A-Z]+$' and v_path ~ '^/(rpc/)?[a-z0-9_]{1,63}$') is not true
+    or pg_catalog.right(v_traceparent, 1) not in ('1', '3', '5', '7', '9', 'b', 'd', 'f')
     or not exists (select from private.span_reader as r where r.wanted_until > pg_catalog.now())
   then
+    return v_traceparent;
+  end if;
+  v_method := pg_catalog.current_setting('request.method', true);
+  v_path := pg_catalog.current_setting('request.path', true);
+  if (v_method ~ '^[A-Z]+$' and v_path ~ '^/(rpc/)?[a-z0-9_]{1,63}$') is not true then
     return v_traceparent;
   end if;
   v_span_id := pg_catalog.encode(extensions.gen_random_bytes(8), 'hex');
