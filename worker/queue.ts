@@ -82,10 +82,8 @@ export function createQueue(options: {
                   jobLog = jobLog.child({ ...organization, ...trace.ids });
                   return job.handle(input, {
                     id,
-                    database: database.continuing((transaction) =>
-                      tracing.span(databaseCall(job.calls(input), trace.traceparent), (call) =>
-                        transaction(call.traceparent),
-                      ),
+                    database: database.continuing((name, transaction) =>
+                      tracing.span(databaseCall(name, trace.traceparent), (call) => transaction(call.traceparent)),
                     ),
                     log: jobLog,
                     signal,

@@ -73,9 +73,27 @@ $$;
 
 comment on function private.is_admin() is 'Whether the signed-in caller is an active administrator of the own organization.';
 
+-- One scalar where only administrators read: each costs a lookup of its own.
+create function private.admin_organization_id() returns uuid
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.current_user_id();
+begin
+  return (
+    select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
+  );
+end;
+$$;
+
+comment on function private.admin_organization_id() is
+  'The organization of which the signed-in caller is an active administrator now, or null.';
+
 grant execute on function private.current_organization_id() to authenticated, api_key, service_role;
 grant execute on function private.current_employee_id() to authenticated, service_role;
 grant execute on function private.is_admin() to authenticated, service_role;
+grant execute on function private.admin_organization_id() to authenticated, service_role;
 
 -- They raise rather than answer false, so that a key learns what it lacks (403) instead of reading an empty list.
 
@@ -270,7 +288,7 @@ create policy select_key on public.organization_time_zones for select to api_key
 grant select on public.organization_time_zones to authenticated, api_key, service_role, fieldtrack_worker;
 
 create policy select_admin on public.api_keys for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 grant select on public.api_keys to authenticated, service_role;

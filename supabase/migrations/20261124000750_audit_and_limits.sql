@@ -72,7 +72,7 @@ comment on column public.audit_log.before is 'Changed values before.';
 comment on column public.audit_log.after is 'Changed values after.';
 
 create policy select_admin on public.audit_log for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 grant select on public.audit_log to authenticated, service_role;

@@ -50,7 +50,7 @@ comment on column public.invitations.email is 'Address the invitation is for, in
 comment on column public.invitations.status is 'PENDING, ACCEPTED or REVOKED. A PENDING one past expires_at is refused.';
 
 create policy select_admin on public.invitations for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.invitations for select to api_key using (

@@ -96,7 +96,7 @@ comment on column public.events.traceparent is 'W3C trace context of the request
 comment on column public.events.occurred_at is 'When the transaction that wrote it began.';
 
 create policy select_admin on public.events for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.events for select to api_key using (

@@ -203,7 +203,7 @@ comment on column public.org_daily_metrics.claimed_amount is 'What was claimed, 
 comment on column public.org_daily_metrics.approved_amount is 'What was approved of it.';
 
 create policy select_admin on public.org_daily_metrics for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.org_daily_metrics for select to api_key using (
@@ -260,7 +260,7 @@ comment on column public.org_daily_expenses.approved_amount is 'What was approve
 comment on column public.org_daily_expenses.rejected_amount is 'What was claimed by those that were rejected.';
 
 create policy select_admin on public.org_daily_expenses for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.org_daily_expenses for select to api_key using (

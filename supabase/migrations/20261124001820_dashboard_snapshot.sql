@@ -43,7 +43,7 @@ comment on column public.org_dashboard_snapshot.pending_amounts is 'Their amount
 comment on column public.org_dashboard_snapshot.valid_until is 'Until when the counts hold if nothing happens.';
 
 create policy select_admin on public.org_dashboard_snapshot for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.org_dashboard_snapshot for select to api_key using (

@@ -183,11 +183,11 @@ comment on column public.webhooks.disabled_at is
 comment on column public.webhooks.disabled_reason is 'GONE: it answered 410. FAILING: nothing but failures for five days.';
 
 create policy select_admin on public.webhooks for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy delete_admin on public.webhooks for delete to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.webhooks for select to api_key using (
@@ -259,7 +259,7 @@ comment on column public.webhook_circuits.last_success_at is 'Last success, coar
 comment on column public.webhook_circuits.last_failure_at is 'Last failure.';
 
 create policy select_admin on public.webhook_circuits for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.webhook_circuits for select to api_key using (
@@ -333,7 +333,7 @@ comment on column public.webhook_deliveries.last_attempt_at is 'When the last at
 comment on column public.webhook_deliveries.delivered_at is 'When it was delivered, the last time.';
 
 create policy select_admin on public.webhook_deliveries for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.webhook_deliveries for select to api_key using (
@@ -370,7 +370,7 @@ comment on column public.webhook_attempts.error is
 comment on column public.webhook_attempts.response is 'First 4 KiB of the answer''s body, as text.';
 
 create policy select_admin on public.webhook_attempts for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_key on public.webhook_attempts for select to api_key using (

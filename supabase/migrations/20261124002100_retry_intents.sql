@@ -58,7 +58,7 @@ comment on column public.retry_intents.dead_job_id is 'The dead letter it was la
 comment on column public.retry_intents.replay_job_id is 'The job that the last replay made; null if one waited already.';
 
 create policy select_admin on public.retry_intents for select to authenticated using (
-  organization_id = (select private.current_organization_id()) and (select private.is_admin())
+  organization_id = (select private.admin_organization_id())
 );
 
 create policy select_worker on public.retry_intents for select to fieldtrack_worker using (
@@ -110,6 +110,10 @@ begin
     or not exists (select from public.organizations as o where o.id = keep_dead_job.organization_id)
   then
     return 'gone';
+  end if;
+  if keep_dead_job.dead_queue = 'distance-dead' then
+    -- The session says so too, until a replay gives it its figure.
+    perform private.fail_session_distance(keep_dead_job.organization_id, (v_job.data ->> 'session_id')::uuid);
   end if;
   v_error := v_job.source_output -> 'error';
   insert into public.retry_intents as r (

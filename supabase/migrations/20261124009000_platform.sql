@@ -307,11 +307,10 @@ begin
     drop policy if exists delete_erased_receipt on storage.objects;
     create policy delete_erased_receipt on storage.objects for delete to authenticated using (
       bucket_id = 'receipts'
-      and (storage.foldername(name))[1] = (select private.current_organization_id())::text
-      and (select private.is_admin())
+      and (storage.foldername(name))[1] = (select private.admin_organization_id())::text
       and exists (
         select from public.employees as e
-        where e.organization_id = (select private.current_organization_id())
+        where e.organization_id = (select private.admin_organization_id())
           -- A bare name would be the employee's.
           and e.id::text = (storage.foldername(objects.name))[2] and e.erased_at is not null
       )
@@ -331,9 +330,7 @@ begin
       for each row execute function private.tg_events__broadcast();
     drop policy if exists select_admin_of_channel on realtime.messages;
     create policy select_admin_of_channel on realtime.messages for select to authenticated using (
-      extension = 'broadcast'
-      and (select private.is_admin())
-      and (select realtime.topic()) = 'org:' || (select private.current_organization_id())::text
+      extension = 'broadcast' and (select realtime.topic()) = 'org:' || (select private.admin_organization_id())::text
     );
   end if;
   return v_found;

@@ -10,6 +10,7 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.current_organization_id()', 'api_key,authenticated,service_role', 'user',
     'Policies ask it, that of employees too: as invoker it would recurse. Reads the active row of the token''s user.'),
   ('private.current_employee_id()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
+  ('private.admin_organization_id()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
   ('private.is_admin()', 'authenticated,service_role', 'user', 'As current_organization_id.'),
   ('private.require_employee()', 'authenticated', 'user',
     'First line of RPC bodies, and of invoker reads: the caller''s own row or a refusal.'),

@@ -1,4 +1,3 @@
-import { sql } from 'kysely';
 import type { JobDefinition } from './job.ts';
 
 /** Computes the distance of a closed session and its days; private.compute_session_distance says how. */
@@ -13,13 +12,8 @@ export const distance: JobDefinition<'distance'> = {
     // The smallest pg-boss takes; an administrator looks a second after a check-out.
     pollingIntervalSeconds: 0.5,
   },
-  calls: () => 'private.compute_session_distance',
-  handle: ({ organization_id, session_id }, { database, signal }) =>
-    database.withOrganization(organization_id, async (trx) => {
-      signal.throwIfAborted();
-      const { rows } = await sql<{ outcome: string }>`
-        select private.compute_session_distance(${organization_id}, ${session_id}) as outcome
-      `.execute(trx);
-      return rows[0]?.outcome ?? 'gone';
-    }),
+  async handle({ organization_id, session_id }, { database, signal }) {
+    signal.throwIfAborted();
+    return database.callForOrganization('compute_session_distance', organization_id, session_id);
+  },
 };

@@ -21,8 +21,6 @@ export interface JobOptions {
 export interface JobDefinition<Q extends QueueName> {
   queue: Q;
   options: JobOptions;
-  /** The function of the database that does the work, for traces. */
-  calls(payload: JobPayload<Q>): string;
   /** Returns a word for the log. Returns when there is nothing to do; throws to be retried. */
   handle(payload: JobPayload<Q>, context: JobContext): Promise<string>;
 }

@@ -10,7 +10,6 @@ export const schedule: JobDefinition<'schedule'> = {
     // Cron has the precision of a minute.
     pollingIntervalSeconds: 5,
   },
-  calls: () => 'private.run_schedule',
   async handle({ name }, { database }) {
     const outcome = await database.runSchedule(name);
     // Its history says why; the job fails too, so that the log and the metrics of jobs tell.
