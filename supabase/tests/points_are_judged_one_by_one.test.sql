@@ -1,6 +1,6 @@
 -- A bad point is rejected by its index with a code and never fails the batch, unless the batch is strict.
 begin;
-select plan(16);
+select plan(19);
 select tests.cast_on_stage();
 create temporary table answer (value jsonb) on commit drop;
 grant all on answer to authenticated;
@@ -77,6 +77,23 @@ select is(
   public.record_locations(jsonb_build_array(tests.point(now() - interval '30 minutes') || '{"accuracy_m": 1e-300,
     "speed_mps": null, "heading_deg": 1e-99, "battery_pct": 1e-300, "sequence_number": null, "is_mock": null}')) ->> 'inserted',
   '1', 'a number too small for a float is none, null is absent');
+select is(
+  public.record_locations(jsonb_build_array(tests.point(now() - interval '29 minutes') || '{"heading_deg": 361, "is_mock": true}'))
+    #>> '{rejected,0,message}', 'heading_deg is out of its range or of the wrong type.', 'the field is named');
+select is(
+  (select jsonb_agg(public.record_locations(jsonb_build_array(tests.point(now()) || jsonb_build_object('recorded_at', t)))
+    #> '{rejected,0,code}')
+    from unnest(array['2026-02-29T10:00:00Z', '2026-04-31T10:00:00+02:00', '2025-11-31T23:59:59.999Z']) as t),
+  '["point_time_invalid", "point_time_invalid", "point_time_invalid"]'::jsonb,
+  'a day that its month does not have, in a batch of nothing else');
+-- The times of a batch are joined with semicolons and matched at once.
+select is(
+  (select jsonb_agg(public.record_locations(jsonb_build_array(
+    tests.point(now()) || jsonb_build_object('recorded_at', t), tests.point(now() - interval '29 minutes')))
+    #> '{rejected,0,code}')
+    from unnest(array['2026-01-05T10:00:00Z;2026-01-05T10:00:01Z', '2026-01-05T10:00:00Z;', ';2026-01-05T10:00:00Z', ';', ''])
+      as t),
+  (select jsonb_agg('point_time_invalid'::text) from generate_series(1, 5)), 'nothing that only joins well passes');
 select tests.become('carol');
 select tests.throws_code(
   format('select public.record_locations(%L, %L)', jsonb_build_array(tests.point(now())), gen_random_uuid()),
