@@ -558,6 +558,7 @@ export type Database = {
       };
       accepted_time: { Args: { at: string; organization_id: string }; Returns: string };
       activity_status: { Args: { checked_out_at: string; is_open: boolean }; Returns: string };
+      admin_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
       advance_distance: {
         Args: {
           after: string;
