@@ -78,7 +78,8 @@ select is(
     "speed_mps": null, "heading_deg": 1e-99, "battery_pct": 1e-300, "sequence_number": null, "is_mock": null}')) ->> 'inserted',
   '1', 'a number too small for a float is none, null is absent');
 select is(
-  public.record_locations(jsonb_build_array(tests.point(now() - interval '29 minutes') || '{"heading_deg": 361, "is_mock": true}'))
+  public.record_locations(jsonb_build_array(
+    tests.point(now() - interval '29 minutes') || '{"heading_deg": 361, "is_mock": true}'))
     #>> '{rejected,0,message}', 'heading_deg is out of its range or of the wrong type.', 'the field is named');
 select is(
   (select jsonb_agg(public.record_locations(jsonb_build_array(tests.point(now()) || jsonb_build_object('recorded_at', t)))
