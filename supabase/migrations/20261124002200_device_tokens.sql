@@ -221,6 +221,8 @@ Errors: not_a_member 403, device_token_not_found 404.';
 
 grant execute on function public.revoke_device_token(uuid) to authenticated;
 
+-- An empty session (a check-in taken back at once) holds no instant, and may lie at the beginning of another one or within it:
+-- it must not hide that one.
 create function private.session_at(organization_id uuid, employee_id uuid, at timestamptz) returns uuid
 language sql stable
 set search_path = ''
@@ -231,6 +233,7 @@ as $$
     from public.attendance_sessions as l
     where l.organization_id = session_at.organization_id and l.employee_id = session_at.employee_id
       and l.checked_in_at <= session_at.at
+      and l.checked_out_at is distinct from l.checked_in_at
     order by l.checked_in_at desc
     limit 1
   ) as s
@@ -238,7 +241,7 @@ as $$
 $$;
 
 comment on function private.session_at(uuid, uuid, timestamptz) is
-  'The session of an employee in which an instant falls, or null. Sessions of a person never overlap.';
+  'The session of an employee in which an instant falls, or null. Sessions of a person never overlap; empty ones hold nothing.';
 
 -- Opens a session at the first point of a local day that has none. Only the day's first: an app that goes on reporting after
 -- the check-out must not check its person in again.

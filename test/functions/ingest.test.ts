@@ -96,6 +96,21 @@ test('points without a session are answered as delivered, kept nowhere, and coun
   expect(data).toEqual([]);
 });
 
+test('a check-in that was taken back at once hides no session that began with it', async () => {
+  const hana = await addEmployee(stack, admin, 'hana');
+  const device = await deviceOf(hana);
+  const at = minutesAgo(30);
+  const checkInThen = () =>
+    hana.client.rpc('check_in', { checked_in_at: at, client_request_id: crypto.randomUUID() }).throwOnError();
+  await checkInThen();
+  await hana.client.rpc('check_out', { checked_out_at: at, client_request_id: crypto.randomUUID() }).throwOnError();
+  const { data: session } = await checkInThen();
+  expect((await traccar(device, 20)).status).toBe(200);
+  expect(await countsOf(device)).toMatchObject({ points_stored: 1, points_without_session: 0 });
+  const { data } = await hana.client.from('gps_locations').select('session_id');
+  expect(data).toEqual([{ session_id: session.id }]);
+});
+
 test('a backlog that comes after the check-out falls into the session it was recorded in, a thousand points at once', async () => {
   const dan = await addEmployee(stack, admin, 'dan');
   const device = await deviceOf(dan);
