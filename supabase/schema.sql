@@ -9483,12 +9483,13 @@ AS $function$
     from public.attendance_sessions as l
     where l.organization_id = session_at.organization_id and l.employee_id = session_at.employee_id
       and l.checked_in_at <= session_at.at
+      and l.checked_out_at is distinct from l.checked_in_at
     order by l.checked_in_at desc
     limit 1
   ) as s
   where s.checked_out_at is null or s.checked_out_at >= session_at.at;
 $function$;
-comment on function private.session_at(uuid,uuid,timestamp with time zone) is 'The session of an employee in which an instant falls, or null. Sessions of a person never overlap.';
+comment on function private.session_at(uuid,uuid,timestamp with time zone) is 'The session of an employee in which an instant falls, or null. Sessions of a person never overlap; empty ones hold nothing.';
 
 CREATE OR REPLACE FUNCTION private.session_title(employee_id uuid, checked_in_at timestamp with time zone)
  RETURNS text
