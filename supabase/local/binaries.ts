@@ -4,7 +4,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { repositoryDir } from './paths.ts';
 
 /** npm's own copy, whatever the PATH of the caller says: versions are the lock file's. */
-export function npmBinary(name: 'deno' | 'node' | 'pg-boss' | 'supabase'): string {
+export function npmBinary(name: 'deno' | 'node' | 'supabase'): string {
   return join(repositoryDir, 'node_modules', '.bin', name);
 }
 

@@ -1,4 +1,4 @@
--- The queue: the schema of pg-boss 12.38.0 (its version 46), as `npx pg-boss plans create` prints it.
+-- The queue: the schema of pg-boss 12.38.0 (its version 46), as its `plans create` prints it.
 --
 -- Generated, not written: a test compares it with what the installed package prints. Left out are only the transaction
 -- and lock around it, which the migration has of its own. The worker runs with migrate: false, so an upgrade of pg-boss

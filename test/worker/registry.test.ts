@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { npmBinary } from '../../supabase/local/binaries.ts';
-import { migrationsDir } from '../../supabase/local/paths.ts';
+import { migrationsDir, repositoryDir } from '../../supabase/local/paths.ts';
 import { jobPayloads } from '../../types/jobs.ts';
 import { jobs } from '../../worker/jobs/index.ts';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
@@ -24,7 +24,11 @@ test('every queue has a handler and a payload, and every handler a queue', async
 });
 
 test('the queue schema is what the installed pg-boss prints', () => {
-  const printed = execFileSync(npmBinary('pg-boss'), ['plans', 'create', '--schema', 'pgboss'], { encoding: 'utf8' });
+  // By its path: the previous version, which the test of upgrades brings, has a program of the same name.
+  const program = join(repositoryDir, 'node_modules', 'pg-boss', 'dist', 'cli.js');
+  const printed = execFileSync(npmBinary('node'), [program, 'plans', 'create', '--schema', 'pgboss'], {
+    encoding: 'utf8',
+  });
   const wrapper = /^\s*(BEGIN;|COMMIT;|SET LOCAL |SELECT pg_advisory_xact_lock)/;
   const body = printed.split('\n').filter((line) => !wrapper.test(line));
   const normal = (lines: string[]) =>
