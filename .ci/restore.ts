@@ -79,6 +79,7 @@ export async function restoreDrill(url: string, superuserUrl: string, bin: strin
     await applyPlatform(inDatabase(superuserUrl, 'restored'));
     await query(restored, 'create extension if not exists btree_gist schema extensions; drop schema public');
     await query(restored, 'alter default privileges revoke execute on functions from public');
+    await query(restored, 'revoke temporary on database restored from public');
     await run(join(bin, 'pg_restore'), '--exit-on-error', `--dbname=${restored}`, accounts);
     await run(join(bin, 'pg_restore'), '--exit-on-error', `--dbname=${restored}`, dump);
 

@@ -39,3 +39,12 @@ alter default privileges in schema public revoke all on functions from anon, aut
 -- it but what is granted one by one.
 grant usage on schema private to anon, authenticated, service_role;
 grant usage on schema extensions to anon, authenticated, service_role;
+
+-- Even with an empty search_path, a session's temporary schema comes first when the name of a type is looked up. Whoever may
+-- make temporary objects could call a domain `text`, let its check run a function of their own, and call a definer whose body
+-- declares a text: that ran as the definer's owner (test/security). Nothing here makes temporary objects but the owner.
+do $$
+begin
+  execute pg_catalog.format('revoke temporary on database %I from public', pg_catalog.current_database());
+end
+$$;

@@ -31,6 +31,9 @@ begin
   if not found then
     perform private.fail('not_authenticated', 'This user does not exist any more.');
   end if;
+  perform private.audit(v_organization.id, 'organization.founded', 'organization', v_organization.id, null,
+    pg_catalog.jsonb_build_object('name', v_organization.name, 'slug', v_organization.slug,
+      'time_zone', v_organization.time_zone, 'currency', v_organization.currency));
   return v_organization;
 exception
   when unique_violation then
@@ -60,7 +63,7 @@ as $$
 $$;
 
 comment on function public.create_organization(text, text, text, text) is
-  'Founds an organization; the caller becomes its first administrator. time_zone is an IANA name, currency ISO 4217.
+  'Founds an organization; the caller becomes its first administrator. time_zone is an IANA name, currency ISO 4217. Audited.
 Errors: not_authenticated 401, invalid_argument 400, slug_taken 409, already_in_organization 409.';
 
 grant execute on function public.create_organization(text, text, text, text) to authenticated;

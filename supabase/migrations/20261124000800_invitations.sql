@@ -93,10 +93,12 @@ begin
     perform private.require_person(v_admin);
   end if;
   perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
+  -- From the organization's own people to their addresses, never the other way: a join would look the address up first, and
+  -- the time that takes tells whether it has an account, perhaps in another organization.
   if exists (
     select from public.employees as e
-    join auth.users as u on u.id = e.user_id
-    where e.organization_id = v_admin.organization_id and e.is_active and pg_catalog.lower(u.email) = v_email
+    where e.organization_id = v_admin.organization_id and e.is_active
+      and (select pg_catalog.lower(u.email) from auth.users as u where u.id = e.user_id) = v_email
   ) then
     perform private.fail('already_a_member', 'A person with this address is already a member.', 'email');
   end if;

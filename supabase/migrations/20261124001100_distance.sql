@@ -61,57 +61,6 @@ comment on function private.distance_parameters(uuid) is
 
 grant execute on function private.distance_parameters(uuid) to authenticated, api_key, service_role, fieldtrack_worker;
 
--- WGS84 positions as metres from the centre of the earth: then every leg is the length of a difference, at any latitude,
--- over the antimeridian and at the poles alike, with no special case.
-create function private.earth_position(
-  latitude double precision, longitude double precision,
-  out x double precision, out y double precision, out z double precision
-)
-language plpgsql immutable
-set search_path = ''
-as $$
-declare
-  -- Rounded far below a micrometre, so that no square underflows (PostgreSQL makes that an error).
-  v_longitude double precision := pg_catalog.round(longitude::numeric, 12)::double precision;
-  v_sin double precision := pg_catalog.sind(pg_catalog.round(latitude::numeric, 12)::double precision);
-  v_n double precision := 6378137 / pg_catalog.sqrt(1 - 0.0066943799901413165 * v_sin * v_sin);
-  v_r double precision := v_n * pg_catalog.cosd(latitude);
-begin
-  x := v_r * pg_catalog.cosd(v_longitude);
-  y := v_r * pg_catalog.sind(v_longitude);
-  z := v_n * (1 - 0.0066943799901413165) * v_sin;
-end;
-$$;
-
-comment on function private.earth_position(double precision, double precision) is
-  'Earth-centred cartesian coordinates (metres) of a point on the WGS84 ellipsoid.';
-
-grant execute on function private.earth_position(double precision, double precision)
-  to authenticated, api_key, service_role, fieldtrack_worker;
-
--- The chord lies under the surface: c (1 + c^2 / 24 R^2) is the arc over it. On 100 km the second term is 1e-5, so which
--- radius the earth has there does not matter.
-create function private.geodesic_distance_m(
-  latitude_1 double precision, longitude_1 double precision, latitude_2 double precision, longitude_2 double precision
-) returns double precision
-language plpgsql immutable
-set search_path = ''
-as $$
-declare
-  v_1 record := private.earth_position(latitude_1, longitude_1);
-  v_2 record := private.earth_position(latitude_2, longitude_2);
-  v_square double precision := (v_1.x - v_2.x) ^ 2 + (v_1.y - v_2.y) ^ 2 + (v_1.z - v_2.z) ^ 2;
-begin
-  return pg_catalog.sqrt(v_square) * (1 + v_square / (24 * 6371008.8 ^ 2));
-end;
-$$;
-
-comment on function private.geodesic_distance_m(double precision, double precision, double precision, double precision) is
-  'Metres between two WGS84 positions; within 1e-4 for legs up to 100 km.';
-
-grant execute on function private.geodesic_distance_m(double precision, double precision, double precision, double precision)
-  to authenticated, api_key, service_role, fieldtrack_worker;
-
 -- How much longer than the straight line a way is that began with one heading and ended with another: 1 straight on, up to
 -- 1.42 round one corner. Streets meet at about right angles, so headings that are parallel to each other but oblique to the
 -- line, or one heading alone, mean corners too; below 30 degrees it may be noise or a bend, which hardly lengthens.
@@ -297,7 +246,8 @@ begin
     select
       g.recorded_at,
       g.at_s,
-      -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
+      -- Metres from the centre of the earth: then every leg is the length of a difference, at any latitude, over the
+      -- antimeridian and at the poles alike. Written out: a call a point would cost as much as the rest of the loop.
       g.n * g.cosine * pg_catalog.cosd(g.longitude),
       g.n * g.cosine * pg_catalog.sind(g.longitude),
       g.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
@@ -466,8 +416,9 @@ begin
     else
       v_too_fast := 0;
       v_noise_m := sqrt(v_anchor_variance_m2 + v_variance_m2);
-      -- Speeds that fall far short of the straight line (from the chord to the arc over it) are not the way's; those beyond
-      -- it are what corners allow at most.
+      -- The chord lies under the surface: c (1 + c^2 / 24 R^2) is the arc over it. On 100 km the second term is 1e-5, so which
+      -- radius the earth has there does not matter. Speeds that fall far short of the straight line are not the way's; those
+      -- beyond it are what corners allow at most.
       v_leg_m := v_chord_m * (1 + v_chord_m * v_chord_m / 974157e9);
       if v_travelled_m >= v_chord_m - 2 * v_noise_m then
         v_leg_m := case when v_travelled_m <= v_chord_m + v_noise_m then v_travelled_m

@@ -30,6 +30,19 @@ begin
 
   v_parameters := private.distance_parameters(v_session.organization_id);
 
+  -- The days it counted for and those it will, in their order, before any changes: two sessions of one person that swap their
+  -- days would each hold what the other one needs.
+  perform private.lock_employee_day(v_session.organization_id, v_session.employee_id, c.day)
+  from (
+    select d.day
+    from public.session_days as d
+    where d.organization_id = v_session.organization_id and d.session_id = v_session.id
+    union
+    select d.day
+    from private.local_days(v_session.organization_id, v_session.checked_in_at, v_session.checked_out_at) as d
+    order by 1
+  ) as c;
+
   delete from private.live_distances as l
   where l.organization_id = v_session.organization_id and l.session_id = v_session.id;
   delete from public.session_days as d

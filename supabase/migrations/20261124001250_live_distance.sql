@@ -142,18 +142,3 @@ comment on function private.compute_live_distance(public.attendance_sessions) is
 
 grant execute on function private.compute_live_distance(public.attendance_sessions) to fieldtrack_worker;
 
-create function private.live_distance(organization_id uuid, session_id uuid)
-returns table (distance_m numeric, is_provisional boolean)
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return query
-  select l.distance_m, l.is_provisional
-  from private.live_distances as l
-  where l.organization_id = live_distance.organization_id and l.session_id = live_distance.session_id;
-end;
-$$;
-
-comment on function private.live_distance(uuid, uuid) is
-  'The distance so far of an open session, and whether a late point waits to be counted; no row before the first point.';

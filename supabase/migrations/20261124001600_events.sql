@@ -80,6 +80,9 @@ create index events_position on public.events (epoch, xact, id);
 -- by reading everybody's events; the primary key has the order of ids, which is not the order of positions.
 create index events_organization_position on public.events (organization_id, epoch, xact, id);
 
+-- What happened in the organization from then until then? For replays, and for who asks by time.
+create index events_occurred on public.events (organization_id, occurred_at, id);
+
 comment on table public.events is
   'What happened in the organization: written by triggers, kept for 30 days. Administrators read their organization''s.';
 comment on column public.events.id is 'Identifies the event; newest first is order=id.desc. Not gapless.';

@@ -7,6 +7,8 @@
 --   the job: lock the employee-day, read, write; lock the employee-month, read, write; lock the organization-day, job {day}
 --   that job, a second later: lock the organization-day, read all employee-days of that day, write
 --
+-- Locks are taken in one order everywhere: the row that changes, employee-days by date, then the person's snapshots (hence the
+-- numbers of the triggers, 350 before 400).
 -- Lock, then read: each writer holds the row that the next job locks until it commits, so no job reads past it. A client's
 -- transaction locks and enqueues for one person and day only; what is shared by the organization is locked by the worker
 -- alone, for milliseconds. The second's wait lets one organization-day follow many employee-days.
@@ -420,7 +422,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- In the order of days, so that two transactions of one person cannot wait for each other.
+  -- In the order of days, as everybody locks them.
   perform private.request_employee_day(c.organization_id, c.employee_id, c.day)
   from (
     select distinct d.organization_id, d.employee_id, d.day from changed as d order by 1, 2, 3
@@ -432,11 +434,11 @@ $$;
 comment on function private.tg_session_days__request_figures() is
   'After insert or delete of session_days: asks for the figures of the employee-days that changed.';
 
-create trigger _400_request_figures_on_insert after insert on public.session_days
+create trigger _350_request_figures_on_insert after insert on public.session_days
   referencing new table as changed
   for each statement execute function private.tg_session_days__request_figures();
 
-create trigger _400_request_figures_on_delete after delete on public.session_days
+create trigger _350_request_figures_on_delete after delete on public.session_days
   referencing old table as changed
   for each statement execute function private.tg_session_days__request_figures();
 
@@ -458,7 +460,7 @@ $$;
 comment on function private.tg_expenses__request_figures() is
   'After an expense came, was reviewed or went: asks for the figures of the employee-day it counts for.';
 
-create trigger _400_request_figures after insert or delete or update of status, amount, approved_amount, currency, spent_on
+create trigger _350_request_figures after insert or delete or update of status, amount, approved_amount, currency, spent_on
   on public.expenses for each row execute function private.tg_expenses__request_figures();
 
 create function private.compute_employee_day(organization_id uuid, employee_id uuid, day date) returns text

@@ -6,6 +6,13 @@
 create schema tests;
 grant usage on schema tests to public;
 
+-- The claims' own helpers are temporary and used by every role; the migrations took that right from PUBLIC (chapter 000100).
+do $$
+begin
+  execute format('grant temporary on database %I to public', current_database());
+end
+$$;
+
 create function tests.user_id(person text) returns uuid language sql immutable as $$
   select ('00000000-0000-4000-8000-' || lpad(encode(convert_to(person, 'UTF8'), 'hex'), 12, '0'))::uuid
   where length(person) <= 6

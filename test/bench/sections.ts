@@ -3,6 +3,7 @@ import { api } from './sections/api.ts';
 import { checkins } from './sections/checkins.ts';
 import { contention } from './sections/contention.ts';
 import { distance } from './sections/distance.ts';
+import { existence } from './sections/existence.ts';
 import { growth } from './sections/growth.ts';
 import { ingest } from './sections/ingest.ts';
 import { jobs } from './sections/jobs.ts';
@@ -21,6 +22,7 @@ export const sections: readonly Section[] = [
   reconcile,
   contention,
   rls,
+  existence,
   growth,
   jobs,
   api,

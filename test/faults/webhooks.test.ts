@@ -11,6 +11,7 @@ import { eventually } from '../fixtures/organization.ts';
 import { seededRandom } from '../fixtures/random.ts';
 import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { type RunningWorker, spawnWorker } from '../fixtures/worker.ts';
+import { report } from './report.ts';
 
 const isLong = process.env.FIELDTRACK_FAULTS === 'long';
 const scale = isLong ? { deliveries: 1000, kills: 25, crashes: 5 } : { deliveries: 50, kills: 4, crashes: 1 };
@@ -154,6 +155,14 @@ test(
       select count(*) filter (where error is null)::int as successes, count(*)::int as attempts from public.webhook_attempts`;
     expect(log?.successes).toBe(scale.deliveries);
     expect(log?.attempts).toBe(deliveries.reduce((sum, { attempts }) => sum + attempts, 0));
+    if (isLong) {
+      report(
+        'webhooks',
+        `| deliveries | worker killed | PostgreSQL crashes | arrived | lost | came twice, one at a time | came twice, ten at a time |
+|---:|---:|---:|---:|---:|---:|---:|
+| ${scale.deliveries} | ${scale.kills} | ${scale.crashes} | ${arrivals.size} | ${scale.deliveries - arrivals.size} | ${doubled(oneByOne.id)} | ${doubled(several.id)} |`,
+      );
+    }
   },
   isLong ? 600_000 : 90_000,
 );

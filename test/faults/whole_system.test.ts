@@ -3,8 +3,6 @@
 // table of docs/reliability.md.
 
 import { randomUUID } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import postgres from 'postgres';
@@ -21,6 +19,7 @@ import { seededRandom } from '../fixtures/random.ts';
 import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 import { type RunningWorker, spawnWorker } from '../fixtures/worker.ts';
+import { report } from './report.ts';
 
 const isLong = process.env.FIELDTRACK_FAULTS === 'long';
 const rounds = isLong ? 10 : 1;
@@ -509,13 +508,10 @@ function writeReport(lost: ReadonlyMap<Fault, number>, events: number, deliverie
     const slowest = times.length > 0 ? `${(Math.max(...times) / 1000).toFixed(1)} s` : '';
     return `| ${name} | ${times.length || ''} | ${writes} | ${retries.get(name) ?? 0} | ${lost.get(name) ?? 0} | ${slowest} |`;
   });
-  writeFileSync(
-    join(repositoryDir, 'docs', 'reliability.md'),
-    `# Reliability
-
-Written by \`npm run test:faults\` (test/faults/whole_system.test.ts); a short form is part of \`npm test\`. Twenty clients in two
-organizations check in, send points (a fifth of them through the edge function with an API key), claim expenses that
-administrators review, and check out, without a pause. They retry as docs/api.md tells them. A quarter of the phones has a
+  report(
+    'everything at once',
+    `Twenty clients in two organizations check in, send points (a fifth of them through the edge function with an API key), claim
+expenses that administrators review, and check out, without a pause. They retry as docs/api.md tells them. A quarter of the phones has a
 clock that is five hours slow, a quarter one that is three hours fast. Meanwhile one part after another fails; the next fault
 comes when a session that began after the last one has gone the whole way: checked in, points through the edge, checked out,
 measured by the worker.
@@ -537,9 +533,6 @@ PostgreSQL is ended by SIGQUIT, which is a crash of the server, not of the machi
 limit on the size of files in PostgreSQL's running processes: all writes, so that the server cannot write its log and ends, or
 those that let a table grow beyond a megabyte (${
       canLimitFileSizes ? 'prlimit' : 'left out: this machine has no prlimit'
-    }). PostgREST waits up to some seconds before it connects to a server that came back; most of the recoveries above is that wait.
-
-Measured ${new Date().toISOString().slice(0, 10)} on ${cpus().length} x ${cpus()[0]?.model.trim() ?? 'unknown'}.
-`,
+    }).`,
   );
 }

@@ -62,6 +62,29 @@ export async function installProbe(admin: postgres.Sql, tenantTables: readonly s
     end
     $$;
     grant execute on function probe.attempt(text, boolean) to public;
+
+    -- This transaction's own counters: other sessions and autovacuum do not count there.
+    create function probe.counters() returns jsonb language sql set search_path = '' as $$
+      select pg_catalog.jsonb_object_agg(s.schemaname || '.' || s.relname, array[coalesce(s.seq_scan, 0),
+        coalesce(s.seq_tup_read, 0), coalesce(s.idx_scan, 0), coalesce(s.idx_tup_fetch, 0), s.n_tup_ins, s.n_tup_upd, s.n_tup_del])
+      from pg_catalog.pg_stat_xact_user_tables as s
+    $$;
+    create function probe.work(statement text) returns text language plpgsql set search_path = '' as $$
+    declare
+      v_before jsonb := probe.counters();
+    begin
+      perform probe.attempt(statement, true);
+      return (
+        select pg_catalog.string_agg(a.key || ' ' || (
+          select pg_catalog.string_agg((n.after::text::bigint - (v_before -> a.key ->> (n.i - 1)::integer)::bigint)::text, ',' order by n.i)
+          from pg_catalog.jsonb_array_elements(a.value) with ordinality as n (after, i)
+        ), ' ' order by a.key)
+        from pg_catalog.jsonb_each(probe.counters()) as a
+        where a.value is distinct from v_before -> a.key
+      );
+    end
+    $$;
+    grant execute on function probe.counters(), probe.work(text) to public;
   `);
   for (const table of tenantTables) {
     const column = table === 'public.organizations' ? 'id' : 'organization_id';

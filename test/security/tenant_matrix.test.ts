@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
 import { type Actor, type Cast, castOnStage, catalogTables, fillEmptyTables, type Table } from './cast.ts';
@@ -349,6 +349,32 @@ test('a temporary object in the way of a name is not picked up', async () => {
     const [row] = await sql`select private.is_admin() as is_admin, (public.get_my_profile() ->> 'employee_id') as id`;
     expect(row).toEqual({ is_admin: true, id: alice.employeeId });
   });
+});
+
+// With an empty search_path a temporary schema still comes first for names of types (not of functions): a domain called uuid whose
+// check calls a function of one's own would run it inside a definer's body, as the definer's owner. So nobody but the owner of
+// the database may make temporary objects.
+test('who may call definers can make no temporary type for their bodies to pick up', async () => {
+  const { template } = inject('cluster');
+  const logins = ['fieldtrack_edge', 'fieldtrack_worker', 'authenticator', 'anon', 'authenticated', 'api_key'];
+  // On the template, because rights on a database are not cloned: that the migrations did it.
+  const mayMake = await database.sql('supabase_admin')`
+    select r as role from unnest(${logins}::text[]) as r where has_database_privilege(r, ${template}, 'temporary')`;
+  expect([...mayMake]).toEqual([]);
+  const attack = database.sql('fieldtrack_edge').begin(async (sql) => {
+    // What these call ran as postgres.
+    for (const type of ['text', 'timestamptz']) {
+      await sql.unsafe(`
+        create function pg_temp.taken_over(pg_catalog.${type}) returns boolean language plpgsql as $$
+        begin
+          raise exception 'runs as %', current_user;
+        end $$;
+        create domain pg_temp.${type} as pg_catalog.${type} check (pg_temp.taken_over(value));
+      `);
+    }
+    await sql`select private.verify_api_key('x', '\\x00', 1), private.ingest_locations('\\x00', '[]', 1, 'a', 'b')`;
+  });
+  await expect(attack).rejects.toThrow(/permission denied to create temporary tables/);
 });
 
 test('docs/security.md shows this policy', async () => {

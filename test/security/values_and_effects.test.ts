@@ -209,6 +209,34 @@ test('receipts: each person stores them under the own folder, and nowhere else',
   expect(complaints).toEqual([]);
 });
 
+test('realtime: the channel of an organization is heard by its administrators, and no client writes to any', async () => {
+  const channels = [cast.acme, cast.other];
+  const complaints = await complaintsOfAll(async (actor) => {
+    const found: string[] = [];
+    for (const organizationId of channels) {
+      const topic = `org:${organizationId}`;
+      const [heard, written] = await attemptAll(database, actor, [
+        {
+          statement: `select to_jsonb(count(*)) from (select set_config('realtime.topic', '${topic}', true)) as s,
+            lateral (select m.id from realtime.messages as m where s is not null) as m`,
+          answers: true,
+        },
+        {
+          statement: `insert into realtime.messages (topic, extension) values ('${topic}', 'broadcast')`,
+          answers: false,
+        },
+      ]);
+      cells += 2;
+      const hears = Number(heard?.answer ?? 0) > 0;
+      const may = actor.kind === 'administrator' && actor.organizationId === organizationId;
+      if (hears !== may) found.push(`${actor.name} ${hears ? 'hears' : 'does not hear'} ${topic}`);
+      if (written?.state === null) found.push(`${actor.name} writes to ${topic}`);
+    }
+    return found;
+  });
+  expect(complaints).toEqual([]);
+});
+
 const uuids = (text: string): string[] =>
   text.match(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g) ?? [];
 
@@ -368,6 +396,74 @@ test('calling: no answer shows, no call writes what is another’s; a foreign id
   });
   expect(complaints).toEqual([]);
 }, 60_000);
+
+// Time tells what words do not. It follows the work, which can be counted: every scan, every row found and every row written of
+// every table, so that the test cannot depend on the machine. Wall clock: `npm run bench -- existence`.
+test('timing: an id of another organization costs the same work, row for row, as one that never was', async () => {
+  const list = (await routines()).filter(({ name }) => name.startsWith('public.'));
+  let compared = 0;
+  const complaints: string[] = [];
+  for (const actor of cast.actors.filter(({ kind }) => ['employee', 'administrator', 'key'].includes(kind))) {
+    for (const routine of list.filter(({ callers }) => callers.includes(actor.role))) {
+      for (const { name, type } of routine.arguments) {
+        if (type !== 'uuid' || inventedIds.includes(name)) continue;
+        const ids = await idsFor(name, actor);
+        if (!ids) continue;
+        const works = await workOf(
+          actor,
+          [ids.nowhere, ids.nowhere, ids.foreign].map((id) => call(routine, { [name]: id })),
+        );
+        compared += 1;
+        // The first call may still fill caches.
+        if (works[1] !== works[2])
+          complaints.push(`${actor.name}, ${routine.name}(${name}): ${works[1]} and ${works[2]}`);
+      }
+    }
+  }
+  expect(complaints).toEqual([]);
+  expect(compared).toBeGreaterThan(40);
+  // What is compared does tell rows that are there from rows that are not.
+  const bob = cast.actors.find(({ kind }) => kind === 'employee') as Actor;
+  const [own] = await database.sql('supabase_admin')<{ id: string }[]>`
+    select id from public.attendance_sessions where employee_id = ${bob.employeeId ?? ''}`;
+  const route = (id: string) => `select to_jsonb(f) from public.get_session_route(session_id => '${id}') as f`;
+  const [, nowhere, found] = await workOf(bob, [crypto.randomUUID(), crypto.randomUUID(), own?.id ?? ''].map(route));
+  expect(found).not.toBe(nowhere);
+}, 60_000);
+
+test('timing and words: whether an address belongs to a person of another organization, an invitation does not tell', async () => {
+  const alice = cast.actors.find(({ kind }) => kind === 'administrator') as Actor;
+  const [mallory] = await database.sql('supabase_admin')<{ email: string }[]>`
+    select u.email from auth.users as u join public.employees as e on e.user_id = u.id
+    where e.organization_id = ${cast.other} and e.is_active limit 1`;
+  const invite = (email: string) => `select to_jsonb(f) from public.invite_employee('${email}', 'Somebody') as f`;
+  const statements = ['nobody1@example.test', 'nobody2@example.test', mallory?.email ?? ''].map(invite);
+  const [, nobody, known] = await workOf(alice, statements);
+  expect(known).toBe(nobody);
+  const outcomes = await attemptAll(
+    database,
+    alice,
+    statements.map((statement) => ({ statement, answers: true })),
+  );
+  expect(outcomes.map(({ state, answer }) => [state, Object.keys(answer as object)])).toEqual(
+    outcomes.map(() => [null, ['token', 'expires_at', 'employee_id', 'invitation_id']]),
+  );
+});
+
+/** What each statement did to each of our tables, as the actor and undone: scans, rows found, rows written. */
+async function workOf(actor: Actor, statements: readonly string[]): Promise<string[]> {
+  let works: string[] = [];
+  await database.sql(actor.role).begin(async (sql) => {
+    await sql`select set_config('request.jwt.claims', ${actor.claims ? JSON.stringify(actor.claims) : ''}, true)`;
+    // The same plan for every id.
+    await sql`set local plan_cache_mode = force_generic_plan`;
+    const rows = await sql<{ work: string }[]>`
+      select probe.work(s.statement) as work from unnest(${statements as string[]}::text[]) with ordinality as s (statement, n)
+      order by s.n`;
+    works = rows.map(({ work }) => work);
+  });
+  return works;
+}
 
 /** Answer and refusal without the ids that the call named, so that two calls can be compared. */
 function wordsOf(outcome: Outcome, statement: string): string {

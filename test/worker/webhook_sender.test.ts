@@ -1,10 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { connect as connectTcp } from 'node:net';
+import { createServer as createTlsServer, type Server } from 'node:https';
+import { type AddressInfo, connect as connectTcp } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { Webhook } from 'standardwebhooks';
+import { buildConnector } from 'undici';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { isPublicAddress } from '../../worker/webhooks/addresses.ts';
 import { type Network, realNetwork } from '../../worker/webhooks/connect.ts';
 import { type ClaimedDelivery, createSender, retryAfterSeconds, type Sender } from '../../worker/webhooks/send.ts';
+import { certificateOfAddress, certificateOfName, testKey } from '../fixtures/certificates.ts';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
 import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 
@@ -332,5 +336,78 @@ describe('addresses', () => {
     const network: Network = { resolve: () => new Promise(() => {}), connect: untouchable({}).network.connect };
     const outcome = await sender(network).send(delivery('https://slow.example.test/'));
     expect(outcome).toMatchObject({ status: null, error: 'timeout' });
+  });
+});
+
+// The names resolve to a public address that nobody dials: the connector goes to 127.0.0.1, with all else that it was told.
+describe('TLS', () => {
+  let server: Server;
+  let seen: { sni: string | false | null | undefined; host: string | undefined; body: string }[] = [];
+  let certificate = certificateOfName;
+  beforeAll(async () => {
+    server = createTlsServer({ key: testKey, cert: certificateOfName }, async (request, response) => {
+      const body = Buffer.concat(await request.toArray()).toString();
+      seen.push({ sni: (request.socket as TLSSocket).servername, host: request.headers.host, body });
+      response.writeHead(204, { connection: 'close' }).end();
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  });
+  afterEach(() => {
+    seen = [];
+  });
+  afterAll(() => server?.close());
+
+  function send(url: string, options: { presents: string; trusts?: string }) {
+    if (certificate !== options.presents) server.setSecureContext({ key: testKey, cert: options.presents });
+    certificate = options.presents;
+    const connect = buildConnector({ allowH2: false, ...(options.trusts ? { ca: options.trusts } : {}) });
+    const port = String((server.address() as AddressInfo).port);
+    const network: Network = {
+      resolve: async () => ['93.184.215.14'],
+      connect: (told, callback) => {
+        expect(told.hostname).toBe('93.184.215.14');
+        connect({ ...told, hostname: '127.0.0.1', port }, callback);
+      },
+    };
+    return sender(network, 5000).send(delivery(url, { allow_localhost: false }));
+  }
+
+  test('the name of the URL and an authority that is trusted: delivered, and the name is asked for (SNI)', async () => {
+    const outcome = await send('https://hooks.example.test/', {
+      presents: certificateOfName,
+      trusts: certificateOfName,
+    });
+    expect(outcome).toMatchObject({ status: 204, error: null });
+    expect(seen).toMatchObject([{ sni: 'hooks.example.test', host: 'hooks.example.test' }]);
+  });
+
+  test.each([
+    ['of another name', 'https://other.example.test/', certificateOfName, certificateOfName],
+    [
+      'of the address that the name resolved to',
+      'https://hooks.example.test/',
+      certificateOfAddress,
+      certificateOfAddress,
+    ],
+    ['of the name, signed by nobody who is trusted', 'https://hooks.example.test/', certificateOfName, undefined],
+  ])('a certificate %s: a failure of TLS, and nothing was said', async (_, url, presents, trusts) => {
+    const outcome = await send(url, { presents, ...(trusts ? { trusts } : {}) });
+    expect(outcome).toMatchObject({ status: null, error: 'tls' });
+    expect(seen).toEqual([]);
+  });
+
+  test('where the URL has an address (here that of an own machine), the certificate is of the address', async () => {
+    const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    const trusting = (ca: string): Network => ({
+      resolve: () => Promise.reject(new Error('an address needs no resolver')),
+      connect: buildConnector({ allowH2: false, ca }),
+    });
+    server.setSecureContext({ key: testKey, cert: certificateOfName });
+    expect(await sender(trusting(certificateOfName), 5000).send(delivery(url))).toMatchObject({ error: 'tls' });
+    certificate = certificateOfAddress;
+    server.setSecureContext({ key: testKey, cert: certificate });
+    const outcome = await sender(trusting(certificateOfAddress), 5000).send(delivery(url));
+    expect(outcome).toMatchObject({ status: 204, error: null });
+    expect(seen).toMatchObject([{ sni: false }]);
   });
 });
