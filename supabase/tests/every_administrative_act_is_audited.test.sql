@@ -1,7 +1,7 @@
 -- What administrators and their keys change leaves a row of audit_log, and that row stays. The sweep reads the bodies: a volatile
 -- function that asks who the administrator is must audit, by itself or through one of its helpers that do.
 begin;
-select plan(7);
+select plan(8);
 
 create temporary table not_audited on commit drop as
 select name::regprocedure, reason from (values
@@ -51,5 +51,13 @@ select throws_ok($$update public.audit_log set action = 'a.b' where true$$, '425
 select tests.become_postgres();
 select throws_ok('delete from public.audit_log where true', '42501', 'audit_log is append-only', 'nor its owner');
 select throws_ok('truncate public.audit_log', '42501', 'audit_log is append-only', 'nor all of them');
+insert into auth.users (id, email, email_confirmed_at) values (tests.user_id('fiona'), 'fiona@example.test', now());
+select tests.become('fiona');
+select public.create_organization('Fiona and sons', 'fiona', 'UTC') is not null as acted;
+select results_eq(
+  $$select action, actor_type::text, actor_id = private.current_employee_id(), after ->> 'slug' from public.audit_log$$,
+  $$values ('organization.founded', 'employee', true, 'fiona')$$,
+  'the first act of an organization is its founding'
+);
 select * from finish();
 rollback;
