@@ -604,6 +604,7 @@ create table public.events (
   constraint type_is_dotted CHECK ((type ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 alter table public.events enable row level security;
+CREATE INDEX events_occurred ON public.events USING btree (organization_id, occurred_at, id);
 CREATE INDEX events_organization_position ON public.events USING btree (organization_id, epoch, xact, id);
 CREATE INDEX events_position ON public.events USING btree (epoch, xact, id);
 CREATE TRIGGER _100_fan_out AFTER INSERT ON public.events FOR EACH ROW EXECUTE FUNCTION private.tg_events__fan_out();
@@ -681,10 +682,10 @@ CREATE INDEX expenses_reviewer_api_key ON public.expenses USING btree (organizat
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__emit();
 CREATE TRIGGER _300_emit_on_review AFTER UPDATE OF status ON public.expenses FOR EACH ROW WHEN (((old.status = 'PENDING'::text) AND (new.status <> 'PENDING'::text))) EXECUTE FUNCTION private.tg_expenses__emit();
+CREATE TRIGGER _350_request_figures AFTER INSERT OR DELETE OR UPDATE OF status, amount, approved_amount, currency, spent_on ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__request_figures();
 CREATE TRIGGER _400_refresh_snapshots_on_delete AFTER DELETE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
 CREATE TRIGGER _400_refresh_snapshots_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
 CREATE TRIGGER _400_refresh_snapshots_on_review AFTER UPDATE OF status, approved_amount ON public.expenses FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.approved_amount IS DISTINCT FROM new.approved_amount))) EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
-CREATE TRIGGER _400_request_figures AFTER INSERT OR DELETE OR UPDATE OF status, amount, approved_amount, currency, spent_on ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__request_figures();
 comment on table public.expenses is 'Expense claims. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.expenses.spent_on is 'Local date on which it was spent; its figures count on this day.';
 comment on column public.expenses.amount is 'Claimed amount, at most two decimals.';
@@ -1139,8 +1140,8 @@ create table public.session_days (
 alter table public.session_days enable row level security;
 CREATE INDEX session_days_day ON public.session_days USING btree (organization_id, day, employee_id);
 CREATE INDEX session_days_session ON public.session_days USING btree (organization_id, session_id, employee_id);
-CREATE TRIGGER _400_request_figures_on_delete AFTER DELETE ON public.session_days REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_session_days__request_figures();
-CREATE TRIGGER _400_request_figures_on_insert AFTER INSERT ON public.session_days REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_session_days__request_figures();
+CREATE TRIGGER _350_request_figures_on_delete AFTER DELETE ON public.session_days REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_session_days__request_figures();
+CREATE TRIGGER _350_request_figures_on_insert AFTER INSERT ON public.session_days REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_session_days__request_figures();
 comment on table public.session_days is 'The part of each closed session that falls on each local day of the organization. Daily figures are sums of these.';
 comment on column public.session_days.day is 'Local date.';
 comment on column public.session_days.time_zone is 'IANA name of the zone that made it that date.';
@@ -1909,7 +1910,7 @@ CREATE OR REPLACE FUNCTION public.create_organization(name text, slug text, time
 AS $function$
   select private.create_organization(name, slug, time_zone, currency);
 $function$;
-comment on function public.create_organization(text,text,text,text) is 'Founds an organization; the caller becomes its first administrator. time_zone is an IANA name, currency ISO 4217.
+comment on function public.create_organization(text,text,text,text) is 'Founds an organization; the caller becomes its first administrator. time_zone is an IANA name, currency ISO 4217. Audited.
 Errors: not_authenticated 401, invalid_argument 400, slug_taken 409, already_in_organization 409.';
 grant execute on function public.create_organization(text,text,text,text) to authenticated;
 
@@ -3070,7 +3071,8 @@ begin
     select
       g.recorded_at,
       g.at_s,
-      -- private.earth_position, written out: a call a point would cost as much as the rest of the loop.
+      -- Metres from the centre of the earth: then every leg is the length of a difference, at any latitude, over the
+      -- antimeridian and at the poles alike. Written out: a call a point would cost as much as the rest of the loop.
       g.n * g.cosine * pg_catalog.cosd(g.longitude),
       g.n * g.cosine * pg_catalog.sind(g.longitude),
       g.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
@@ -3239,8 +3241,9 @@ begin
     else
       v_too_fast := 0;
       v_noise_m := sqrt(v_anchor_variance_m2 + v_variance_m2);
-      -- Speeds that fall far short of the straight line (from the chord to the arc over it) are not the way's; those beyond
-      -- it are what corners allow at most.
+      -- The chord lies under the surface: c (1 + c^2 / 24 R^2) is the arc over it. On 100 km the second term is 1e-5, so which
+      -- radius the earth has there does not matter. Speeds that fall far short of the straight line are not the way's; those
+      -- beyond it are what corners allow at most.
       v_leg_m := v_chord_m * (1 + v_chord_m * v_chord_m / 974157e9);
       if v_travelled_m >= v_chord_m - 2 * v_noise_m then
         v_leg_m := case when v_travelled_m <= v_chord_m + v_noise_m then v_travelled_m
@@ -4095,6 +4098,19 @@ begin
 
   v_parameters := private.distance_parameters(v_session.organization_id);
 
+  -- The days it counted for and those it will, in their order, before any changes: two sessions of one person that swap their
+  -- days would each hold what the other one needs.
+  perform private.lock_employee_day(v_session.organization_id, v_session.employee_id, c.day)
+  from (
+    select d.day
+    from public.session_days as d
+    where d.organization_id = v_session.organization_id and d.session_id = v_session.id
+    union
+    select d.day
+    from private.local_days(v_session.organization_id, v_session.checked_in_at, v_session.checked_out_at) as d
+    order by 1
+  ) as c;
+
   delete from private.live_distances as l
   where l.organization_id = v_session.organization_id and l.session_id = v_session.id;
   delete from public.session_days as d
@@ -4556,6 +4572,9 @@ begin
   if not found then
     perform private.fail('not_authenticated', 'This user does not exist any more.');
   end if;
+  perform private.audit(v_organization.id, 'organization.founded', 'organization', v_organization.id, null,
+    pg_catalog.jsonb_build_object('name', v_organization.name, 'slug', v_organization.slug,
+      'time_zone', v_organization.time_zone, 'currency', v_organization.currency));
   return v_organization;
 exception
   when unique_violation then
@@ -5248,27 +5267,6 @@ end;
 $function$;
 comment on function private.drop_stalled_consumers(interval) is 'Drops internal consumers whose oldest unread event is older than `behind` (7 days). Run by schedule; returns how many.';
 
-CREATE OR REPLACE FUNCTION private.earth_position(latitude double precision, longitude double precision, OUT x double precision, OUT y double precision, OUT z double precision)
- RETURNS record
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO ''
-AS $function$
-declare
-  -- Rounded far below a micrometre, so that no square underflows (PostgreSQL makes that an error).
-  v_longitude double precision := pg_catalog.round(longitude::numeric, 12)::double precision;
-  v_sin double precision := pg_catalog.sind(pg_catalog.round(latitude::numeric, 12)::double precision);
-  v_n double precision := 6378137 / pg_catalog.sqrt(1 - 0.0066943799901413165 * v_sin * v_sin);
-  v_r double precision := v_n * pg_catalog.cosd(latitude);
-begin
-  x := v_r * pg_catalog.cosd(v_longitude);
-  y := v_r * pg_catalog.sind(v_longitude);
-  z := v_n * (1 - 0.0066943799901413165) * v_sin;
-end;
-$function$;
-comment on function private.earth_position(double precision,double precision) is 'Earth-centred cartesian coordinates (metres) of a point on the WGS84 ellipsoid.';
-grant execute on function private.earth_position(double precision,double precision) to api_key, authenticated, fieldtrack_worker, service_role;
-
 CREATE OR REPLACE FUNCTION private.emit_event(organization_id uuid, type text, subject_type text, subject_id uuid, employee_id uuid, payload jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -5702,23 +5700,6 @@ end;
 $function$;
 comment on function private.force_check_out(uuid,timestamp with time zone,text) is 'Body of public.force_check_out.';
 grant execute on function private.force_check_out(uuid,timestamp with time zone,text) to authenticated;
-
-CREATE OR REPLACE FUNCTION private.geodesic_distance_m(latitude_1 double precision, longitude_1 double precision, latitude_2 double precision, longitude_2 double precision)
- RETURNS double precision
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO ''
-AS $function$
-declare
-  v_1 record := private.earth_position(latitude_1, longitude_1);
-  v_2 record := private.earth_position(latitude_2, longitude_2);
-  v_square double precision := (v_1.x - v_2.x) ^ 2 + (v_1.y - v_2.y) ^ 2 + (v_1.z - v_2.z) ^ 2;
-begin
-  return pg_catalog.sqrt(v_square) * (1 + v_square / (24 * 6371008.8 ^ 2));
-end;
-$function$;
-comment on function private.geodesic_distance_m(double precision,double precision,double precision,double precision) is 'Metres between two WGS84 positions; within 1e-4 for legs up to 100 km.';
-grant execute on function private.geodesic_distance_m(double precision,double precision,double precision,double precision) to api_key, authenticated, fieldtrack_worker, service_role;
 
 CREATE OR REPLACE FUNCTION private.get_dashboard()
  RETURNS jsonb
@@ -6536,10 +6517,12 @@ begin
     perform private.require_person(v_admin);
   end if;
   perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
+  -- From the organization's own people to their addresses, never the other way: a join would look the address up first, and
+  -- the time that takes tells whether it has an account, perhaps in another organization.
   if exists (
     select from public.employees as e
-    join auth.users as u on u.id = e.user_id
-    where e.organization_id = v_admin.organization_id and e.is_active and pg_catalog.lower(u.email) = v_email
+    where e.organization_id = v_admin.organization_id and e.is_active
+      and (select pg_catalog.lower(u.email) from auth.users as u where u.id = e.user_id) = v_email
   ) then
     perform private.fail('already_a_member', 'A person with this address is already a member.', 'email');
   end if;
@@ -6991,21 +6974,6 @@ begin
 end;
 $function$;
 comment on function private.latest_session_of(uuid,uuid) is 'What employee_latest_sessions should hold of an employee: always one row.';
-
-CREATE OR REPLACE FUNCTION private.live_distance(organization_id uuid, session_id uuid)
- RETURNS TABLE(distance_m numeric, is_provisional boolean)
- LANGUAGE plpgsql
- STABLE
- SET search_path TO ''
-AS $function$
-begin
-  return query
-  select l.distance_m, l.is_provisional
-  from private.live_distances as l
-  where l.organization_id = live_distance.organization_id and l.session_id = live_distance.session_id;
-end;
-$function$;
-comment on function private.live_distance(uuid,uuid) is 'The distance so far of an open session, and whether a late point waits to be counted; no row before the first point.';
 
 CREATE OR REPLACE FUNCTION private.live_position(state public.employee_last_state)
  RETURNS text
@@ -10455,7 +10423,7 @@ CREATE OR REPLACE FUNCTION private.tg_session_days__request_figures()
  SET search_path TO ''
 AS $function$
 begin
-  -- In the order of days, so that two transactions of one person cannot wait for each other.
+  -- In the order of days, as everybody locks them.
   perform private.request_employee_day(c.organization_id, c.employee_id, c.day)
   from (
     select distinct d.organization_id, d.employee_id, d.day from changed as d order by 1, 2, 3

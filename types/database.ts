@@ -827,7 +827,6 @@ export type Database = {
       distance_so_far_m: { Args: { state: Database['private']['CompositeTypes']['distance_state'] }; Returns: number };
       drop_location_partition: { Args: Record<PropertyKey, never>; Returns: number };
       drop_stalled_consumers: { Args: { behind?: string }; Returns: number };
-      earth_position: { Args: { latitude: number; longitude: number }; Returns: Record<string, unknown> };
       emit_event: {
         Args: {
           employee_id: string;
@@ -871,10 +870,6 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
-      };
-      geodesic_distance_m: {
-        Args: { latitude_1: number; latitude_2: number; longitude_1: number; longitude_2: number };
-        Returns: number;
       };
       get_dashboard: { Args: Record<PropertyKey, never>; Returns: Json };
       get_leaderboard: { Args: { from_day: string; metric: string; to_day: string; top: number }; Returns: Json };
@@ -994,13 +989,6 @@ export type Database = {
           duration_s: number;
           is_open: boolean;
           session_id: string;
-        }[];
-      };
-      live_distance: {
-        Args: { organization_id: string; session_id: string };
-        Returns: {
-          distance_m: number;
-          is_provisional: boolean;
         }[];
       };
       live_position: {
