@@ -141,4 +141,3 @@ comment on function private.compute_live_distance(public.attendance_sessions) is
   'Makes the live distance of an open session anew from all its points; the caller holds the session''s row.';
 
 grant execute on function private.compute_live_distance(public.attendance_sessions) to fieldtrack_worker;
-
