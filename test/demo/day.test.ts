@@ -41,6 +41,7 @@ test('offline hours, expenses, a forced check-out and a correction end as they s
   expect(day.corrected.duration_s).toBe(8 * 3600);
   expect(day.corrected.original_checked_out_at).not.toBeNull();
   expect(day.audit).toEqual([
+    'organization.founded',
     'employee.invited',
     'employee.invited',
     'expense.approved',
