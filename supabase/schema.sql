@@ -3581,7 +3581,7 @@ begin
     select s.checked_out_at from public.attendance_sessions as s
     where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
       and s.status = 'CLOSED'
-    order by s.checked_in_at desc
+    order by s.checked_in_at desc, s.checked_out_at desc
     limit 1
   ) as c on true
   left join lateral (
@@ -6966,7 +6966,8 @@ begin
   select s.id, s.status = 'ACTIVE', s.checked_in_at, s.checked_out_at, s.duration_s, s.distance_m, s.distance_status
   from public.attendance_sessions as s
   where s.organization_id = latest_session_of.organization_id and s.employee_id = latest_session_of.employee_id
-  order by s.checked_in_at desc, s.id desc
+  -- Of those that began together (empty ones can) the one that lasts.
+  order by s.checked_in_at desc, s.checked_out_at desc nulls first, s.id desc
   limit 1;
   if not found then
     return query select null::uuid, false, null::timestamptz, null::timestamptz, null::integer, null::numeric, null::text;
