@@ -526,8 +526,8 @@ ${lines.join('\n')}
 - Each of ${deliveries} webhook deliveries arrived, at least once.
 - The snapshots equal what the reconciliation computes from the base tables: no row differed. The queues are empty, no job is dead.
 
-How long recovery takes is measured from the fault, for a pool that is exhausted (a lock of two seconds on the sessions) and a
-receiver that fails (1.5 s of 503) from its end. A supervisor is taken to start the worker and the edge process again at once, and the
+How long recovery takes is measured from the fault, for a pool that is exhausted (a lock of two seconds on the sessions), a
+receiver that fails (1.5 s of 503) and a disk that refuses from its end. A supervisor is taken to start the worker and the edge process again at once, and the
 lease of a dead worker's jobs (60 s) is ended by the test instead of waited for; so are the pauses before a webhook is tried again.
 PostgreSQL is ended by SIGQUIT, which is a crash of the server, not of the machine: fsync is off. The disk refuses for 1.5 s, by a
 limit on the size of files in PostgreSQL's running processes: all writes, so that the server cannot write its log and ends, or
