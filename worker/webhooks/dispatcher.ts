@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Database } from '../database.ts';
 import { describeError } from '../log.ts';
@@ -13,6 +14,8 @@ const maxInFlight = 256;
 const pollMs = 100;
 /** Where very many endpoints wait for later, looking for what is due takes time: it must not take more than this share. */
 const pollShare = 0.1;
+/** Between two claims the sender rests as long as the first one took, at most so long. */
+const longestRestMs = 20;
 const retryDatabaseMs = 1000;
 /** Attempts in hand get so long to end when the worker stops; the others' leases run out. */
 const stopGraceMs = 8000;
@@ -79,7 +82,10 @@ export function createWebhookDispatcher(options: {
         const began = performance.now();
         const claimed = free > 0 ? await database.claimWebhookDeliveries(free, leaseSeconds) : [];
         for (const delivery of claimed) begin(delivery);
-        if (!stopping && !isNews) await pause(Math.max(pollMs, (performance.now() - began) / pollShare));
+        const tookMs = performance.now() - began;
+        // Whatever the news, so that under load a claim brings many: each looks at every endpoint.
+        await sleep(Math.min(tookMs, longestRestMs));
+        if (!stopping && !isNews) await pause(Math.max(pollMs, tookMs / pollShare));
       } catch (error) {
         log.warn({ err: describeError(error) }, 'webhook deliveries cannot be claimed');
         if (!stopping) await pause(retryDatabaseMs);

@@ -9,8 +9,9 @@ import { type RunningWorker, spawnWorker } from '../../fixtures/worker.ts';
 import type { Bench, Section } from '../section.ts';
 import { type ReceiverProcess, startReceiverProcess } from './webhooks/receiver-process.ts';
 
-const endpoints = 10;
-const concurrency = 100;
+/** With the ten that an endpoint may have under way by default, these keep one worker busy (it has 256 sockets). */
+const endpoints = 25;
+const concurrency = 250;
 
 /** How much of what the network allows is left when each delivery is claimed and recorded durably; and who delays whom. */
 export const webhooks: Section = {
@@ -166,7 +167,7 @@ async function oneDead(bench: Bench, receiver: ReceiverProcess): Promise<void> {
     const database = await bench.createDatabase();
     const sql = database.sql('supabase_admin');
     const organizationId = await foundOrganization(sql);
-    const others = Array.from({ length: endpoints - 1 }, (_, index) => `/${index}`);
+    const others = Array.from({ length: 9 }, (_, index) => `/${index}`);
     await createEndpoints(sql, organizationId, receiver, [...others, tenth]);
     const worker = await startWorker(database);
     receiver.reset();
