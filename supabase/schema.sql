@@ -3731,7 +3731,8 @@ begin
     ) as n
   ),
   open_endpoint as (
-    select w.organization_id, w.id, w.url, f.in_flight,
+    select w.organization_id, w.id,
+      pg_catalog.sum(f.in_flight) over (partition by w.organization_id) as in_flight_of_all,
       -- One that fails, or has never answered, gets one at a time.
       case when c.consecutive_failures = 0 and c.last_success_at is not null then w.max_in_flight else 1 end - f.in_flight
         as room
@@ -3748,10 +3749,7 @@ begin
       and w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
   ),
   due as (
-    select o.organization_id, d.id, d.place, d.next_attempt_at,
-      (
-        select coalesce(pg_catalog.sum(x.in_flight), 0) from open_endpoint as x where x.organization_id = o.organization_id
-      ) as in_flight
+    select o.organization_id, d.id, d.place, d.next_attempt_at, o.in_flight_of_all
     from open_endpoint as o
     cross join lateral (
       select q.id, q.next_attempt_at, pg_catalog.row_number() over (order by q.next_attempt_at) as place
@@ -3767,7 +3765,7 @@ begin
   ),
   turn as (
     select u.organization_id, u.id, u.next_attempt_at,
-      u.in_flight + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
+      u.in_flight_of_all + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
     from due as u
   ),
   chosen as (
