@@ -3765,7 +3765,8 @@ begin
   ),
   turn as (
     select u.organization_id, u.id, u.next_attempt_at,
-      u.in_flight_of_all + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
+      u.in_flight_of_all
+        + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
     from due as u
   ),
   chosen as (
