@@ -161,6 +161,20 @@ test('points that are all but on the equator and the prime meridian are measured
   expect((await measure([track])).distance_m).toBeCloseTo(9 * 0.003 * 110_574, -2);
 });
 
+test('a track over the antimeridian, and one over a pole, measures what it does elsewhere', async () => {
+  const track = (place: (metres: number) => { latitude: number; longitude: number }) =>
+    Array.from({ length: 41 }, (_, index) => ({ ...fixAt(index * 10, 0), ...place((index - 20) * 200) }));
+  const perDegree = (latitude: number) => 111_320 * Math.cos((latitude * Math.PI) / 180);
+  const east = (metres: number) => metres / perDegree(-17);
+  const over = [
+    track((metres) => ({ latitude: -17, longitude: east(metres) < 0 ? 180 + east(metres) : -180 + east(metres) })),
+    // Up one meridian and down the other side.
+    track((metres) => ({ latitude: 90 - Math.abs(metres) / 111_694, longitude: metres < 0 ? 14.5 : -165.5 })),
+    track((metres) => ({ latitude: -90 + Math.abs(metres) / 111_694, longitude: metres < 0 ? 0 : 180 })),
+  ];
+  for (const fixes of over) expect(Math.abs((await measure([fixes])).distance_m / 8000 - 1)).toBeLessThan(0.005);
+});
+
 describe('what the world does to a track', () => {
   test('a parked phone drives nowhere in eight hours (sigma 5 m, drifting)', async () => {
     const distances: number[] = [];
