@@ -1,0 +1,178 @@
+-- Retention: points past what an organization keeps, and rows that no longer say anything.
+--
+-- Forgetting changes no figure. A session whose points go is sealed first (points_purged_at): its distance and its days stay
+-- as they are, later points and recalculations are refused, and daily figures are sums of session_days. So retention waits for a
+-- session whose distance is still to be computed.
+-- Not covered: the event log's own retention (its chapter), backups (docs/operations.md).
+
+-- Which sessions still have points, oldest first: retention's question, organization by organization.
+create index attendance_sessions_unsealed on public.attendance_sessions (organization_id, checked_in_at)
+  where points_purged_at is null;
+
+-- Seals sessions that ended before their organization's retention, and deletes their points where no partition will fall for them
+-- soon: in organizations that keep points for a shorter time than the longest.
+create function private.purge_locations(max_sessions integer default 500, max_points integer default 50000) returns bigint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_longest integer := (select pg_catalog.max(o.location_retention_days) from public.organizations as o);
+  v_session record;
+  v_points bigint;
+  v_deleted bigint := 0;
+  v_sealed integer := 0;
+begin
+  for v_session in
+    select s.organization_id, s.id, o.location_retention_days
+    from public.organizations as o
+    cross join lateral (
+      select s.organization_id, s.id
+      from public.attendance_sessions as s
+      where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
+        -- A distance that is still to come needs its points.
+        and s.distance_status <> 'PENDING'
+        and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(days => o.location_retention_days)
+        and s.checked_out_at < pg_catalog.now() - pg_catalog.make_interval(days => o.location_retention_days)
+      order by s.checked_in_at
+      limit purge_locations.max_sessions
+      for no key update of s skip locked
+    ) as s
+    limit purge_locations.max_sessions
+  loop
+    -- Where the person checked in and out are positions too.
+    update public.attendance_sessions as s
+    set points_purged_at = pg_catalog.now(),
+      check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
+      check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
+    where s.organization_id = v_session.organization_id and s.id = v_session.id;
+    v_sealed := v_sealed + 1;
+    if v_session.location_retention_days < v_longest then
+      delete from public.gps_locations as g
+      where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
+      get diagnostics v_points = row_count;
+      v_deleted := v_deleted + v_points;
+      exit when v_deleted >= purge_locations.max_points;
+    end if;
+  end loop;
+  return v_sealed;
+end;
+$$;
+
+comment on function private.purge_locations(integer, integer) is
+  'Seals sessions past their organization''s retention and deletes their points, unless a whole partition will go with them. '
+  'Run by schedule; answers how many it sealed.';
+
+-- One partition a run, when every point in it is older than the longest retention and of a sealed session. The look into it
+-- comes before the lock, and the lock waits two seconds at most: no writer queues behind it for longer.
+create function private.drop_location_partition() returns integer
+language plpgsql volatile security definer
+set search_path = ''
+set lock_timeout = '2s'
+as $$
+declare
+  v_oldest text := (
+    select pg_catalog.min(c.relname)
+    from pg_catalog.pg_inherits as i
+    join pg_catalog.pg_class as c on c.oid = i.inhrelid
+    where i.inhparent = 'public.gps_locations'::regclass and c.relname ~ '^gps_locations_\d{4}_\d{2}$'
+  );
+  v_ends_at timestamptz := (
+    pg_catalog.to_date(pg_catalog.right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';
+  v_has_unsealed boolean;
+begin
+  if v_ends_at is null or v_ends_at > pg_catalog.now() - pg_catalog.make_interval(
+    days => coalesce((select pg_catalog.max(o.location_retention_days) from public.organizations as o), 0))
+    -- The months that maintain_location_partitions() would make again.
+    or v_ends_at > pg_catalog.date_trunc('month', pg_catalog.now() at time zone 'UTC') at time zone 'UTC'
+      - interval '2 months'
+  then
+    return 0;
+  end if;
+  -- From session to session through the partition's key: one step a session, not a row a point.
+  execute pg_catalog.format($sql$
+    with recursive sessions as (
+      (select g.organization_id, g.session_id from gps.%1$I as g order by g.organization_id, g.session_id limit 1)
+      union all
+      select n.organization_id, n.session_id
+      from sessions as s
+      cross join lateral (
+        select g.organization_id, g.session_id from gps.%1$I as g
+        where (g.organization_id, g.session_id) > (s.organization_id, s.session_id)
+        order by g.organization_id, g.session_id
+        limit 1
+      ) as n
+    )
+    select exists (
+      select from sessions as s
+      join public.attendance_sessions as a on a.organization_id = s.organization_id and a.id = s.session_id
+      where a.points_purged_at is null
+    )
+  $sql$, v_oldest) into v_has_unsealed;
+  if v_has_unsealed then
+    return 0;
+  end if;
+  execute pg_catalog.format('alter table public.gps_locations detach partition gps.%I', v_oldest);
+  execute pg_catalog.format('drop table gps.%I', v_oldest);
+  return 1;
+end;
+$$;
+
+comment on function private.drop_location_partition() is
+  'Drops the oldest partition of gps_locations if all its points are past every organization''s retention and of sealed '
+  'sessions. Run by schedule; answers how many it dropped.';
+
+-- Leftovers: what no longer says anything
+
+create function private.purge_leftovers() returns bigint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_rows bigint;
+  v_deleted bigint := 0;
+  v_invitation record;
+begin
+  -- A bucket that nobody used for a day is full again.
+  delete from private.rate_buckets as b
+  where b.ctid = any (array(
+    select b.ctid from private.rate_buckets as b where b.refilled_at < pg_catalog.now() - interval '1 day' limit 5000
+  ));
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  -- An invitation that nobody took up is an address without a purpose; a month later it goes, and who never came is no employee.
+  for v_invitation in
+    select i.organization_id, i.id, i.employee_id
+    from public.invitations as i
+    where i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days'
+    limit 500
+    for update of i skip locked
+  loop
+    delete from public.invitations as i
+    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id;
+    update public.employees as e
+    set is_active = false
+    where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
+      and e.user_id is null and e.is_active;
+    perform private.audit(v_invitation.organization_id, 'invitation.expired', 'employee', v_invitation.employee_id, null, null);
+    v_deleted := v_deleted + 1;
+  end loop;
+
+  -- pg_cron keeps a row a run for ever.
+  if pg_catalog.to_regclass('cron.job_run_details') is not null then
+    execute pg_catalog.format($sql$
+      delete from %1$s as d
+      where d.runid in (
+        select d.runid from %1$s as d where d.end_time < pg_catalog.now() - interval '7 days' limit 5000
+      )
+    $sql$, pg_catalog.to_regclass('cron.job_run_details'));
+    get diagnostics v_rows = row_count;
+    v_deleted := v_deleted + v_rows;
+  end if;
+  return v_deleted;
+end;
+$$;
+
+comment on function private.purge_leftovers() is
+  'Deletes rate buckets unused for a day, invitations a month past their expiry (their employees are deactivated) and pg_cron''s '
+  'history past a week. Run by schedule; answers how many rows.';

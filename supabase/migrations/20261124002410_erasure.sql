@@ -1,0 +1,298 @@
+-- Erasure of a person who asks for it: small things at once, the rest in bounded steps by schedule.
+--
+-- Distances are computed before the points go, so no figure changes; the identity is replaced, the rows stay.
+-- Not covered: the account in Auth, which is the person's and may belong to no organization or another one.
+
+create table private.erasures (
+  organization_id uuid not null,
+  employee_id uuid not null,
+  requested_at timestamptz not null default now(),
+  -- Events up to here are cleaned; null: not begun.
+  events_cleaned_to bigint,
+  completed_at timestamptz,
+  primary key (organization_id, employee_id),
+  constraint employee foreign key (organization_id, employee_id)
+    references public.employees (organization_id, id) on delete cascade
+);
+
+alter table private.erasures enable row level security;
+
+-- What is still to be done, oldest first.
+create index erasures_unfinished on private.erasures (requested_at) where completed_at is null;
+
+comment on table private.erasures is 'People whose data is being taken out, step by step, by the schedule erasures.';
+
+-- What of an event's payload tells who or where somebody was. The shape stays that of types/events.ts.
+create function private.erased_payload(payload jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return payload
+    || case when payload ? 'position' then '{"position": null}'::jsonb else '{}' end
+    || case when payload ? 'name' then '{"name": "Erased"}'::jsonb else '{}' end
+    || case when payload ? 'employee_code' then '{"employee_code": "ERASED"}'::jsonb else '{}' end
+    || case when payload ? 'review_comment' then '{"review_comment": null}'::jsonb else '{}' end;
+end;
+$$;
+
+comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and comment.';
+
+-- One step. The next one finds what is left; nothing is done twice that matters.
+create function private.continue_erasure(organization_id uuid, employee_id uuid, max_points integer, max_events integer)
+returns boolean
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_erasure private.erasures;
+  v_session record;
+  v_points bigint;
+  v_deleted bigint := 0;
+  v_last_event bigint;
+begin
+  select x.* into v_erasure
+  from private.erasures as x
+  where x.organization_id = continue_erasure.organization_id and x.employee_id = continue_erasure.employee_id
+  for update;
+  if not found or v_erasure.completed_at is not null then
+    return true;
+  end if;
+
+  for v_session in
+    select s.id, s.distance_status
+    from public.attendance_sessions as s
+    where s.organization_id = v_erasure.organization_id and s.employee_id = v_erasure.employee_id
+      and (
+        s.points_purged_at is null
+        -- Sealed by retention, which leaves where the person checked in and out; and the partition that will go holds the
+        -- points still.
+        or s.check_in_latitude is not null or s.check_out_latitude is not null
+        or exists (
+          select from public.gps_locations as g where g.organization_id = s.organization_id and g.session_id = s.id
+        )
+      )
+    order by s.checked_in_at
+    for no key update of s
+  loop
+    if v_session.distance_status = 'PENDING' then
+      perform private.compute_session_distance(v_erasure.organization_id, v_session.id);
+    end if;
+    delete from private.live_distances as l
+    where l.organization_id = v_erasure.organization_id and l.session_id = v_session.id;
+    delete from public.gps_locations as g
+    where g.organization_id = v_erasure.organization_id and g.session_id = v_session.id;
+    get diagnostics v_points = row_count;
+    v_deleted := v_deleted + v_points;
+    update public.attendance_sessions as s
+    set points_purged_at = coalesce(s.points_purged_at, pg_catalog.now()),
+      check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
+      check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
+    where s.organization_id = v_erasure.organization_id and s.id = v_session.id;
+    if v_deleted >= continue_erasure.max_points then
+      return false;
+    end if;
+  end loop;
+
+  -- The organization's events in the order of their key, a bounded piece of it at a time.
+  select pg_catalog.max(e.id) into v_last_event
+  from (
+    select e.id from public.events as e
+    where e.organization_id = v_erasure.organization_id and e.id > coalesce(v_erasure.events_cleaned_to, 0)
+    order by e.id
+    limit continue_erasure.max_events
+  ) as e;
+  if v_last_event is not null then
+    update public.events as e
+    set payload = private.erased_payload(e.payload)
+    where e.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and e.id > coalesce(v_erasure.events_cleaned_to, 0) and e.id <= v_last_event;
+    -- What an endpoint answered may repeat what it was sent. Deliveries have no copy of the payload: they read the event.
+    update public.webhook_attempts as a
+    set response = null
+    from public.webhook_deliveries as d
+    join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id
+    where d.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and d.event_id > coalesce(v_erasure.events_cleaned_to, 0) and d.event_id <= v_last_event
+      and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
+    update private.erasures as x
+    set events_cleaned_to = v_last_event
+    where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;
+    return false;
+  end if;
+
+  update private.erasures as x
+  set completed_at = pg_catalog.now()
+  where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;
+  return true;
+end;
+$$;
+
+comment on function private.continue_erasure(uuid, uuid, integer, integer) is
+  'One bounded step of a person''s erasure: points and positions of sessions, then payloads of events. True when done.';
+
+create function private.continue_erasures() returns integer
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_erasure record;
+  v_steps integer := 0;
+begin
+  for v_erasure in
+    select x.organization_id, x.employee_id from private.erasures as x
+    where x.completed_at is null
+    order by x.requested_at
+    limit 10
+  loop
+    perform private.continue_erasure(v_erasure.organization_id, v_erasure.employee_id, 20000, 5000);
+    v_steps := v_steps + 1;
+  end loop;
+  return v_steps;
+end;
+$$;
+
+comment on function private.continue_erasures() is 'The next step of the erasures that are not done. Run by schedule.';
+
+-- Where Storage is present, the person's receipts: the administrator deletes the files through Storage, which a policy allows for
+-- erased people. Rows alone are not deleted here: the files behind them would stay for ever.
+create function private.receipt_paths(organization_id uuid, employee_id uuid) returns text[]
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_objects regclass := pg_catalog.to_regclass('storage.objects');
+  v_paths text[];
+begin
+  if v_objects is null then
+    return array[]::text[];
+  end if;
+  -- Put together, because the table is not there everywhere and plpgsql_check reads this function too.
+  execute pg_catalog.format($sql$
+    select coalesce(pg_catalog.array_agg(o.name order by o.name), '{}')
+    from %s as o
+    where o.bucket_id = 'receipts' and o.name like $1
+  $sql$, v_objects) into v_paths using pg_catalog.format('%s/%s/%%', organization_id, employee_id);
+  return v_paths;
+end;
+$$;
+
+comment on function private.receipt_paths(uuid, uuid) is 'Paths of the files that a person put into the bucket receipts.';
+
+create function private.erase_employee(employee_id uuid, reason text) returns jsonb
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin private.caller := private.require_admin();
+  v_employee public.employees;
+  v_is_done boolean;
+begin
+  if coalesce(pg_catalog.char_length(pg_catalog.btrim(erase_employee.reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  select e.* into v_employee
+  from public.employees as e
+  where e.organization_id = v_admin.organization_id and e.id = erase_employee.employee_id
+  for update;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee.', erase_employee.employee_id::text);
+  end if;
+
+  if v_employee.erased_at is null then
+    if v_employee.app_role = 'ADMIN' and v_employee.is_active then
+      perform private.require_another_admin(v_admin.organization_id, v_employee.id);
+    end if;
+    perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+      'session.force_checked_out', null);
+    update public.employees as e
+    set name = 'Erased',
+      phone = null,
+      user_id = null,
+      employee_code = 'ERASED-' || pg_catalog.replace(e.id::text, '-', ''),
+      is_active = false,
+      erased_at = pg_catalog.now()
+    where e.organization_id = v_admin.organization_id and e.id = v_employee.id;
+    delete from public.invitations as i
+    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id;
+    update public.expenses as x
+    set description = 'Erased',
+      review_comment = case when x.status = 'REJECTED' then 'Erased' end,
+      receipt_path = null
+    where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
+    delete from private.rate_buckets as b
+    where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
+    -- Before the device tokens go: they say which acts were on the person's phones.
+    perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
+    -- The phone's way in, and what the person called it.
+    delete from public.device_tokens as t
+    where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id;
+    insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
+    -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
+    perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
+      pg_catalog.btrim(erase_employee.reason));
+  end if;
+
+  -- Small histories are gone at once; of large ones this is the first step.
+  v_is_done := private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
+    or private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000);
+  return pg_catalog.jsonb_build_object(
+    'employee_id', v_employee.id,
+    'is_done', v_is_done,
+    'receipts', pg_catalog.to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id))
+  );
+end;
+$$;
+
+comment on function private.erase_employee(uuid, text) is 'Body of public.erase_employee.';
+
+-- Values and reasons of acts on the person, and on the person's sessions, expenses and device tokens. The rows stay: what was
+-- done, when, by whom.
+create function private.erase_audit_values(organization_id uuid, employee_id uuid) returns void
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  perform pg_catalog.set_config('fieldtrack.erasure', 'on', true);
+  update public.audit_log as a
+  set before = a.before - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
+    after = a.after - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
+    reason = null
+  where a.organization_id = erase_audit_values.organization_id
+    and (a.subject_type, a.subject_id) in (
+      select 'employee', erase_audit_values.employee_id
+      union all
+      select 'session', s.id from public.attendance_sessions as s
+      where s.organization_id = erase_audit_values.organization_id and s.employee_id = erase_audit_values.employee_id
+      union all
+      select 'expense', x.id from public.expenses as x
+      where x.organization_id = erase_audit_values.organization_id and x.employee_id = erase_audit_values.employee_id
+      union all
+      -- Phones are named by their people.
+      select 'device_token', t.id from public.device_tokens as t
+      where t.organization_id = erase_audit_values.organization_id and t.employee_id = erase_audit_values.employee_id
+    );
+  perform pg_catalog.set_config('fieldtrack.erasure', '', true);
+end;
+$$;
+
+comment on function private.erase_audit_values(uuid, uuid) is
+  'Takes a person''s values and the reasons out of the audit log; the rows stay. For the erasure only.';
+
+grant execute on function private.erase_employee(uuid, text) to authenticated;
+
+create function public.erase_employee(employee_id uuid, reason text) returns jsonb
+language sql volatile
+set search_path = ''
+as $$
+  select private.erase_employee(employee_id, reason);
+$$;
+
+comment on function public.erase_employee(uuid, text) is
+  'Erases a person: name, phone, account link, invitations, device tokens, positions, points, free texts and receipts go; ids,
+times, distances, durations and amounts stay, so no figure changes. Cannot be undone. The rest of a long history follows within
+minutes; call again to see (is_done). Delete the listed receipts with Storage''s remove(). The reason is kept: do not name the
+person in it. Answers {employee_id, is_done, receipts: [path]}. Administrators; audited.
+Errors: admin_required 403, employee_not_found 404, last_admin 409, invalid_argument 400.';
+
+grant execute on function public.erase_employee(uuid, text) to authenticated;
