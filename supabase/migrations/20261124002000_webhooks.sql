@@ -1,8 +1,8 @@
 -- Webhooks: where an organization wants its events sent.
 --
--- Three things are kept apart: the administrator's switch (is_active), the system's verdict (disabled_at, disabled_reason) and the
--- state of the circuit (webhook_circuits). Secrets lie in private, are shown once, and leave the database only with a claimed
--- delivery.
+-- Three things are kept apart: the administrator's switch (is_active), the system's verdict (disabled_at, disabled_reason) and
+-- the state of the circuit (webhook_circuits). Secrets lie in private, are shown once, and leave the database only with a
+-- claimed delivery.
 -- Not covered: deliveries (the next chapter); resolving names, which only the sender can do, at each connection. What is checked
 -- here is what the text of the URL says.
 

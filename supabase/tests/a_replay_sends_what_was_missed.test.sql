@@ -1,6 +1,6 @@
 -- Recovery by range: what was dead or never made is queued, what was delivered only when asked for.
 begin;
-select plan(9);
+select plan(11);
 select tests.cast_on_stage();
 select set_config('tests.hook', tests.webhook('{expense.approved,expense.rejected}')::text, true);
 select tests.emit('expense.approved', 3);
@@ -28,10 +28,29 @@ select tests.throws_code(
 select tests.become_postgres();
 select tests.emit('expense.rejected', 1005);
 delete from public.webhook_deliveries where event_type = 'expense.rejected';
+update public.events as e set occurred_at = now() + n.place * interval '1 millisecond'
+from (select id, row_number() over (order by id) as place from public.events where type = 'expense.rejected') as n
+where e.id = n.id;
 update private.rate_buckets set tokens = 4 where kind = 'webhook_replays';
 select tests.become('alice');
-select is(pg_temp.replay(false) ->> 'queued', '1000', 'a thousand a call');
+select is(
+  pg_temp.replay(false),
+  jsonb_build_object('queued', 1000, 'continue_from', now() + interval '1001 milliseconds'), 'a thousand a call');
 select is(pg_temp.replay(false), '{"queued": 9, "continue_from": null}', 'the rest in the next');
-select is((select count(*) from public.audit_log where action = 'webhook.events_replayed'), 5::bigint, 'audited');
+select tests.become_postgres();
+delete from public.webhook_deliveries where event_type = 'expense.rejected';
+update public.events as e set occurred_at = now() where type = 'expense.rejected';
+select tests.emit('expense.rejected', 1);
+update public.events as e set occurred_at = now() + interval '1 second'
+where id = (select max(id) from public.events where type = 'expense.rejected');
+delete from public.webhook_deliveries where event_type = 'expense.rejected';
+select tests.become('alice');
+select is(
+  pg_temp.replay(false), jsonb_build_object('queued', 1009, 'continue_from', now() + interval '1 second'),
+  'what one transaction wrote goes together');
+select is(
+  public.replay_webhook_events(current_setting('tests.hook')::uuid, now() + interval '1 second', now() + interval '1 hour')
+    ->> 'queued', '1', 'and the next begins after it');
+select is((select count(*) from public.audit_log where action = 'webhook.events_replayed'), 7::bigint, 'audited');
 select * from finish();
 rollback;
