@@ -2689,9 +2689,9 @@ AS $function$
   select private.replay_webhook_events(webhook_id, occurred_from, occurred_to, include_delivered);
 $function$;
 comment on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and
-those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days and
-1,000 events a call: {queued, continue_from}; while continue_from is not null, call again from there. 4 calls a minute for
-the organization. Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
+those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days, and
+1,000 events a call (more only where one transaction wrote more): {queued, continue_from}; while continue_from is not null,
+call again from there. 4 calls a minute for the organization. Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
 webhook_not_found 404, webhook_inactive 409, rate_limited 429, invalid_argument 400.';
 grant execute on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) to api_key, authenticated;
 
@@ -8821,8 +8821,9 @@ begin
       'occurred_from');
   end if;
   perform private.take_token(v_caller.organization_id, 'webhook_replays', v_caller.organization_id);
+  -- With ties: all that happened at one instant (in one transaction) goes together, so that the next call can begin after it.
   with wanted as materialized (
-    select e.id, e.type, e.occurred_at, pg_catalog.row_number() over (order by e.occurred_at, e.id) as turn
+    select e.id, e.type, e.occurred_at
     from public.events as e
     left join public.webhook_deliveries as d
       on d.organization_id = e.organization_id and d.event_id = e.id and d.webhook_id = v_webhook.id
@@ -8832,18 +8833,25 @@ begin
       and (
         d.id is null or d.state = 'DEAD' or (d.state = 'DELIVERED' and replay_webhook_events.include_delivered)
       )
-    order by e.occurred_at, e.id
-    limit v_limit + 1
+    order by e.occurred_at
+    fetch first v_limit rows with ties
   ),
   queued as (
     insert into public.webhook_deliveries as d (organization_id, webhook_id, event_id, event_type)
-    select v_webhook.organization_id, v_webhook.id, w.id, w.type from wanted as w where w.turn <= v_limit
+    select v_webhook.organization_id, v_webhook.id, w.id, w.type from wanted as w
     on conflict on constraint webhook_deliveries_organization_id_event_id_webhook_id_key do update
     set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
     where d.state <> 'PENDING'
     returning 1
   )
-  select (select pg_catalog.count(*) from queued), (select w.occurred_at from wanted as w where w.turn = v_limit + 1)
+  select (select pg_catalog.count(*) from queued), (
+    select pg_catalog.min(e.occurred_at)
+    from public.events as e
+    where e.organization_id = v_caller.organization_id
+      and e.occurred_at > (select pg_catalog.max(w.occurred_at) from wanted as w)
+      and e.occurred_at < replay_webhook_events.occurred_to
+      and (select pg_catalog.count(*) from wanted) >= v_limit
+  )
   into v_queued, v_continue_from;
   perform private.audit(v_webhook.organization_id, 'webhook.events_replayed', 'webhook', v_webhook.id, null,
     pg_catalog.jsonb_build_object(
