@@ -979,6 +979,8 @@ create table public.organizations (
   locked_until date,
   max_accuracy_m integer not null default 100,
   max_speed_mps double precision not null default 70,
+  gap_s integer not null default 120,
+  stop_s integer not null default 180,
   max_session_hours integer not null default 16,
   late_upload_grace_hours integer not null default 72,
   location_retention_days integer not null default 365,
@@ -989,6 +991,7 @@ create table public.organizations (
   constraint organizations_pkey PRIMARY KEY (id),
   constraint organizations_slug_key UNIQUE (slug),
   constraint currency_is_iso_4217_shaped CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+  constraint gap_s_is_10_to_3600 CHECK (((gap_s >= 10) AND (gap_s <= 3600))),
   constraint late_upload_grace_hours_is_0_to_720 CHECK (((late_upload_grace_hours >= 0) AND (late_upload_grace_hours <= 720))),
   constraint locked_until_is_a_day CHECK (isfinite(locked_until)),
   constraint max_accuracy_m_is_1_to_10000 CHECK (((max_accuracy_m >= 1) AND (max_accuracy_m <= 10000))),
@@ -996,7 +999,8 @@ create table public.organizations (
   constraint max_speed_mps_is_1_to_350 CHECK (((max_speed_mps >= (1)::double precision) AND (max_speed_mps <= (350)::double precision))),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
   constraint retention_is_longer_than_grace_and_session CHECK (((location_retention_days <= 3650) AND ((location_retention_days * 24) > (late_upload_grace_hours + max_session_hours)))),
-  constraint slug_is_valid CHECK ((slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'::text))
+  constraint slug_is_valid CHECK ((slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'::text)),
+  constraint stop_s_is_30_to_86400 CHECK (((stop_s >= 30) AND (stop_s <= 86400)))
 );
 alter table public.organizations enable row level security;
 CREATE INDEX organizations_deletion_due ON public.organizations USING btree (deletion_due_at) WHERE (deletion_due_at IS NOT NULL);
@@ -1011,6 +1015,8 @@ comment on column public.organizations.currency is 'ISO 4217 code, the default f
 comment on column public.organizations.locked_until is 'Nothing that counts for a local day before this date changes any more; null: nothing is locked.';
 comment on column public.organizations.max_accuracy_m is 'Points that report a larger error radius (metres) are flagged low_accuracy and do not count for distance.';
 comment on column public.organizations.max_speed_mps is 'Legs that imply a higher speed (metres per second) are flagged impossible_speed and do not count.';
+comment on column public.organizations.gap_s is 'Seconds without a point after which nothing is known of the way: the straight leg counts once and is marked as a gap.';
+comment on column public.organizations.stop_s is 'The shortest stay, in seconds, that a route shows as a stop.';
 comment on column public.organizations.max_session_hours is 'A session still open after this many hours is closed at the time of its last point.';
 comment on column public.organizations.late_upload_grace_hours is 'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
 comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions
@@ -2838,8 +2844,8 @@ AS $function$
   select private.update_organization(changes);
 $function$;
 comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
-max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in. Administrators;
-audited.
+max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in.
+Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
 grant execute on function public.update_organization(jsonb) to authenticated;
 
@@ -5136,6 +5142,9 @@ begin
     select pg_catalog.jsonb_build_object(
       'max_accuracy_m', o.max_accuracy_m,
       'max_speed_mps', o.max_speed_mps,
+      'gap_s', o.gap_s,
+      'stop_s', o.stop_s,
+      -- The others are the algorithm's own, and change with its version only.
       -- What a point without an accuracy (or with zero) is taken for: a receiver under open sky.
       'default_accuracy_m', 5,
       -- Claims below it are not believed.
@@ -5148,11 +5157,7 @@ begin
       -- Reported speeds below it are noise.
       'min_speed_mps', 0.7,
       -- A spike: turning round would have taken more than this. 3 is hard braking; nobody drives so both ways at once.
-      'spike_mps2', 1.5,
-      -- A pause in the points beyond which nothing is known of the way: the straight leg counts and is marked.
-      'gap_s', 120,
-      -- The shortest stay that a route shows as a stop.
-      'stop_s', 180
+      'spike_mps2', 1.5
     )
     from public.organizations as o
     where o.id = distance_parameters.organization_id
@@ -10581,11 +10586,12 @@ declare
 begin
   if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
-      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days', 'device_checks_in'] <> '{}'
+      'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
+      'device_checks_in'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
-      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours, '
-      'location_retention_days and device_checks_in; only those to change.');
+      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
+      'late_upload_grace_hours, location_retention_days and device_checks_in; only those to change.');
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
@@ -10596,6 +10602,8 @@ begin
     locked_until = v_after.locked_until,
     max_accuracy_m = v_after.max_accuracy_m,
     max_speed_mps = v_after.max_speed_mps,
+    gap_s = v_after.gap_s,
+    stop_s = v_after.stop_s,
     max_session_hours = v_after.max_session_hours,
     late_upload_grace_hours = v_after.late_upload_grace_hours,
     location_retention_days = v_after.location_retention_days,

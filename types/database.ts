@@ -2611,6 +2611,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          gap_s: number;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -2620,6 +2621,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           slug: string;
+          stop_s: number;
           time_zone: string;
           updated_at: string;
         };
@@ -2629,6 +2631,7 @@ export type Database = {
           currency: string;
           deletion_due_at?: string | null;
           device_checks_in?: boolean;
+          gap_s?: number;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -2638,6 +2641,7 @@ export type Database = {
           max_speed_mps?: number;
           name: string;
           slug: string;
+          stop_s?: number;
           time_zone: string;
           updated_at?: string;
         };
@@ -2646,6 +2650,7 @@ export type Database = {
           currency?: string;
           deletion_due_at?: string | null;
           device_checks_in?: boolean;
+          gap_s?: number;
           id?: string;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
@@ -2655,6 +2660,7 @@ export type Database = {
           max_speed_mps?: number;
           name?: string;
           slug?: string;
+          stop_s?: number;
           time_zone?: string;
           updated_at?: string;
         };
@@ -3366,6 +3372,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          gap_s: number;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -3375,6 +3382,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           slug: string;
+          stop_s: number;
           time_zone: string;
           updated_at: string;
         };
@@ -3398,6 +3406,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          gap_s: number;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -3407,6 +3416,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           slug: string;
+          stop_s: number;
           time_zone: string;
           updated_at: string;
         };
@@ -3521,6 +3531,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          gap_s: number;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -3530,6 +3541,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           slug: string;
+          stop_s: number;
           time_zone: string;
           updated_at: string;
         };
@@ -3855,6 +3867,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          gap_s: number;
           id: string;
           late_upload_grace_hours: number;
           location_retention_days: number;
@@ -3864,6 +3877,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           slug: string;
+          stop_s: number;
           time_zone: string;
           updated_at: string;
         };

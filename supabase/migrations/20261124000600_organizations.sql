@@ -27,6 +27,8 @@ create table public.organizations (
   locked_until date,
   max_accuracy_m integer not null default 100,
   max_speed_mps double precision not null default 70,
+  gap_s integer not null default 120,
+  stop_s integer not null default 180,
   max_session_hours integer not null default 16,
   late_upload_grace_hours integer not null default 72,
   location_retention_days integer not null default 365,
@@ -41,6 +43,8 @@ create table public.organizations (
   constraint locked_until_is_a_day check (isfinite(locked_until)),
   constraint max_accuracy_m_is_1_to_10000 check (max_accuracy_m between 1 and 10000),
   constraint max_speed_mps_is_1_to_350 check (max_speed_mps between 1 and 350),
+  constraint gap_s_is_10_to_3600 check (gap_s between 10 and 3600),
+  constraint stop_s_is_30_to_86400 check (stop_s between 30 and 86400),
   constraint max_session_hours_is_1_to_168 check (max_session_hours between 1 and 168),
   constraint late_upload_grace_hours_is_0_to_720 check (late_upload_grace_hours between 0 and 720),
   constraint retention_is_longer_than_grace_and_session check (
@@ -67,6 +71,9 @@ comment on column public.organizations.max_accuracy_m is
   'Points that report a larger error radius (metres) are flagged low_accuracy and do not count for distance.';
 comment on column public.organizations.max_speed_mps is
   'Legs that imply a higher speed (metres per second) are flagged impossible_speed and do not count.';
+comment on column public.organizations.gap_s is
+  'Seconds without a point after which nothing is known of the way: the straight leg counts once and is marked as a gap.';
+comment on column public.organizations.stop_s is 'The shortest stay, in seconds, that a route shows as a stop.';
 comment on column public.organizations.max_session_hours is
   'A session still open after this many hours is closed at the time of its last point.';
 comment on column public.organizations.late_upload_grace_hours is

@@ -32,6 +32,9 @@ begin
     select pg_catalog.jsonb_build_object(
       'max_accuracy_m', o.max_accuracy_m,
       'max_speed_mps', o.max_speed_mps,
+      'gap_s', o.gap_s,
+      'stop_s', o.stop_s,
+      -- The others are the algorithm's own, and change with its version only.
       -- What a point without an accuracy (or with zero) is taken for: a receiver under open sky.
       'default_accuracy_m', 5,
       -- Claims below it are not believed.
@@ -44,11 +47,7 @@ begin
       -- Reported speeds below it are noise.
       'min_speed_mps', 0.7,
       -- A spike: turning round would have taken more than this. 3 is hard braking; nobody drives so both ways at once.
-      'spike_mps2', 1.5,
-      -- A pause in the points beyond which nothing is known of the way: the straight leg counts and is marked.
-      'gap_s', 120,
-      -- The shortest stay that a route shows as a stop.
-      'stop_s', 180
+      'spike_mps2', 1.5
     )
     from public.organizations as o
     where o.id = distance_parameters.organization_id

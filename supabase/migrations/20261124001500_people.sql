@@ -174,11 +174,12 @@ declare
 begin
   if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
-      'max_speed_mps', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days', 'device_checks_in'] <> '{}'
+      'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
+      'device_checks_in'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
-      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, max_session_hours, late_upload_grace_hours, '
-      'location_retention_days and device_checks_in; only those to change.');
+      'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
+      'late_upload_grace_hours, location_retention_days and device_checks_in; only those to change.');
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
@@ -189,6 +190,8 @@ begin
     locked_until = v_after.locked_until,
     max_accuracy_m = v_after.max_accuracy_m,
     max_speed_mps = v_after.max_speed_mps,
+    gap_s = v_after.gap_s,
+    stop_s = v_after.stop_s,
     max_session_hours = v_after.max_session_hours,
     late_upload_grace_hours = v_after.late_upload_grace_hours,
     location_retention_days = v_after.location_retention_days,
@@ -219,8 +222,8 @@ $$;
 
 comment on function public.update_organization(jsonb) is
   'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
-max_speed_mps, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in. Administrators;
-audited.
+max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in.
+Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
 
 grant execute on function public.update_organization(jsonb) to authenticated;

@@ -37,7 +37,8 @@ async function openSession() {
     },
     async live() {
       const [row] = await sql<{ distance_m: number; is_provisional: boolean }[]>`
-        select distance_m::float8, is_provisional from private.live_distance(${organizationId}, ${sessionId})`;
+        select distance_m::float8, is_provisional from private.live_distances
+        where organization_id = ${organizationId} and session_id = ${sessionId}`;
       return row;
     },
     /** What a recalculation of the points so far gives. */

@@ -72,7 +72,9 @@ describe('the distance job', () => {
     expect(paid.distance_parameters).toMatchObject({ max_accuracy_m: 100, max_speed_mps: 70, gap_s: 120, stop_s: 180 });
 
     // Settings under which not one of its points counts: each claims 5 m.
-    const changed = await boss.client.rpc('update_organization', { changes: { max_accuracy_m: 4, max_speed_mps: 40 } });
+    const changed = await boss.client.rpc('update_organization', {
+      changes: { max_accuracy_m: 4, max_speed_mps: 40, gap_s: 60, stop_s: 600 },
+    });
     expect(changed.error).toBeNull();
     const route = await routeOf(sessionId);
     expect(route.points.filter(({ flag }) => flag === 'ok')).toHaveLength(60);
@@ -83,7 +85,7 @@ describe('the distance job', () => {
     expect(error).toBeNull();
     await eventually('a new figure', async () => (await kept(sessionId)).distance_m === 0);
     const anew = await kept(sessionId);
-    expect(anew.distance_parameters).toMatchObject({ max_accuracy_m: 4, max_speed_mps: 40 });
+    expect(anew.distance_parameters).toMatchObject({ max_accuracy_m: 4, max_speed_mps: 40, gap_s: 60, stop_s: 600 });
     expect(anew.points_rejected).toBe(60);
     expect((await routeOf(sessionId)).totals.distance_m).toBe(0);
   });
@@ -119,7 +121,7 @@ describe('the distance job', () => {
     }
     const live = () =>
       stack.admin<{ distance_m: number; is_provisional: boolean }[]>`select distance_m::float8, is_provisional
-        from private.live_distance(${organizationId}, ${checkedIn.data?.id ?? ''})`;
+        from private.live_distances where session_id = ${checkedIn.data?.id ?? ''}`;
     await eventually('an exact live distance', async () => (await live())[0]?.is_provisional === false);
     expect((await live())[0]?.distance_m).toBeGreaterThan(35_300);
     expect((await live())[0]?.distance_m).toBeLessThan(35_500);

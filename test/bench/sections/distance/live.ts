@@ -44,8 +44,9 @@ export async function measureLive(bench: Bench, store: TrackStore): Promise<void
   // The first calls of a connection plan; the fifth batch is compared without them.
   const early = around(25);
   const late = around(batches - 15);
-  const [live] = await store.sql<{ distance_m: number }[]>`select distance_m::float8 from private.live_distance(
-    ${organizationId}, ${sessionId})`;
+  const [live] = await store.sql<{ distance_m: number }[]>`
+    select distance_m::float8 from private.live_distances
+    where organization_id = ${organizationId} and session_id = ${sessionId}`;
   const [exact] = await store.sql<{ distance_m: number }[]>`select sum(m.leg_m) as distance_m
     from private.measure_points(${organizationId}, ${sessionId}, ${new Date(start)}, 'infinity',
       private.distance_parameters(${organizationId})) as m`;
