@@ -2697,8 +2697,9 @@ $function$;
 comment on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Recovery: sends the webhook the events of [occurred_from, occurred_to) that it subscribes to and did not get (dead ones, and
 those of a time when it was off); with include_delivered also what it got, under the same webhook-id. At most 31 days, and
 1,000 events a call (more only where one transaction wrote more): {queued, continue_from}; while continue_from is not null,
-call again from there. 4 calls a minute for the organization. Administrators, and API keys with webhooks:manage; audited. Errors: admin_required 403, scope_missing 403,
-webhook_not_found 404, webhook_inactive 409, rate_limited 429, invalid_argument 400.';
+call again from there. 4 calls a minute for the organization. Administrators, and API keys with webhooks:manage; audited.
+Errors: admin_required 403, scope_missing 403, webhook_not_found 404, webhook_inactive 409, rate_limited 429,
+invalid_argument 400.';
 grant execute on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.retry_webhook_delivery(delivery_id uuid)
