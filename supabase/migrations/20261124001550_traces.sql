@@ -36,7 +36,7 @@ comment on table private.span_reader is
   'Until when spans are written: a worker with a collector moves it on while it runs. So nobody switches anything on or off, '
   'and without a reader the table above grows for two minutes at most.';
 
-insert into private.span_reader (wanted_until) values ('-infinity');
+insert into private.span_reader (wanted_until) values ('epoch');
 
 -- What the request brought, or what the worker's job carries on. Anything malformed counts as none.
 create function private.current_traceparent() returns text
