@@ -118,8 +118,8 @@ grant select on public.webhook_attempts to authenticated, api_key, service_role;
 
 -- NOTE: nobody writes circuits, deliveries or attempts but the definers of this chapter and the next.
 
--- Every business transaction passes here, so it is one probe of a small index where there is no webhook. It takes no lock that
--- two writers of one organization would share. A test goes to its own endpoint only.
+-- Every business transaction passes here, so it is one probe of a small index where there is no webhook. Two writers of one
+-- organization do not wait for each other. A test goes to its own endpoint only.
 create function private.tg_events__fan_out() returns trigger
 language plpgsql security definer
 set search_path = ''
@@ -132,7 +132,10 @@ begin
     and case new.type
       when 'webhook.test' then w.id = new.subject_id
       else w.events && array[new.type, '*']
-    end;
+    end
+  -- The lock that the reference takes anyway, before the row: a webhook that is being deleted is waited for and then is not there,
+  -- where the reference would find it gone and undo the check-in.
+  for key share;
   return null;
 end;
 $$;

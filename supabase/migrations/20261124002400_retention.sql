@@ -74,7 +74,7 @@ declare
     select pg_catalog.min(c.relname)
     from pg_catalog.pg_inherits as i
     join pg_catalog.pg_class as c on c.oid = i.inhrelid
-    where i.inhparent = 'public.gps_locations'::regclass and c.relname ~ '^gps_locations_\d{4}_\d{2}$'
+    where i.inhparent = 'public.gps_locations'::regclass and c.relname ~ '^gps_locations_[0-9]{4}_[0-9]{2}$'
   );
   v_ends_at timestamptz := (
     pg_catalog.to_date(pg_catalog.right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';

@@ -14,12 +14,12 @@ as $$
 begin
   return case
     when cron = '* * * * *' then interval '1 minute'
-    when cron ~ '^\*/([1-9]|[1-5]\d) \* \* \* \*$'
-      then pg_catalog.make_interval(mins => pg_catalog.substring(cron, '^\*/(\d+)')::integer)
-    when cron ~ '^[1-5]?\d \* \* \* \*$' then interval '1 hour'
-    when cron ~ '^[1-5]?\d \*/([1-9]|1\d|2[0-3]) \* \* \*$'
-      then pg_catalog.make_interval(hours => pg_catalog.substring(cron, ' \*/(\d+)')::integer)
-    when cron ~ '^[1-5]?\d ([01]?\d|2[0-3]) \* \* \*$' then interval '1 day'
+    when cron ~ '^\*/([1-9]|[1-5][0-9]) \* \* \* \*$'
+      then pg_catalog.make_interval(mins => pg_catalog.substring(cron, '^\*/([0-9]+)')::integer)
+    when cron ~ '^[1-5]?[0-9] \* \* \* \*$' then interval '1 hour'
+    when cron ~ '^[1-5]?[0-9] \*/([1-9]|1[0-9]|2[0-3]) \* \* \*$'
+      then pg_catalog.make_interval(hours => pg_catalog.substring(cron, ' \*/([0-9]+)')::integer)
+    when cron ~ '^[1-5]?[0-9] ([01]?[0-9]|2[0-3]) \* \* \*$' then interval '1 day'
   end;
 end;
 $$;

@@ -184,6 +184,23 @@ describe('webhooks', () => {
     await eventually('the next one', async () => (await deliveryOf(deliveryId)).state === 'DELIVERED');
   });
 
+  test('what happens while a webhook is being deleted goes through', async () => {
+    const { id } = await createWebhook('/going', ['employee.created']);
+    const deleted = await stack.admin.begin(async (trx) => {
+      const [holder] = await trx<{ pid: number }[]>`
+        delete from public.webhooks where id = ${id} returning pg_backend_pid() as pid`;
+      // Under way for as long as there are deliveries to delete with it.
+      const invited = admin.client.rpc('invite_employee', { email: 'late@example.test', name: 'Late' }).then((it) => it);
+      await eventually('the invitation waits for the deletion', async () => {
+        const waiting = await stack.admin`
+          select from pg_stat_activity where ${holder?.pid ?? 0} = any (pg_blocking_pids(pid))`;
+        return waiting.length === 1;
+      });
+      return { invited };
+    });
+    expect((await deleted.invited).error).toBeNull();
+  });
+
   test('a job that dies becomes a retry intent, and its replay does the work', async () => {
     const carol = await addEmployee(stack, admin, 'carol');
     await stack.admin`update pgboss.queue set retry_limit = 0 where name = 'distance'`;
