@@ -49,7 +49,8 @@ select is(
   '["4 point_time_invalid", "5 point_time_invalid", "6 point_time_invalid", "7 point_position_invalid",
     "8 point_position_invalid", "9 point_position_invalid", "10 point_position_invalid", "11 point_field_invalid",
     "12 point_field_invalid", "13 point_field_invalid", "14 point_in_future", "15 point_before_session",
-    "16 point_time_invalid", "17 point_time_invalid", "18 point_time_invalid", "19 point_time_invalid", "20 point_time_invalid"]'::jsonb,
+    "16 point_time_invalid", "17 point_time_invalid", "18 point_time_invalid", "19 point_time_invalid",
+    "20 point_time_invalid"]'::jsonb,
   'the others are named by index and code');
 select results_eq(
   'select recorded_at, is_mock from public.gps_locations order by recorded_at',

@@ -190,7 +190,9 @@ describe('webhooks', () => {
       const [holder] = await trx<{ pid: number }[]>`
         delete from public.webhooks where id = ${id} returning pg_backend_pid() as pid`;
       // Under way for as long as there are deliveries to delete with it.
-      const invited = admin.client.rpc('invite_employee', { email: 'late@example.test', name: 'Late' }).then((it) => it);
+      const invited = admin.client
+        .rpc('invite_employee', { email: 'late@example.test', name: 'Late' })
+        .then((it) => it);
       await eventually('the invitation waits for the deletion', async () => {
         const waiting = await stack.admin`
           select from pg_stat_activity where ${holder?.pid ?? 0} = any (pg_blocking_pids(pid))`;
