@@ -10176,8 +10176,8 @@ begin
       when 'webhook.test' then w.id = new.subject_id
       else w.events && array[new.type, '*']
     end
-  -- The lock that the reference takes anyway, before the row: a webhook that is being deleted is waited for and then is not there,
-  -- where the reference would find it gone and undo the check-in.
+  -- The lock that the reference takes anyway, before the row: a webhook that is being deleted is waited for and then is not
+  -- there, where the reference would find it gone and undo the check-in.
   for key share;
   return null;
 end;
