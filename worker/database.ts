@@ -1,5 +1,5 @@
 import { Kysely, PostgresDialect, sql } from 'kysely';
-import { Pool } from 'pg';
+import pg, { Pool } from 'pg';
 import type { RequestSpan } from './tracing.ts';
 import type { RecordedOutcome } from './webhooks/dispatcher.ts';
 import type { ClaimedDelivery } from './webhooks/send.ts';
@@ -58,14 +58,18 @@ export function openDatabase(options: {
   const callForOrganization =
     (traceparent: string | null): Database['callForOrganization'] =>
     async (name, organizationId, ...others) => {
-      // Materialized: the settings are made before the call, and for its transaction only.
-      const { rows } = await sql<{ outcome: string }>`
-        with settings as materialized (
-          select set_config('fieldtrack.organization_id', ${organizationId}, true),
-            set_config('fieldtrack.traceparent', ${traceparent ?? ''}, true)
-        )
-        select private.${sql.id(name)}(${sql.join([organizationId, ...others])}) as outcome from settings
-      `.execute(kysely);
+      const parameters = others.map((_, index) => `, $${index + 4}`).join('');
+      // Prepared once a connection: parsing and planning it would cost as much as a small job.
+      const { rows } = await pool.query<{ outcome: string }>({
+        name: `${name}/${others.length}`,
+        // Materialized: the settings are made before the call, and for its transaction only.
+        text: `
+          with settings as materialized (
+            select set_config('fieldtrack.organization_id', $1, true), set_config('fieldtrack.traceparent', $2, true)
+          )
+          select private.${pg.escapeIdentifier(name)}($3${parameters}) as outcome from settings`,
+        values: [organizationId, traceparent ?? '', organizationId, ...others],
+      });
       return rows[0]?.outcome ?? 'gone';
     };
 
@@ -78,10 +82,13 @@ export function openDatabase(options: {
       runSchedule: (name) => within('private.run_schedule', () => database.runSchedule(name)),
     }),
     async traceparents(queue, ids) {
-      const { rows } = await sql<{ id: string; traceparent: string }>`
-        select id, trace_context ->> 'traceparent' as traceparent from pgboss.job
-        where name = ${queue} and id = any (${ids}) and trace_context is not null
-      `.execute(kysely);
+      const { rows } = await pool.query<{ id: string; traceparent: string }>({
+        name: 'traceparents',
+        text: `
+          select id, trace_context ->> 'traceparent' as traceparent from pgboss.job
+          where name = $1 and id = any ($2) and trace_context is not null`,
+        values: [queue, ids],
+      });
       return new Map(rows.map(({ id, traceparent }) => [id, traceparent]));
     },
     async schedules() {

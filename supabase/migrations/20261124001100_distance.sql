@@ -249,7 +249,7 @@ begin
       -- antimeridian and at the poles alike. Written out: a call a point would cost as much as the rest of the loop.
       g.n * g.cosine * pg_catalog.cosd(g.longitude),
       g.n * g.cosine * pg_catalog.sind(g.longitude),
-      g.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
+      g.n * (1 - 0.0066943799901413165) * g.sine,
       -- Null: the point does not count.
       case when g.recorded_at between starts_at and ends_at and g.radius_m <= v_max_accuracy_m
         then greatest(g.radius_m, v_min_accuracy_m) * greatest(g.radius_m, v_min_accuracy_m) end,
@@ -258,18 +258,22 @@ begin
       case when g.speed_mps >= v_min_speed_mps then g.heading_deg end
     from (
       select
-        l.recorded_at, l.latitude, l.longitude,
+        l.recorded_at, l.longitude, l.sine, l.cosine,
         -- In the variables' types: PL/pgSQL's own conversion costs more.
         l.speed_mps::double precision as speed_mps, l.heading_deg::double precision as heading_deg,
         pg_catalog.date_part('epoch', l.recorded_at) as at_s,
         coalesce(nullif(l.accuracy_m, 0), v_default_accuracy_m) as radius_m,
-        pg_catalog.cosd(l.latitude) as cosine,
-        6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(l.latitude) * pg_catalog.sind(l.latitude)) as n
-      from public.gps_locations as l
-      where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
-        and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
-      order by l.recorded_at
-      -- Keeps the planner from writing n and the cosine out at every mention.
+        6378137 / sqrt(1 - 0.0066943799901413165 * l.sine * l.sine) as n
+      from (
+        select l.recorded_at, l.longitude, l.speed_mps, l.heading_deg, l.accuracy_m,
+          pg_catalog.sind(l.latitude) as sine, pg_catalog.cosd(l.latitude) as cosine
+        from public.gps_locations as l
+        where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
+          and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
+        order by l.recorded_at
+        -- Keeps the planner from writing the sine and the cosine, and n, out at every mention.
+        offset 0
+      ) as l
       offset 0
     ) as g
   loop
