@@ -1012,7 +1012,8 @@ comment on table public.organizations is 'The tenants. A member reads the own or
 comment on column public.organizations.slug is 'Short name for URLs, unique over the installation.';
 comment on column public.organizations.time_zone is 'IANA name; a change counts from the next local midnight.';
 comment on column public.organizations.currency is 'ISO 4217 code, the default for expenses.';
-comment on column public.organizations.locked_until is 'Nothing that counts for a local day before this date changes any more; null: nothing is locked.';
+comment on column public.organizations.locked_until is 'Nothing that counts for a local day before this date changes any more; null: nothing is locked. A session that is open when
+this moves still gets its end, and what it counts until then.';
 comment on column public.organizations.max_accuracy_m is 'Points that report a larger error radius (metres) are flagged low_accuracy and do not count for distance.';
 comment on column public.organizations.max_speed_mps is 'Legs that imply a higher speed (metres per second) are flagged impossible_speed and do not count.';
 comment on column public.organizations.gap_s is 'Seconds without a point after which nothing is known of the way: the straight leg counts once and is marked as a gap.';
@@ -1179,7 +1180,7 @@ grant select on public.session_days to service_role;
 create table public.webhook_attempts (
   organization_id uuid not null,
   delivery_id uuid not null,
-  number smallint not null,
+  number integer not null,
   attempted_at timestamp with time zone not null,
   duration_ms integer not null,
   status smallint,
@@ -1249,8 +1250,8 @@ create table public.webhook_deliveries (
   event_id bigint not null,
   event_type text not null,
   state text not null default 'PENDING'::text,
-  attempts smallint not null default 0,
-  attempts_before smallint not null default 0,
+  attempts integer not null default 0,
+  attempts_before integer not null default 0,
   next_attempt_at timestamp with time zone default now(),
   lease uuid,
   last_status smallint,
@@ -1761,7 +1762,8 @@ create view private.newest_points with (security_invoker=true) as
             u.battery_pct,
             u.is_mock,
             u.sequence_number,
-            u.received_at
+            u.received_at,
+            u.checked_in_at
            FROM (( SELECT g.organization_id,
                     g.session_id,
                     g.recorded_at,
@@ -1774,7 +1776,8 @@ create view private.newest_points with (security_invoker=true) as
                     g.battery_pct,
                     g.is_mock,
                     g.sequence_number,
-                    g.received_at
+                    g.received_at,
+                    s.checked_in_at
                    FROM (( SELECT s_1.id,
                             LEAST(s_1.checked_in_at, s_1.original_checked_in_at) AS began_at,
                             s_1.checked_in_at
@@ -1814,12 +1817,13 @@ create view private.newest_points with (security_invoker=true) as
                     g.battery_pct,
                     g.is_mock,
                     g.sequence_number,
-                    g.received_at
+                    g.received_at,
+                    s.checked_in_at
                    FROM ((public.employee_last_state l
                      JOIN public.attendance_sessions s ON (((s.organization_id = l.organization_id) AND (s.id = l.fix_session_id) AND (s.points_purged_at IS NULL))))
                      JOIN public.gps_locations g ON (((g.organization_id = l.organization_id) AND (g.session_id = l.fix_session_id) AND (g.recorded_at = l.recorded_at) AND (g.employee_id = l.employee_id))))
                   WHERE ((l.organization_id = e.organization_id) AND (l.employee_id = e.id))) u
-          ORDER BY u.recorded_at DESC
+          ORDER BY u.recorded_at DESC, u.checked_in_at DESC
          LIMIT 1) p);
 comment on view private.newest_points is 'The newest point of each employee that is still there, or no row. Points of sealed sessions count as gone.';
 
@@ -3082,7 +3086,7 @@ begin
       -- antimeridian and at the poles alike. Written out: a call a point would cost as much as the rest of the loop.
       g.n * g.cosine * pg_catalog.cosd(g.longitude),
       g.n * g.cosine * pg_catalog.sind(g.longitude),
-      g.n * (1 - 0.0066943799901413165) * pg_catalog.sind(g.latitude),
+      g.n * (1 - 0.0066943799901413165) * g.sine,
       -- Null: the point does not count.
       case when g.recorded_at between starts_at and ends_at and g.radius_m <= v_max_accuracy_m
         then greatest(g.radius_m, v_min_accuracy_m) * greatest(g.radius_m, v_min_accuracy_m) end,
@@ -3091,18 +3095,22 @@ begin
       case when g.speed_mps >= v_min_speed_mps then g.heading_deg end
     from (
       select
-        l.recorded_at, l.latitude, l.longitude,
+        l.recorded_at, l.longitude, l.sine, l.cosine,
         -- In the variables' types: PL/pgSQL's own conversion costs more.
         l.speed_mps::double precision as speed_mps, l.heading_deg::double precision as heading_deg,
         pg_catalog.date_part('epoch', l.recorded_at) as at_s,
         coalesce(nullif(l.accuracy_m, 0), v_default_accuracy_m) as radius_m,
-        pg_catalog.cosd(l.latitude) as cosine,
-        6378137 / sqrt(1 - 0.0066943799901413165 * pg_catalog.sind(l.latitude) * pg_catalog.sind(l.latitude)) as n
-      from public.gps_locations as l
-      where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
-        and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
-      order by l.recorded_at
-      -- Keeps the planner from writing n and the cosine out at every mention.
+        6378137 / sqrt(1 - 0.0066943799901413165 * l.sine * l.sine) as n
+      from (
+        select l.recorded_at, l.longitude, l.speed_mps, l.heading_deg, l.accuracy_m,
+          pg_catalog.sind(l.latitude) as sine, pg_catalog.cosd(l.latitude) as cosine
+        from public.gps_locations as l
+        where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
+          and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
+        order by l.recorded_at
+        -- Keeps the planner from writing the sine and the cosine, and n, out at every mention.
+        offset 0
+      ) as l
       offset 0
     ) as g
   loop
@@ -8842,6 +8850,8 @@ begin
       )
     order by e.occurred_at
     fetch first v_limit rows with ties
+    -- Not deleted by retention before its delivery stands.
+    for key share of e
   ),
   queued as (
     insert into public.webhook_deliveries as d (organization_id, webhook_id, event_id, event_type)
@@ -9825,7 +9835,12 @@ begin
     case when v_health #> '{deliveries,late}' <> '0' then 'deliveries wait for more than an hour' end,
     case when v_health #> '{retry_intents,pending}' <> '0' then 'jobs died and wait to be run again' end,
     case when v_health #> '{schedules,overdue}' <> '[]' then 'schedules are overdue' end,
-    case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end
+    case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end,
+    -- Of all organizations only. Revoked by the first chapter; a role that does not own the database is merely warned then.
+    case when v_health ? 'migration' and exists (
+      select from pg_catalog.unnest(array['authenticator', 'fieldtrack_worker', 'fieldtrack_edge']) as l (login)
+      where pg_catalog.has_database_privilege(l.login, pg_catalog.current_database(), 'TEMPORARY')
+    ) then 'logins may create temporary objects: revoke temporary on the database from public' end
   ], null);
   return v_health || pg_catalog.jsonb_build_object(
     'status', case when v_problems = '{}' then 'ok' else 'degraded' end,
@@ -10321,7 +10336,17 @@ begin
     order by p.organization_id, p.employee_id, p.recorded_at desc
   ) as n
   where l.organization_id = n.organization_id and l.employee_id = n.employee_id
-    and (l.recorded_at is null or n.recorded_at > l.recorded_at);
+    and (
+      l.recorded_at is null or n.recorded_at > l.recorded_at
+      -- Out and in again within an instant: the later session's.
+      or n.recorded_at = l.recorded_at and (
+        select s.checked_in_at from public.attendance_sessions as s
+        where s.organization_id = n.organization_id and s.id = n.session_id
+      ) > (
+        select s.checked_in_at from public.attendance_sessions as s
+        where s.organization_id = l.organization_id and s.id = l.fix_session_id
+      )
+    );
   return null;
 end;
 $function$;

@@ -10,7 +10,7 @@ export const schema = z.object({
     error: 'is needed: postgresql://fieldtrack_worker:…@host:5432/database',
   }),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
-  /** Connections for the jobs in hand (at most 12, see the options in jobs/) and the webhooks (2); pg-boss opens a pool besides. */
+  /** Connections for jobs (26 at once by the options in jobs/; what is more waits) and webhooks (2); pg-boss opens a pool besides. */
   DATABASE_POOL_SIZE: z.coerce.number().int().min(2).max(100).default(14),
   /** Where the operators' pages are served: this machine only, unless something else protects them (a container's network). */
   HTTP_HOST: z.string().min(1).default('127.0.0.1'),

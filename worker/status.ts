@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { styleText } from 'node:util';
+import { parseArgs, styleText } from 'node:util';
 import { z } from 'zod';
 import { localDir } from '../supabase/local/paths.ts';
 
@@ -149,7 +149,15 @@ export function screen(url: string, health: z.infer<typeof systemHealth>, queues
   return `${parts.join('\n')}\n`;
 }
 
-if (import.meta.main) {
+const help = `npm run status   queues, lag, schedules, snapshots and circuits of a running stack on one screen
+
+  SUPABASE_URL, SUPABASE_SECRET_KEY   the stack; without them the one that npm start runs from this folder
+
+Exit code 0 when all is well, 1 when something is wrong, 2 when the stack does not answer.`;
+
+if (import.meta.main && parseArgs({ options: { help: { type: 'boolean', short: 'h' } } }).values.help) {
+  console.log(help);
+} else if (import.meta.main) {
   try {
     const stack = stackOf(process.env);
     const [health, queues] = await Promise.all([

@@ -2,7 +2,7 @@
 --
 -- Every function that a client role can name carries `set search_path = ''`. That is more than hygiene: PostgreSQL checks
 -- EXECUTE of an inlined SQL function only when it plans, so on a pooled connection a prepared plan made for one role runs
--- for the next (design section 13, tried on 17.10). A function with a SET clause is never inlined.
+-- for the next (tried on 17.10). A function with a SET clause is never inlined.
 
 -- The registry of errors. types/errors.ts and docs/error-codes.md say the same; a test holds the three together.
 create function private.error_status(code text) returns integer

@@ -44,7 +44,7 @@ cross join lateral (
   select u.*
   from (
     (
-      select g.*
+      select g.*, s.checked_in_at
       from (
         select s.id, least(s.checked_in_at, s.original_checked_in_at) as began_at, s.checked_in_at
         from public.attendance_sessions as s
@@ -63,7 +63,7 @@ cross join lateral (
     )
     union all
     (
-      select g.*
+      select g.*, s.checked_in_at
       from public.employee_last_state as l
       join public.attendance_sessions as s on s.organization_id = l.organization_id and s.id = l.fix_session_id
         and s.points_purged_at is null
@@ -72,7 +72,7 @@ cross join lateral (
       where l.organization_id = e.organization_id and l.employee_id = e.id
     )
   ) as u
-  order by u.recorded_at desc
+  order by u.recorded_at desc, u.checked_in_at desc
   limit 1
 ) as p;
 
@@ -427,7 +427,17 @@ begin
     order by p.organization_id, p.employee_id, p.recorded_at desc
   ) as n
   where l.organization_id = n.organization_id and l.employee_id = n.employee_id
-    and (l.recorded_at is null or n.recorded_at > l.recorded_at);
+    and (
+      l.recorded_at is null or n.recorded_at > l.recorded_at
+      -- Out and in again within an instant: the later session's.
+      or n.recorded_at = l.recorded_at and (
+        select s.checked_in_at from public.attendance_sessions as s
+        where s.organization_id = n.organization_id and s.id = n.session_id
+      ) > (
+        select s.checked_in_at from public.attendance_sessions as s
+        where s.organization_id = l.organization_id and s.id = l.fix_session_id
+      )
+    );
   return null;
 end;
 $$;

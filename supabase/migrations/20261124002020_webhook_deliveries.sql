@@ -12,8 +12,8 @@ create table public.webhook_deliveries (
   event_id bigint not null,
   event_type text not null,
   state text not null default 'PENDING',
-  attempts smallint not null default 0,
-  attempts_before smallint not null default 0,
+  attempts integer not null default 0,
+  attempts_before integer not null default 0,
   next_attempt_at timestamptz default now(),
   lease uuid,
   last_status smallint,
@@ -82,7 +82,7 @@ grant select on public.webhook_deliveries to authenticated, api_key, service_rol
 create table public.webhook_attempts (
   organization_id uuid not null,
   delivery_id uuid not null,
-  number smallint not null,
+  number integer not null,
   attempted_at timestamptz not null,
   duration_ms integer not null,
   status smallint,
@@ -293,6 +293,8 @@ begin
       )
     order by e.occurred_at
     fetch first v_limit rows with ties
+    -- Not deleted by retention before its delivery stands.
+    for key share of e
   ),
   queued as (
     insert into public.webhook_deliveries as d (organization_id, webhook_id, event_id, event_type)

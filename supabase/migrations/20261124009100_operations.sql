@@ -512,7 +512,12 @@ begin
     case when v_health #> '{deliveries,late}' <> '0' then 'deliveries wait for more than an hour' end,
     case when v_health #> '{retry_intents,pending}' <> '0' then 'jobs died and wait to be run again' end,
     case when v_health #> '{schedules,overdue}' <> '[]' then 'schedules are overdue' end,
-    case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end
+    case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end,
+    -- Of all organizations only. Revoked by the first chapter; a role that does not own the database is merely warned then.
+    case when v_health ? 'migration' and exists (
+      select from pg_catalog.unnest(array['authenticator', 'fieldtrack_worker', 'fieldtrack_edge']) as l (login)
+      where pg_catalog.has_database_privilege(l.login, pg_catalog.current_database(), 'TEMPORARY')
+    ) then 'logins may create temporary objects: revoke temporary on the database from public' end
   ], null);
   return v_health || pg_catalog.jsonb_build_object(
     'status', case when v_problems = '{}' then 'ok' else 'degraded' end,

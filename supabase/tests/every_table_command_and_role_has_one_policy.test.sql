@@ -1,4 +1,4 @@
--- Two permissive policies on one command are OR-ed, which is slow (design section 3) and hard to read; a grant without a
+-- Two permissive policies on one command are OR-ed, which is slow and hard to read; a grant without a
 -- policy is a right that can never be used, and mostly a policy that was forgotten.
 begin;
 select plan(5);

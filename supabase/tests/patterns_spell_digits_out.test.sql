@@ -1,4 +1,4 @@
--- \d is whatever the database's locale calls a digit: under ICU, which Supabase's databases have, also those of other scripts. A
+-- \d is whatever the database's locale calls a digit: under ICU also those of other scripts. A
 -- pattern that lets them pass does not guard the cast behind it.
 begin;
 select plan(1);

@@ -21,7 +21,7 @@ npm run bench -- --write-docs     writes the documents that a section makes (doc
 
 ${sections.map(({ name, question }) => `  ${name.padEnd(12)} ${question}`).join('\n')}
 
-Results go to test/bench/results.json, section by section. Exit code 1 when a section fails or misses a goal.`;
+Results go to test/bench/results.json and docs/performance.md, section by section. Exit code 1 when a section fails or misses a goal.`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
