@@ -6359,9 +6359,7 @@ begin
     returning recorded_at
   )
   select
-    (select pg_catalog.count(*) from inserted),
-    (select pg_catalog.min(i.recorded_at) from inserted as i),
-    (select pg_catalog.max(i.recorded_at) from inserted as i),
+    i.points, i.first_recorded_at, i.last_recorded_at,
     coalesce(pg_catalog.jsonb_agg(
       pg_catalog.jsonb_build_object(
         'index', j.index,
@@ -6389,7 +6387,13 @@ begin
       ) order by j.index
     ) filter (where j.code is not null), '[]')
   into v_inserted, v_first_recorded_at, v_last_recorded_at, v_rejected
-  from judged as j;
+  from judged as j
+  cross join (
+    select pg_catalog.count(*) as points, pg_catalog.min(i.recorded_at) as first_recorded_at,
+      pg_catalog.max(i.recorded_at) as last_recorded_at
+    from inserted as i
+  ) as i
+  group by i.points, i.first_recorded_at, i.last_recorded_at;
 
   if v_rejected <> '[]' then
     perform private.count_rejected_points(v_rejected);
