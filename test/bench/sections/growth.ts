@@ -24,6 +24,7 @@ export const growth: Section = {
       size: string;
       database: TestDatabase;
       userId: string;
+      sessionId: string;
       batch: number[];
       list: number[];
       route: number[];
@@ -34,7 +35,9 @@ export const growth: Section = {
       await database.sql('supabase_admin')`vacuum analyze`;
       await openSession(database, userId);
       await database.sql('supabase_admin')`checkpoint`;
-      places.push({ size, database, userId, batch: [], list: [], route: [] });
+      const [session] = await database.sql('supabase_admin')<{ id: string }[]>`
+        select id from public.attendance_sessions where status = 'CLOSED' order by checked_in_at desc, id limit 1`;
+      places.push({ size, database, userId, sessionId: session?.id ?? '', batch: [], list: [], route: [] });
     }
     // In turns over the sizes, so that whatever else the machine does befalls all.
     for (let round = -warmUpBatches; round < batches; round += 1) {
@@ -55,8 +58,7 @@ export const growth: Section = {
         );
         place.route.push(
           await read(place.database, place.userId, async (sql) => {
-            await sql`select public.get_session_route((
-              select id from public.attendance_sessions where status = 'CLOSED' order by checked_in_at desc, id limit 1))`;
+            await sql`select public.get_session_route(${place.sessionId})`;
           }),
         );
       }
