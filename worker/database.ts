@@ -137,7 +137,11 @@ export function openDatabase(options: {
       // node-postgres gives a bigint as text; microseconds since 1970 are exact in a number until the year 2255.
       return rows.map((row) => ({ ...row, started_us: Number(row.started_us), ended_us: Number(row.ended_us) }));
     },
-    close: () => kysely.destroy(),
+    async close() {
+      await kysely.destroy();
+      // Kysely ends a pool only if it has used it.
+      if (!pool.ending) await pool.end();
+    },
   };
   return database;
 }
