@@ -77,7 +77,7 @@ export async function startAuth(options: AuthOptions): Promise<Auth> {
   };
 }
 
-async function createLite(options: AuthOptions): Promise<{ app: App; close: () => Promise<void> }> {
+async function createLite(options: AuthOptions): Promise<{ app: Pick<App, 'fetch'>; close: () => Promise<void> }> {
   const { App, PostgresConnection } = await importLite();
   const connection = new PostgresConnection({
     url: options.databaseUrl,
@@ -110,8 +110,7 @@ async function createLite(options: AuthOptions): Promise<{ app: App; close: () =
     },
   });
   await app.init();
-  // The class is generic in its configuration; only fetch is used from here on.
-  return { app: app as unknown as App, close: () => connection.close() };
+  return { app, close: () => connection.close() };
 }
 
 function authenticationMethod(url: URL): string {

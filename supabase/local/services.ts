@@ -125,7 +125,7 @@ export async function startServices(options: ServicesOptions): Promise<Services>
 }
 
 /** Like Promise.all, but every start has settled before a failure is told: each has registered how to stop it. */
-async function all<T extends readonly unknown[]>(starts: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
+async function all<const T extends readonly Promise<unknown>[]>(starts: T) {
   await Promise.allSettled(starts);
-  return (await Promise.all(starts)) as unknown as T;
+  return Promise.all(starts);
 }

@@ -1,29 +1,13 @@
 // A working day through the public API only, as an app, an administrator and a stranger would see it.
 
 import { randomUUID } from 'node:crypto';
+import { recordedBatch, type SessionRoute, sessionRoute } from '../../types/answers.ts';
 import { seededRandom } from '../fixtures/random.ts';
 import { type Fix, shuffled } from '../fixtures/tracks.ts';
 import { addMember, answer, type Client, found, type Stack } from './actors.ts';
 
-/** What get_session_route answers, as far as the demo reads it; its comment in the database is the full description. */
-export interface Route {
-  distance_m: number | null;
-  distance_status: string;
-  duration_s: number | null;
-  points_used: number | null;
-  points_rejected: number | null;
-  points: { recorded_at: string; latitude: number; longitude: number; flag: string; leg_m: number; is_gap: boolean }[];
-}
-
-interface BatchAnswer {
-  received: number;
-  inserted: number;
-  duplicates: number;
-  rejected: { index: number; code: string; message: string }[];
-}
-
 export interface Day {
-  route: Route;
+  route: SessionRoute;
   sent: { batches: number; points: number; inserted: number; duplicates: number; rejected: number };
   strangerSees: { sessions: number; points: number; routeError: string };
 }
@@ -63,9 +47,9 @@ export async function playDay(
   if (second !== undefined && third !== undefined) batches.splice(1, 2, third, second);
   const sent = { batches: 0, points: 0, inserted: 0, duplicates: 0, rejected: 0 };
   const send = async (batch: typeof points) => {
-    const reply = (await answer(
-      employee.rpc('record_locations', { session_id: session.id, points: batch }),
-    )) as unknown as BatchAnswer; // Generated types know a jsonb answer only as Json; the RPC's comment gives its shape.
+    const reply = recordedBatch.parse(
+      await answer(employee.rpc('record_locations', { session_id: session.id, points: batch })),
+    );
     sent.batches += 1;
     sent.points += reply.received;
     sent.inserted += reply.inserted;
@@ -102,10 +86,10 @@ export async function playDay(
   };
 }
 
-async function readRoute(admin: Client, sessionId: string): Promise<Route> {
+async function readRoute(admin: Client, sessionId: string): Promise<SessionRoute> {
   const deadline = Date.now() + distanceTimeoutMs;
   for (;;) {
-    const route = (await answer(admin.rpc('get_session_route', { session_id: sessionId }))) as unknown as Route;
+    const route = sessionRoute.parse(await answer(admin.rpc('get_session_route', { session_id: sessionId })));
     if (route.distance_status === 'DONE') return route;
     if (Date.now() > deadline) {
       throw new Error(

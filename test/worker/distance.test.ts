@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sessionRoute } from '../../types/answers.ts';
 import {
   addEmployee,
   eventually,
@@ -59,12 +60,7 @@ describe('the distance job', () => {
     };
     const routeOf = async (sessionId: string) => {
       const { data } = await boss.client.rpc('get_session_route', { session_id: sessionId });
-      return data as unknown as {
-        points: { flag: string; leg_m: number }[];
-        totals: { distance_m: number };
-        algorithm_version: number;
-        distance_parameters: Record<string, number>;
-      };
+      return sessionRoute.parse(data);
     };
     const sessionId = await workAnHour(gina);
     await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
