@@ -3,16 +3,14 @@
 // table of docs/reliability.md.
 
 import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import postgres from 'postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { npmBinary } from '../../supabase/local/binaries.ts';
 import { freePort } from '../../supabase/local/free-port.ts';
-import { type Part, startPart } from '../../supabase/local/part.ts';
-import { repositoryDir } from '../../supabase/local/paths.ts';
+import type { Part } from '../../supabase/local/part.ts';
 import { settle, type Worker } from '../bench/sections/ingest/field.ts';
 import { buildTemplates, startThrowAwayCluster, type ThrowAwayCluster } from '../fixtures/cluster.ts';
+import { startEdgeProcess } from '../fixtures/edge-process.ts';
 import { canLimitFileSizes } from '../fixtures/file-size-limit.ts';
 import { eventually } from '../fixtures/organization.ts';
 import { seededRandom } from '../fixtures/random.ts';
@@ -130,45 +128,15 @@ async function startWorker(): Promise<RunningWorker> {
 }
 
 async function startEdge(): Promise<void> {
-  edge = startPart({
+  edge = await startEdgeProcess(stack, {
     name: 'api',
-    command: npmBinary('deno'),
-    args: [
-      'run',
-      '--no-prompt',
-      '--cached-only',
-      `--config=${join(repositoryDir, 'edge-functions', 'deno.json')}`,
-      '--allow-env',
-      '--allow-net',
-      '--allow-sys',
-      `--allow-read=${repositoryDir}`,
-      join(repositoryDir, 'edge-functions', 'api', 'index.ts'),
-    ],
+    port: edgePort,
     env: {
-      DENO_SERVE_ADDRESS: `tcp:127.0.0.1:${edgePort}`,
-      SUPABASE_URL: stack.url,
       SUPABASE_ANON_KEY: stack.publishableKey,
       SUPABASE_PUBLISHABLE_KEYS: JSON.stringify({ default: stack.publishableKey }),
-      FIELDTRACK_JWT_SECRET: stack.jwtSecret,
-      FIELDTRACK_EDGE_DATABASE_URL: stack.database.url('fieldtrack_edge'),
-      FIELDTRACK_LOG_LEVEL: 'warn',
-      DENO_NO_UPDATE_CHECK: '1',
     },
     stopSignal: 'SIGKILL',
-    onLine: () => {},
   });
-  await eventually(
-    'edge process ready',
-    () =>
-      fetch(`http://127.0.0.1:${edgePort}/api/`).then(
-        async (answer) => {
-          await answer.body?.cancel();
-          return true;
-        },
-        () => false,
-      ),
-    30_000,
-  );
 }
 
 async function addWebhook(organizationId: string): Promise<void> {

@@ -1,14 +1,13 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { freePort } from '../../supabase/local/free-port.ts';
-import { waitForExit } from '../../supabase/local/launch.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { databaseFamilies } from '../../worker/metrics.ts';
 import { eventually, foundOrganization } from '../fixtures/organization.ts';
-import { hasPrometheus } from '../fixtures/prometheus.ts';
+import { hasPrometheus, startServer } from '../fixtures/prometheus.ts';
 import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 import { pagesOf, type RunningWorker, spawnWorker } from '../fixtures/worker.ts';
@@ -189,33 +188,18 @@ describe.runIf(hasPrometheus)('against a real worker and a real Prometheus', () 
 });
 
 /** Prometheus with the repository's rules, but for their patience: what must last minutes, or is looked back at, is seconds. */
-async function startPrometheus(target: string): Promise<{ url: string; stop: () => Promise<void> }> {
-  const home = mkdtempSync(join(tmpdir(), 'ft-prometheus-'));
-  writeFileSync(join(home, 'alerts.yml'), rules.replaceAll(/^ +for: .*\n/gm, '').replaceAll('[15m]', '[8s]'));
-  writeFileSync(
-    join(home, 'prometheus.yml'),
-    `global: { scrape_interval: 1s, evaluation_interval: 1s }
+const startPrometheus = (target: string) =>
+  startServer({
+    command: 'prometheus',
+    args: ['--config.file=prometheus.yml', '--storage.tsdb.path=data'],
+    files: {
+      'alerts.yml': rules.replaceAll(/^ +for: .*\n/gm, '').replaceAll('[15m]', '[8s]'),
+      'prometheus.yml': `global: { scrape_interval: 1s, evaluation_interval: 1s }
 rule_files: [alerts.yml]
 scrape_configs:
   - job_name: fieldtrack-worker
     static_configs: [{ targets: ['${target}'] }]
 `,
-  );
-  const port = await freePort();
-  const args = ['--config.file=prometheus.yml', `--web.listen-address=127.0.0.1:${port}`, '--storage.tsdb.path=data'];
-  const child = spawn('prometheus', args, { cwd: home, stdio: 'ignore' });
-  const ended = waitForExit(child);
-  const url = `http://127.0.0.1:${port}`;
-  await eventually(
-    'Prometheus is ready',
-    async () => (await fetch(`${url}/-/ready`).catch(() => undefined))?.ok === true,
-  );
-  return {
-    url,
-    async stop() {
-      child.kill('SIGTERM');
-      await ended;
-      rmSync(home, { recursive: true, force: true });
     },
-  };
-}
+    healthPath: '/-/ready',
+  });

@@ -1,6 +1,7 @@
 import postgres from 'postgres';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+import { startUntilItWaits } from '../fixtures/overtaking.ts';
 
 // Two transactions of one person that need the same days. Whoever waits must hold nothing that the other one still needs: a third
 // transaction stops the first in its middle, so that the second meets it there, and then lets go.
@@ -54,21 +55,6 @@ const moveBy = (sessionId: string, days: number) => one`
   set checked_in_at = checked_in_at + ${days} * interval '1 day', checked_out_at = checked_out_at + ${days} * interval '1 day'
   where id = ${sessionId}`;
 
-/** Starts the statement and comes back when it waits for somebody. */
-async function startUntilItWaits(
-  sql: postgres.Sql,
-  start: () => PromiseLike<unknown>,
-): Promise<{ ended: Promise<unknown> }> {
-  const [{ pid } = { pid: 0 }] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
-  const ended = Promise.resolve(start());
-  // Heard below, once the gate is open.
-  ended.catch(() => {});
-  await expect
-    .poll(() => database.sql('postgres')`select from pg_locks where pid = ${pid} and not granted`, { interval: 10 })
-    .toHaveLength(1);
-  return { ended };
-}
-
 /** A job that the gate's transaction asks for makes whoever asks for the same one wait, having locked that day. */
 async function meeting(first: () => PromiseLike<unknown>, second: () => PromiseLike<unknown>): Promise<unknown[]> {
   await gate`delete from pgboss.job where name = 'analytics'`;
@@ -77,7 +63,9 @@ async function meeting(first: () => PromiseLike<unknown>, second: () => PromiseL
     const payload = { organization_id: organizationId, employee_id: employeeId, day };
     await gate`select private.enqueue('analytics', ${gate.json(payload)}, ${`${employeeId} ${day}`})`;
   }
-  const running = [await startUntilItWaits(one, first), await startUntilItWaits(other, second)];
+  const watcher = database.sql('postgres');
+  const running = [await startUntilItWaits(watcher, one, first), await startUntilItWaits(watcher, other, second)];
+  expect(running.map(({ waits }) => waits)).toEqual([true, true]);
   await gate`commit`;
   return Promise.all(running.map(({ ended }) => ended));
 }

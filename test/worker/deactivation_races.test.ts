@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+import { overtake } from '../fixtures/overtaking.ts';
 
 // A person checks in while an administrator deactivates the person. Whoever is first, nobody who left is at work afterwards.
 
@@ -49,30 +50,12 @@ const checkIn = (sql: postgres.Sql) => sql`select public.check_in(now(), ${rando
 const checkInByDevice = (sql: postgres.Sql) => sql`
   select private.check_in_by_device(${organizationId}, ${employeeId}, now(), '{"latitude": 46, "longitude": 14}')`;
 
-/** The first stays uncommitted until the second waits for it or is done. */
-async function during(first: () => PromiseLike<unknown>, second: () => PromiseLike<unknown>): Promise<unknown> {
-  await one`begin`;
-  await first();
-  const [{ pid } = { pid: 0 }] = await other<{ pid: number }[]>`select pg_backend_pid() as pid`;
-  let isDone = false;
-  const overtaken = Promise.resolve(second())
-    .then(
-      () => null,
-      (error: unknown) => error,
-    )
-    .finally(() => {
-      isDone = true;
-    });
-  await expect
-    .poll(
-      async () =>
-        isDone || (await database.sql('postgres')`select from pg_locks where pid = ${pid} and not granted`).length > 0,
-      { interval: 10 },
-    )
-    .toBe(true);
-  await one`commit`;
-  return await overtaken;
-}
+/** The first stays uncommitted until the second waits for it or is done; answers the second's error, or null. */
+const during = (first: () => PromiseLike<unknown>, second: () => PromiseLike<unknown>) =>
+  overtake(database.sql('postgres'), [one, first], [other, second]).then(
+    () => null,
+    (error: unknown) => error,
+  );
 
 const openSessions = async () =>
   (

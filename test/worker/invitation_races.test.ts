@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+import { startUntilItWaits } from '../fixtures/overtaking.ts';
 
 let database: TestDatabase;
 let one: postgres.Sql;
@@ -33,20 +34,18 @@ test('An invitation that is accepted while its person is deactivated waits, and 
     insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
     values (${organizationId}, ${invitationId}, private.hash_token('fti_one'))`;
   await other`select set_config('request.jwt.claims', ${JSON.stringify({ sub: userId, role: 'authenticated' })}, false)`;
-  const [{ pid } = { pid: 0 }] = await other<{ pid: number }[]>`select pg_backend_pid() as pid`;
 
   // What private.set_employee_active does, one step at a time.
   await one`begin`;
   await one`select from public.employees where id = ${employeeId} for update`;
-  const accepted = other`select public.accept_invitation('fti_one')`.then(
-    () => 'accepted',
-    (error: unknown) => String(error),
+  const { waits, ended } = await startUntilItWaits(
+    owner,
+    other,
+    () => other`select public.accept_invitation('fti_one')`,
   );
-  await expect
-    .poll(async () => (await owner`select from pg_locks where pid = ${pid} and not granted`).length, { interval: 10 })
-    .toBeGreaterThan(0);
+  expect(waits).toBe(true);
   await one`update public.invitations set status = 'REVOKED' where id = ${invitationId}`;
   await one`update public.employees set is_active = false where id = ${employeeId}`;
   await one`commit`;
-  expect(await accepted).toContain('invitation_not_found');
+  await expect(ended).rejects.toThrow('invitation_not_found');
 });

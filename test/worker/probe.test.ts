@@ -1,14 +1,10 @@
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { freePort } from '../../supabase/local/free-port.ts';
-import { waitForExit } from '../../supabase/local/launch.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { eventually } from '../fixtures/organization.ts';
-import { hasBlackboxExporter } from '../fixtures/prometheus.ts';
+import { hasBlackboxExporter, startServer } from '../fixtures/prometheus.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 
 const folder = join(repositoryDir, 'docs', 'operations');
@@ -22,7 +18,17 @@ describe.runIf(hasBlackboxExporter)('the probe from outside, with a real blackbo
   let exporter: { url: string; stop: () => Promise<void> };
   beforeAll(async () => {
     stack = await startTestStack();
-    exporter = await startExporter(stack.publishableKey);
+    exporter = await startServer({
+      command: 'prometheus-blackbox-exporter',
+      args: ['--config.file=blackbox.yml'],
+      files: {
+        'blackbox.yml': readFileSync(join(folder, 'blackbox.yml'), 'utf8').replaceAll(
+          'PUBLISHABLE_KEY',
+          stack.publishableKey,
+        ),
+      },
+      healthPath: '/-/healthy',
+    });
   });
   afterAll(async () => {
     await exporter?.stop();
@@ -62,26 +68,3 @@ describe.runIf(hasBlackboxExporter)('the probe from outside, with a real blackbo
     await eventually('well again', async () => (await probe('fieldtrack_api')).success === 1);
   });
 });
-
-async function startExporter(publishableKey: string): Promise<{ url: string; stop: () => Promise<void> }> {
-  const home = mkdtempSync(join(tmpdir(), 'ft-blackbox-'));
-  const file = join(home, 'blackbox.yml');
-  writeFileSync(file, readFileSync(join(folder, 'blackbox.yml'), 'utf8').replaceAll('PUBLISHABLE_KEY', publishableKey));
-  const port = await freePort();
-  const args = [`--config.file=${file}`, `--web.listen-address=127.0.0.1:${port}`];
-  const child = spawn('prometheus-blackbox-exporter', args, { stdio: 'ignore' });
-  const ended = waitForExit(child);
-  const url = `http://127.0.0.1:${port}`;
-  await eventually(
-    'the exporter is ready',
-    async () => (await fetch(`${url}/-/healthy`).catch(() => undefined))?.ok === true,
-  );
-  return {
-    url,
-    async stop() {
-      child.kill('SIGTERM');
-      await ended;
-      rmSync(home, { recursive: true, force: true });
-    },
-  };
-}

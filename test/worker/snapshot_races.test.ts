@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+import { overtake } from '../fixtures/overtaking.ts';
 
 // Two transactions that change different rows of one person at the same time. Each trigger recomputes from the base tables, so
 // the one that waited for the other's snapshot row must read after the wait: what it saw before is older than what it overwrites.
@@ -46,24 +47,8 @@ const point = (sql: postgres.Sql, sessionId: string, at: Date, latitude: number)
   values (${organizationId}, ${sessionId}, ${at}, ${employeeId}, ${latitude}, 14.5)`;
 
 /** The first statement stays uncommitted while the second runs; when that waits, or is done, the first commits. */
-async function during(first: () => PromiseLike<unknown>, second: () => PromiseLike<unknown>): Promise<void> {
-  await one`begin`;
-  await first();
-  const [{ pid } = { pid: 0 }] = await other<{ pid: number }[]>`select pg_backend_pid() as pid`;
-  let isDone = false;
-  const overtaken = Promise.resolve(second()).then(() => {
-    isDone = true;
-  });
-  await expect
-    .poll(
-      async () =>
-        isDone || (await database.sql('postgres')`select from pg_locks where pid = ${pid} and not granted`).length > 0,
-      { interval: 10 },
-    )
-    .toBe(true);
-  await one`commit`;
-  await overtaken;
-}
+const during = (first: () => PromiseLike<unknown>, second: () => PromiseLike<unknown>) =>
+  overtake(database.sql('postgres'), [one, first], [other, second]);
 
 async function expectNoDrift(): Promise<void> {
   const [row] = await database.sql('service_role')<{ repaired: Record<string, number> }[]>`

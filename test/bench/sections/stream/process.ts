@@ -1,9 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { npmBinary } from '../../../../supabase/local/binaries.ts';
 import { freePort } from '../../../../supabase/local/free-port.ts';
-import { startPart } from '../../../../supabase/local/part.ts';
-import { repositoryDir } from '../../../../supabase/local/paths.ts';
+import { startEdgeProcess } from '../../../fixtures/edge-process.ts';
 import type { TestStack } from '../../../fixtures/stack.ts';
 
 export interface StreamProcess {
@@ -14,46 +11,16 @@ export interface StreamProcess {
   stop: () => Promise<void>;
 }
 
-/** As docs/live-stream.md says to run it. */
 export async function startStreamProcess(stack: TestStack): Promise<StreamProcess> {
   const port = await freePort();
-  const marker = `tcp:127.0.0.1:${port}`;
-  const part = startPart({
+  const part = await startEdgeProcess(stack, {
     name: 'admin-events',
-    command: npmBinary('deno'),
-    args: [
-      'run',
-      '--no-prompt',
-      '--cached-only',
-      `--config=${join(repositoryDir, 'edge-functions', 'deno.json')}`,
-      '--allow-env',
-      '--allow-net',
-      '--allow-sys',
-      `--allow-read=${repositoryDir}`,
-      join(repositoryDir, 'edge-functions', 'admin-events', 'index.ts'),
-    ],
-    env: {
-      DENO_SERVE_ADDRESS: marker,
-      SUPABASE_URL: stack.url,
-      FIELDTRACK_JWT_SECRET: stack.jwtSecret,
-      FIELDTRACK_EDGE_DATABASE_URL: stack.database.url('fieldtrack_edge'),
-      FIELDTRACK_STREAM_SECONDS: '3600',
-      FIELDTRACK_LOG_LEVEL: 'warn',
-      DENO_NO_UPDATE_CHECK: '1',
-    },
+    port,
+    env: { FIELDTRACK_STREAM_SECONDS: '3600' },
     onLine: (line) => console.log(`  admin-events: ${line}`),
   });
+  const pid = () => pidWith(`DENO_SERVE_ADDRESS=tcp:127.0.0.1:${port}`);
   const url = `http://127.0.0.1:${port}/admin-events`;
-  for (let tries = 0; ; tries += 1) {
-    const isUp = await fetch(url).then(
-      () => true,
-      () => false,
-    );
-    if (isUp) break;
-    if (tries > 400) throw new Error('the stream process does not answer');
-    await pause(50);
-  }
-  const pid = () => pidWith(`DENO_SERVE_ADDRESS=${marker}`);
   return { url, residentKiB: () => residentKiB(pid()), cpuSeconds: () => cpuSeconds(pid()), stop: part.stop };
 }
 
@@ -85,5 +52,3 @@ function readOr(path: string, otherwise: string): string {
     return otherwise;
   }
 }
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
