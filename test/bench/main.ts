@@ -23,7 +23,7 @@ ${sections.map(({ name, question }) => `  ${name.padEnd(12)} ${question}`).join(
 
 Results go to test/bench/results.json and docs/performance.md, section by section. Exit code 1 when a section fails or misses a goal.`;
 
-/** A quarter of the machine's memory, as PostgreSQL's manual advises; with 256 MB the bench of ten million points measured the cache. */
+/** A quarter of the machine's memory, as PostgreSQL's manual advises. */
 const sharedBuffersMb = Math.min(4096, Math.floor(totalmem() / 4 / 2 ** 20));
 
 const { values, positionals } = parseArgs({
