@@ -10,7 +10,7 @@ import {
   eventually,
   foundOrganization,
   type Member,
-  minutesAgo,
+  readClock,
   straightNorth,
 } from '../fixtures/organization.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
@@ -87,7 +87,7 @@ describe('nobody promotes themselves', () => {
       'by another mass-assigned argument',
       () =>
         bob.client.rpc('check_in', {
-          checked_in_at: minutesAgo(1),
+          checked_in_at: new Date().toISOString(),
           client_request_id: randomUUID(),
           app_role: 'ADMIN',
         } as never),
@@ -140,6 +140,7 @@ describe('nobody promotes themselves', () => {
 describe('the database ends in the middle of a call: nothing is half there, and the same call again is answered once', () => {
   type Step = { name: string; args: object; table: string; before?: () => Promise<void> };
   const id = () => randomUUID();
+  const minutesAgo = readClock();
   let person: Member;
   let expenseId: string;
 
@@ -183,7 +184,7 @@ describe('the database ends in the middle of a call: nothing is half there, and 
     ],
     [
       'record_locations',
-      () => ({ name: 'record_locations', args: { points: straightNorth(20, 25) }, table: 'gps_locations' }),
+      () => ({ name: 'record_locations', args: { points: straightNorth(20, minutesAgo(25)) }, table: 'gps_locations' }),
     ],
     [
       'check_out',
@@ -249,6 +250,7 @@ describe('the database ends in the middle of a call: nothing is half there, and 
 });
 
 describe('texts are kept as they came, or refused with a code', () => {
+  const minutesAgo = readClock();
   let sessionId: string | undefined;
   beforeAll(async () => {
     const opened = await bob.client.rpc('check_in', {
@@ -308,7 +310,7 @@ describe('texts are kept as they came, or refused with a code', () => {
     return data.id;
   };
   const checkedIn = async () => {
-    await bob.client.rpc('check_in', { checked_in_at: minutesAgo(0), client_request_id: randomUUID() });
+    await bob.client.rpc('check_in', { checked_in_at: new Date().toISOString(), client_request_id: randomUUID() });
     return bob.employeeId;
   };
 
@@ -406,6 +408,7 @@ describe('the nights the clocks change', () => {
   ])('%s in %s', async (timeZone, _, checkedInAt, checkedOutAt, seconds, days) => {
     const { admin, organizationId: organization } = await foundOrganization(stack, 'night', timeZone);
     const worker = await addEmployee(stack, admin, 'worker');
+    const minutesAgo = readClock();
     // The phone was without signal for longer than any grace, so the administrator says when it was.
     const opened = await call(worker, 'check_in', { checked_in_at: minutesAgo(5), client_request_id: randomUUID() });
     await call(worker, 'check_out', { checked_out_at: minutesAgo(1), client_request_id: randomUUID() });
@@ -427,9 +430,9 @@ describe('the nights the clocks change', () => {
   test('check-in before the change and check-out after it, both over the wire with the offset of their moment', async () => {
     // The same instants with offsets an hour apart, as a phone sends them when the zone changes under it.
     const worker = await addEmployee(stack, alice, 'walker');
-    const now = Date.now();
-    const at = (minutes: number, offset: number) =>
-      `${new Date(now - minutes * 60_000 + offset * 3_600_000).toISOString().slice(0, 19)}+0${offset}:00`;
+    const minutesAgo = readClock();
+    // The clock on the wall of the offset is that of UTC so many hours later.
+    const at = (minutes: number, offset: number) => `${minutesAgo(minutes - offset * 60).slice(0, 19)}+0${offset}:00`;
     const opened = await call(worker, 'check_in', { checked_in_at: at(120, 2), client_request_id: randomUUID() });
     const closed = await call(worker, 'check_out', { checked_out_at: at(30, 1), client_request_id: randomUUID() });
     expect([opened.status, closed.status, closed.answer.duration_s]).toEqual([200, 200, 90 * 60]);
@@ -437,10 +440,11 @@ describe('the nights the clocks change', () => {
 });
 
 test('an administrator reads all employees with their last state and newest session in one request', async () => {
+  const minutesAgo = readClock();
   const { admin } = await foundOrganization(stack, 'lists');
   const [dora, emil] = [await addEmployee(stack, admin, 'dora'), await addEmployee(stack, admin, 'emil')];
   await dora.client.rpc('check_in', { checked_in_at: minutesAgo(10), client_request_id: randomUUID() });
-  await dora.client.rpc('record_locations', { points: straightNorth(1, 5, 46.5) });
+  await dora.client.rpc('record_locations', { points: straightNorth(1, minutesAgo(5), 46.5) });
   await emil.client.rpc('check_in', { checked_in_at: minutesAgo(10), client_request_id: randomUUID() });
   await emil.client.rpc('check_out', { checked_out_at: minutesAgo(2), client_request_id: randomUUID() });
   const query =

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { addEmployee, foundOrganization, type Member, minutesAgo, straightNorth } from '../fixtures/organization.ts';
+import { addEmployee, foundOrganization, type Member, readClock, straightNorth } from '../fixtures/organization.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 
 let stack: TestStack;
@@ -15,6 +15,7 @@ afterAll(() => stack?.stop());
 const tenTimes = <T>(call: () => PromiseLike<T>): Promise<T[]> => Promise.all(Array.from({ length: 10 }, () => call()));
 
 test('ten check-ins at once with ten ids: one wins, nine are told which session is open', async () => {
+  const minutesAgo = readClock();
   const bob = await addEmployee(stack, alice, 'bob');
   const answers = await tenTimes(() =>
     bob.client.rpc('check_in', { checked_in_at: minutesAgo(5), client_request_id: randomUUID() }),
@@ -28,6 +29,7 @@ test('ten check-ins at once with ten ids: one wins, nine are told which session 
 });
 
 test('the same check-in ten times at once: one row and ten equal answers', async () => {
+  const minutesAgo = readClock();
   const bob = await addEmployee(stack, alice, 'bob');
   const request = { checked_in_at: minutesAgo(5), client_request_id: randomUUID() };
   const answers = await tenTimes(() => bob.client.rpc('check_in', request));
@@ -38,6 +40,7 @@ test('the same check-in ten times at once: one row and ten equal answers', async
 });
 
 test('ten check-outs at once: one wins, nine find nothing open, one job waits', async () => {
+  const minutesAgo = readClock();
   const bob = await addEmployee(stack, alice, 'bob');
   const checkedIn = await bob.client.rpc('check_in', { checked_in_at: minutesAgo(5), client_request_id: randomUUID() });
   expect(checkedIn.error).toBeNull();
@@ -51,9 +54,10 @@ test('ten check-outs at once: one wins, nine find nothing open, one job waits', 
 });
 
 test('the same batch five times at once: each point is there once, and the counts add up', async () => {
+  const minutesAgo = readClock();
   const bob = await addEmployee(stack, alice, 'bob');
   await bob.client.rpc('check_in', { checked_in_at: minutesAgo(60), client_request_id: randomUUID() });
-  const points = straightNorth(50, 55);
+  const points = straightNorth(50, minutesAgo(55));
   const answers = await Promise.all(Array.from({ length: 5 }, () => bob.client.rpc('record_locations', { points })));
   const counts = answers.map(({ data }) => data as { inserted: number; duplicates: number });
   expect(counts.reduce((sum, { inserted }) => sum + inserted, 0)).toBe(50);
@@ -64,6 +68,7 @@ test('the same batch five times at once: each point is there once, and the count
 
 test('a batch and a check-out at once: an accepted batch is before the job, or asks for it again', async () => {
   for (let round = 0; round < 5; round += 1) {
+    const minutesAgo = readClock();
     const bob = await addEmployee(stack, alice, `bob-${round}`);
     const checkedIn = await bob.client.rpc('check_in', {
       checked_in_at: minutesAgo(60),
@@ -71,7 +76,7 @@ test('a batch and a check-out at once: an accepted batch is before the job, or a
     });
     const sessionId = checkedIn.data?.id ?? '';
     const [batch, checkedOut] = await Promise.all([
-      bob.client.rpc('record_locations', { points: straightNorth(50, 55), session_id: sessionId }),
+      bob.client.rpc('record_locations', { points: straightNorth(50, minutesAgo(55)), session_id: sessionId }),
       bob.client.rpc('check_out', { checked_out_at: minutesAgo(1), client_request_id: randomUUID() }),
     ]);
     expect([batch.error, checkedOut.error]).toEqual([null, null]);

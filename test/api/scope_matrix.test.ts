@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey, type IssuedKey } from '../fixtures/api-keys.ts';
-import { addEmployee, foundOrganization, type Member, minutesAgo, workAnHour } from '../fixtures/organization.ts';
+import { addEmployee, foundOrganization, type Member, readClock, workAnHour } from '../fixtures/organization.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 
 const scopes = [
@@ -107,7 +107,8 @@ const tokenFor = (tenant: Tenant, held: string[]) => tokens.get(nameOf(tenant, h
 async function staff(name: string): Promise<Tenant> {
   const { organizationId, admin } = await foundOrganization(stack, name);
   const bob = await addEmployee(stack, admin, 'bob');
-  const sessionId = await workAnHour(bob);
+  const minutesAgo = readClock();
+  const sessionId = await workAnHour(bob, minutesAgo);
   await bob.client.rpc('check_in', { checked_in_at: minutesAgo(1), client_request_id: crypto.randomUUID() });
   await bob.client.rpc('submit_expense', { amount: 5, description: 'Parking', client_request_id: crypto.randomUUID() });
   await admin.client.rpc('create_webhook', { url: 'https://example.com/hook', events: ['session.checked_in'] });

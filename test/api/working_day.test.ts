@@ -5,7 +5,8 @@ import {
   addEmployee,
   foundOrganization,
   type Member,
-  minutesAgo,
+  type MinutesAgo,
+  readClock,
   straightNorth,
   workAnHour,
 } from '../fixtures/organization.ts';
@@ -22,6 +23,7 @@ let dave: Member;
 let mallory: Member;
 let sessionId: string;
 let expenseId: string;
+let minutesAgo: MinutesAgo;
 
 beforeAll(async () => {
   stack = await startTestStack({ poolSize: 10 });
@@ -31,7 +33,8 @@ beforeAll(async () => {
   bob = await addEmployee(stack, alice, 'bob');
   carol = await addEmployee(stack, alice, 'carol');
   dave = await addEmployee(stack, alice, 'dave');
-  sessionId = await workAnHour(bob);
+  minutesAgo = readClock();
+  sessionId = await workAnHour(bob, minutesAgo);
   expenseId = await claim(bob);
   const deactivated = await alice.client.rpc('set_employee_active', { employee_id: dave.employeeId, is_active: false });
   if (deactivated.error) throw deactivated.error;
@@ -82,7 +85,7 @@ describe('who may call what', () => {
     ],
     [
       'record_locations',
-      () => ({ points: straightNorth(1, 60), session_id: sessionId }),
+      () => ({ points: straightNorth(1, minutesAgo(60)), session_id: sessionId }),
       [200, 'session_not_found', 'session_not_found', 'session_not_found', 'not_a_member', 401],
     ],
     [

@@ -3,6 +3,7 @@ import type postgres from 'postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type EventType, eventPayloads } from '../../types/events.ts';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+import { readClock } from '../fixtures/organization.ts';
 
 // The triggers write what types/events.ts says: every change that counts is played, and every payload is parsed strictly.
 
@@ -34,9 +35,8 @@ async function as(
   return rows[0]?.result;
 }
 
-const minutesAgo = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString();
-
 test('every type of event is written in the shape of its contract', async () => {
+  const minutesAgo = readClock();
   const organization = await as(
     'ada',
     (sql) => sql`select to_jsonb(public.create_organization('Acme', 'acme', 'Europe/Ljubljana')) as result`,
@@ -111,15 +111,15 @@ test('every type of event is written in the shape of its contract', async () => 
 });
 
 test('a change that is rolled back leaves no event, and a retry makes no second one', async () => {
+  const at = readClock()(3);
   const count = async () => (await database.sql('postgres')`select count(*)::integer as n from public.events`)[0]?.n;
   const requestId = randomUUID();
   const checkIn = () =>
-    as('eva', (sql) => sql`select to_jsonb(public.check_in(${minutesAgo(3)}, ${requestId})) as result`).then(
+    as('eva', (sql) => sql`select to_jsonb(public.check_in(${at}, ${requestId})) as result`).then(
       (session) => session.id,
       (error: postgres.PostgresError) => JSON.parse(error.message).code,
     );
   const before = await count();
-  const at = minutesAgo(3);
   await expect(
     database.sql('authenticated').begin(async (sql) => {
       const claims = JSON.stringify({ role: 'authenticated', sub: userIds.eva });

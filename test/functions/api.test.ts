@@ -6,7 +6,7 @@ import {
   addEmployee,
   foundOrganization,
   type Member,
-  minutesAgo,
+  readClock,
   straightNorth,
   workAnHour,
 } from '../fixtures/organization.ts';
@@ -130,9 +130,10 @@ test('the trace of the call is in the event it caused', async () => {
 });
 
 test('a key sends points for an employee it names, 100 at a time', async () => {
+  const minutesAgo = readClock();
   await bob.client.rpc('check_in', { checked_in_at: minutesAgo(1), client_request_id: crypto.randomUUID() });
   const send = (body: unknown) => rpcWithKey(stack, everything.key, 'record_locations', body);
-  const points = straightNorth(1, 0.5);
+  const points = straightNorth(1, minutesAgo(0.5));
   expect(await (await send({ points, employee_id: bob.employeeId })).json()).toMatchObject({ inserted: 1 });
   expect(await refusalOf(await send({ points }))).toEqual([400, 'invalid_argument']);
   expect(await refusalOf(await send({ points: Array(101).fill(points[0]), employee_id: bob.employeeId }))).toEqual([
@@ -147,7 +148,7 @@ test('a key sends points for an employee it names, 100 at a time', async () => {
 
 test('a person names nobody but oneself', async () => {
   const { error } = await bob.client.rpc('record_locations', {
-    points: straightNorth(1, 0.2),
+    points: straightNorth(1, new Date().toISOString()),
     employee_id: admin.employeeId,
   });
   expect(error?.code).toBe('invalid_argument');
@@ -286,8 +287,19 @@ function rawStatus(path: string, key: string): Promise<number> {
 }
 
 test('last use is noted, coarse', async () => {
-  const { data } = await admin.client.from('api_keys').select('last_used_at').eq('id', everything.id).single();
-  expect(Date.now() - Date.parse(data?.last_used_at ?? '')).toBeLessThan(60_000);
+  const used = await createKey(admin, organizationId, ['employees:read']);
+  const lastUse = async () => {
+    const { data } = await admin.client.from('api_keys').select('last_used_at').eq('id', used.id).single();
+    return Date.parse(data?.last_used_at ?? '');
+  };
+  const before = Date.now();
+  await withKey(stack, used.key, '/employees');
+  expect(await lastUse()).toBeGreaterThanOrEqual(before);
+  await stack.admin`update public.api_keys set last_used_at = now() - interval '30 seconds' where id = ${used.id}`;
+  // The verdict of half a second is over, so the database is asked again.
+  await new Promise((resolve) => setTimeout(resolve, 550));
+  await withKey(stack, used.key, '/employees');
+  expect(await lastUse()).toBeLessThan(before);
 });
 
 test('the log of the function names the key by its public part and nothing else', () => {

@@ -28,7 +28,7 @@ beforeAll(async () => {
   });
   if (expense.error) throw expense.error;
   secrets = [acme, bob.employeeId, alice.employeeId, sessionId, expense.data.id, 'Lunch of Acme'];
-}, 60_000);
+});
 afterAll(() => stack?.stop());
 
 const get = (path: string, token: string, headers: Record<string, string> = {}): Promise<Response> =>

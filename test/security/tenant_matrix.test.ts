@@ -56,7 +56,7 @@ beforeAll(async () => {
   cast = await castOnStage(database);
   catalog = (await catalogTables(admin)).filter(isTried);
   await fillEmptyTables(admin, catalog, cast);
-}, 60_000);
+});
 afterAll(() => database?.drop());
 
 type Outcome = { answer?: unknown; refused?: string; text?: string };
@@ -155,7 +155,7 @@ test('each caller reads the rows that policy.ts says, and no other', async () =>
     }
   }
   expect(wrong).toEqual([]);
-}, 60_000);
+});
 
 test('each caller writes what policy.ts says, in the own organization, and nothing else', async () => {
   const wrong: string[] = [];
@@ -281,7 +281,7 @@ test('each caller may call what policy.ts says', async () => {
     }
   }
   expect(wrong).toEqual([]);
-}, 60_000);
+});
 
 test('an id of another organization or of a colleague, in any argument, names nothing', async () => {
   const admin = database.sql('supabase_admin');
@@ -332,7 +332,7 @@ test('an id of another organization or of a colleague, in any argument, names no
     }
   }
   expect(wrong).toEqual([]);
-}, 60_000);
+});
 
 test('a temporary object in the way of a name is not picked up', async () => {
   const alice = cast.actors.find(({ kind }) => kind === 'administrator');

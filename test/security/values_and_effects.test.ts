@@ -32,7 +32,7 @@ beforeAll(async () => {
     admin,
     tables.filter(isTenantTable).map(({ name }) => name),
   );
-}, 60_000);
+});
 afterAll(async () => {
   console.log(`values and effects: ${cells} cells tried`);
   await database?.drop();
@@ -136,7 +136,7 @@ test('reading: each caller sees the values that the policy gives, in every colum
     return found;
   });
   expect(complaints).toEqual([]);
-}, 60_000);
+});
 
 // What says whose a row is, and what only a transition may set: no caller moves it by UPDATE, whatever else it may write.
 const fixed = [
@@ -182,7 +182,7 @@ test('mass assignment: nobody updates a tenant, an owner, a role, a state or a r
     });
   });
   expect(complaints).toEqual([]);
-}, 60_000);
+});
 
 test('receipts: each person stores them under the own folder, and nowhere else', async () => {
   const { alice, bob, carol, mallory } = cast.people;
@@ -395,7 +395,7 @@ test('calling: no answer shows, no call writes what is another’s; a foreign id
     });
   });
   expect(complaints).toEqual([]);
-}, 60_000);
+});
 
 // Time tells what words do not. It follows the work, which can be counted: every scan, every row found and every row written of
 // every table, so that the test cannot depend on the machine. Wall clock: `npm run bench -- existence`.
@@ -429,7 +429,7 @@ test('timing: an id of another organization costs the same work, row for row, as
   const route = (id: string) => `select to_jsonb(f) from public.get_session_route(session_id => '${id}') as f`;
   const [, nowhere, found] = await workOf(bob, [crypto.randomUUID(), crypto.randomUUID(), own?.id ?? ''].map(route));
   expect(found).not.toBe(nowhere);
-}, 60_000);
+});
 
 test('timing and words: whether an address belongs to a person of another organization, an invitation does not tell', async () => {
   const alice = cast.actors.find(({ kind }) => kind === 'administrator') as Actor;

@@ -143,7 +143,7 @@ describe.runIf(hasPrometheus)('against a real worker and a real Prometheus', () 
     await stack.admin`select private.run_schedule('location-retention')`;
     await stack.admin.unsafe(`alter table gps.hidden rename to ${partition?.name}`);
     await Promise.all(['EventConsumerStalled', 'DeadJobs', 'ScheduleOverdue', 'PartitionsMissing'].map(clears));
-  }, 60_000);
+  });
 
   test('a dead endpoint opens its circuit and fires; when it answers again, it is cleared', async () => {
     const { admin } = await foundOrganization(stack, 'hooked');
@@ -160,7 +160,7 @@ describe.runIf(hasPrometheus)('against a real worker and a real Prometheus', () 
     await stack.admin`update public.webhook_circuits set paused_until = now()`;
     await stack.admin`update public.webhook_deliveries set next_attempt_at = now() where state = 'PENDING'`;
     await clears('WebhookCircuitsOpen');
-  }, 60_000);
+  });
 
   test('a snapshot that something corrupted is repaired and fires; repaired, it is cleared', async () => {
     const { admin } = await foundOrganization(stack, 'drifted');
@@ -171,7 +171,7 @@ describe.runIf(hasPrometheus)('against a real worker and a real Prometheus', () 
     await stack.admin`select private.run_schedule('reconcile')`;
     await fires('SnapshotsDrift');
     await clears('SnapshotsDrift');
-  }, 60_000);
+  });
 
   test('a worker that is killed fires, and the next one clears it; a database that does not answer too', async () => {
     worker.child.kill('SIGKILL');
@@ -184,7 +184,7 @@ describe.runIf(hasPrometheus)('against a real worker and a real Prometheus', () 
     await fires('DatabaseUnreachable');
     await stack.admin`grant execute on function private.metric_samples() to fieldtrack_worker`;
     await clears('DatabaseUnreachable');
-  }, 60_000);
+  });
 });
 
 /** Prometheus with the repository's rules, but for their patience: what must last minutes, or is looked back at, is seconds. */

@@ -135,7 +135,7 @@ describe('the image', () => {
         // What the registry's packages are is the lock file's word; a cache spares the network.
         execFileSync('sh', ['-c', `${rest} --prefer-offline`], { cwd: home, stdio: 'pipe' });
       }
-    }, 60_000);
+    });
     afterAll(async () => {
       rmSync(home, { recursive: true, force: true });
       await database?.drop();
@@ -172,7 +172,7 @@ describe('the image', () => {
         child.kill('SIGKILL');
         throw new Error(lines.join('').slice(-2000), { cause: error });
       }
-    }, 60_000);
+    });
   });
 
   /** COPY as Docker would: each source exists and is not kept out by .dockerignore; `--from` takes what is there already. */

@@ -6,7 +6,7 @@ import {
   eventually,
   foundOrganization,
   type Member,
-  minutesAgo,
+  readClock,
   straightNorth,
   workAnHour,
 } from '../fixtures/organization.ts';
@@ -87,11 +87,12 @@ describe('the distance job', () => {
   });
 
   test('a late batch changes the figure, and sending it again does not', async () => {
+    const minutesAgo = readClock();
     const carol = await addEmployee(stack, admin, 'carol');
-    const sessionId = await workAnHour(carol);
+    const sessionId = await workAnHour(carol, minutesAgo);
     await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
     const before = await session(sessionId);
-    const late = straightNorth(2, 4, 46.5);
+    const late = straightNorth(2, minutesAgo(4), 46.5);
     for (const expected of [2, 0]) {
       const { data, error } = await carol.client.rpc('record_locations', { points: late, session_id: sessionId });
       expect(error).toBeNull();
@@ -105,12 +106,13 @@ describe('the distance job', () => {
   });
 
   test('a late batch of an open session makes its live distance provisional until the worker made it exact', async () => {
+    const minutesAgo = readClock();
     const ivan = await addEmployee(stack, admin, 'ivan');
     const checkedIn = await ivan.client.rpc('check_in', {
       checked_in_at: minutesAgo(70),
       client_request_id: randomUUID(),
     });
-    const points = straightNorth(60, 65);
+    const points = straightNorth(60, minutesAgo(65));
     for (const batch of [points.slice(0, 20), points.slice(40), points.slice(20, 40)]) {
       const { error } = await ivan.client.rpc('record_locations', { points: batch });
       expect(error).toBeNull();
@@ -124,11 +126,12 @@ describe('the distance job', () => {
   });
 
   test('a batch that commits while the job holds the session is not lost', async () => {
+    const minutesAgo = readClock();
     const dave = await addEmployee(stack, admin, 'dave');
-    const sessionId = await workAnHour(dave);
+    const sessionId = await workAnHour(dave, minutesAgo);
     await eventually('DONE', async () => (await status(sessionId)) === 'DONE');
     // Stand in for a job that is between its lock and its end: hold the row, let a batch queue behind it, and release.
-    const points = straightNorth(1, 3, 46.4);
+    const points = straightNorth(1, minutesAgo(3), 46.4);
     let sent: Promise<unknown> = Promise.resolve();
     await stack.admin.begin(async (trx) => {
       await trx`select 1 from public.attendance_sessions where id = ${sessionId} for no key update`;
@@ -149,6 +152,7 @@ describe('the distance job', () => {
 
   // check_out itself would wait for the foreign key's lock too: it updates a column of a unique key. This one does not.
   test('a forced check-out waits for a batch that has not committed, so its job sees the batch', async () => {
+    const minutesAgo = readClock();
     const frank = await addEmployee(stack, admin, 'frank');
     const checkedIn = await frank.client.rpc('check_in', {
       checked_in_at: minutesAgo(70),
@@ -159,7 +163,7 @@ describe('the distance job', () => {
     await stack.database.sql('postgres').begin(async (trx) => {
       await trx`select set_config('request.jwt.claims',
         ${JSON.stringify({ role: 'authenticated', sub: frank.userId })}, true), set_config('role', 'authenticated', true)`;
-      await trx`select public.record_locations(${trx.json(straightNorth(60, 65))})`;
+      await trx`select public.record_locations(${trx.json(straightNorth(60, minutesAgo(65)))})`;
       checkOut = Promise.resolve(
         admin.client.rpc('force_check_out', { employee_id: frank.employeeId, checked_out_at: minutesAgo(2) }),
       );
@@ -216,7 +220,7 @@ describe('the distance job', () => {
       await stack.admin`grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m)
         on public.session_days to fieldtrack_worker`;
     }
-  }, 40_000);
+  });
 
   test('a schedule is run by the worker where pg_cron does not serve the database', async () => {
     const heidi = await addEmployee(stack, admin, 'heidi');

@@ -105,7 +105,7 @@ describe('with a database', () => {
     const [job] = await stack.admin<{ state: string }[]>`
       select state from pgboss.job where name = 'distance' and singleton_key = ${sessionId}`;
     expect(job?.state).toBe('retry');
-  }, 40_000);
+  });
 
   test('a worker killed in the middle of a job loses nothing: the next one does it', async () => {
     const first = startWorker(env);
@@ -132,5 +132,5 @@ describe('with a database', () => {
     await eventually('DONE', async () => (await statusOf(sessionId)) === 'DONE', 30_000);
     worker.child.kill('SIGTERM');
     expect(await worker.ended).toEqual({ code: 0, signal: null });
-  }, 60_000);
+  });
 });

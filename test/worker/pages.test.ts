@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { databaseFamilies } from '../../worker/metrics.ts';
-import { addEmployee, eventually, foundOrganization, minutesAgo, workAnHour } from '../fixtures/organization.ts';
+import { addEmployee, eventually, foundOrganization, readClock, workAnHour } from '../fixtures/organization.ts';
 import { hasPrometheus } from '../fixtures/prometheus.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 import { workerPages } from '../fixtures/worker.ts';
@@ -27,7 +27,8 @@ beforeAll(async () => {
     const [row] = await stack.admin`select distance_status from public.attendance_sessions where id = ${sessionId}`;
     return row?.distance_status === 'DONE';
   });
-  const bad = [{ recorded_at: minutesAgo(-60), latitude: 46, longitude: 14.5 }, { recorded_at: 'never' }];
+  const anHourAhead = readClock()(-60);
+  const bad = [{ recorded_at: anHourAhead, latitude: 46, longitude: 14.5 }, { recorded_at: 'never' }];
   await bob.client.rpc('record_locations', { session_id: sessionId, points: bad });
   // Refused as a whole and rolled back, and counted all the same.
   await bob.client.rpc('record_locations', { session_id: sessionId, points: bad, strict: true });

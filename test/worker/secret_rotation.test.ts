@@ -76,7 +76,7 @@ test('the worker’s password and the tokens of its pages: the one that runs goe
     for (const { child } of started) child.kill('SIGTERM');
     await Promise.all(started.map(({ ended }) => ended));
   }
-}, 60_000);
+});
 
 test('signing secret, publishable and secret key, the functions’ password: old ones are refused, people and API keys go on', async () => {
   const { key } = await createKey(admin, organizationId, ['employees:read']);
@@ -120,4 +120,4 @@ test('signing secret, publishable and secret key, the functions’ password: old
   } finally {
     await after?.stop();
   }
-}, 60_000);
+});
