@@ -47,7 +47,7 @@ select pg_temp.refused('first', '10 hours', '9 hours', 'reason', 'session_sealed
 select tests.throws_code(format('select public.recalculate_session(%L)', (select id from s where name = 'first')),
   'session_sealed',
   'and is not computed again');
-select (public.update_organization(jsonb_build_object('locked_until', current_date + 1))).locked_until is not null;
+select (public.update_organization(jsonb_build_object('locked_until', tests.today() + 1))).locked_until is not null;
 select pg_temp.refused('second', '7 hours', '5 hours', 'reason', 'period_locked', 'a locked day stays');
 select tests.become('mallory');
 select pg_temp.refused('second', '7 hours', '5 hours', 'reason', 'session_not_found', 'another organization finds nothing');

@@ -11,10 +11,14 @@ with made as (
 )
 insert into k select name, id from made;
 insert into public.employee_daily_metrics (organization_id, employee_id, day, time_zone, currency, sessions, distance_m)
-values (tests.acme(), tests.user_id('bob'), current_date, 'UTC', 'EUR', 1, 500),
-  (tests.other(), tests.user_id('mallory'), current_date, 'UTC', 'USD', 1, 700);
+values (tests.acme(), tests.user_id('bob'), tests.today(), 'UTC', 'EUR', 1, 500),
+  (tests.other(), tests.user_id('mallory'), tests.today('UTC'), 'UTC', 'USD', 1, 700);
+-- A range that covers a month is read from its row: thirty days until the 30th do.
+insert into public.employee_monthly_metrics (organization_id, employee_id, month, currency, sessions, distance_m)
+select organization_id, employee_id, date_trunc('month', day::timestamp), currency, sessions, distance_m
+from public.employee_daily_metrics;
 insert into public.org_daily_metrics (organization_id, day, time_zone, currency)
-values (tests.acme(), current_date, 'UTC', 'EUR');
+values (tests.acme(), tests.today(), 'UTC', 'EUR');
 create function pg_temp.become_key(key text) returns setof text language sql as $$
   select tests.become_role('api_key', jsonb_build_object('role', 'api_key', 'organization_id', tests.acme(), 'api_key_id', id))
   from k where name = key

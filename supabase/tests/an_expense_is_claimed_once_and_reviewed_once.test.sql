@@ -27,7 +27,7 @@ select tests.throws_code($$select public.submit_expense(5, 'Parking', gen_random
   'invalid_argument', 'a category of the list');
 select tests.throws_code($$select public.submit_expense(5, 'Parking', gen_random_uuid(), currency => 'eur')$$,
   'invalid_argument', 'a currency code');
-select tests.throws_code($$select public.submit_expense(5, 'Parking', gen_random_uuid(), spent_on => current_date + 2)$$,
+select tests.throws_code($$select public.submit_expense(5, 'Parking', gen_random_uuid(), spent_on => tests.today() + 2)$$,
   'invalid_argument', 'not of tomorrow');
 select tests.throws_code(format(
   $$select public.submit_expense(5, 'Parking', gen_random_uuid(), receipt_path => %L)$$,
@@ -73,7 +73,7 @@ select is((select count(*) from public.audit_log where action like 'expense.%'),
 select tests.become('mallory');
 select pg_temp.review('lunch', 'expense_not_found', $$'APPROVED'$$, 'another organization finds nothing');
 select tests.become('alice');
-select (public.update_organization(jsonb_build_object('locked_until', current_date + 1))).locked_until is not null;
+select (public.update_organization(jsonb_build_object('locked_until', tests.today() + 1))).locked_until is not null;
 select tests.become('bob');
 select tests.throws_code($$select public.submit_expense(5, 'Parking', gen_random_uuid())$$,
   'period_locked', 'not on a locked day');

@@ -11,7 +11,7 @@ values (tests.closed_session('bob', now() - interval '3 hours', now() - interval
 insert into public.gps_locations (organization_id, session_id, recorded_at, employee_id, latitude, longitude)
 select tests.acme(), session_id, now() - interval '150 minutes', tests.user_id('bob'), 46, 14.5 from target;
 insert into public.session_days (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m)
-select tests.acme(), session_id, current_date, tests.user_id('bob'), 'UTC', now() - interval '3 hours', now(), 0 from target;
+select tests.acme(), session_id, tests.today(), tests.user_id('bob'), 'UTC', now() - interval '3 hours', now(), 0 from target;
 select tests.become('bob');
 select public.submit_expense(10, 'Parking', gen_random_uuid()) is not null as submitted;
 select tests.become('alice');

@@ -43,7 +43,7 @@ select tests.throws_code($$select public.check_in(now() - interval '90 minutes',
 
 select tests.become_postgres();
 select is((select count(*) from pgboss.job where name = 'distance'), 1::bigint, 'one distance job for two calls');
-update public.organizations set locked_until = current_date + 1 where id = tests.acme();
+update public.organizations set locked_until = tests.today() + 1 where id = tests.acme();
 select tests.become('bob');
 select tests.throws_code($$select public.check_in(now(), gen_random_uuid())$$, 'period_locked', 'not on a locked day');
 select * from finish();

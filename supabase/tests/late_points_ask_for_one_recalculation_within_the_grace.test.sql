@@ -35,7 +35,7 @@ update public.organizations set late_upload_grace_hours = 1 where id = tests.acm
 select tests.become('bob');
 select pg_temp.refused(now() - interval '140 minutes', 'upload_too_late', 'not after the grace');
 select tests.become_postgres();
-update public.organizations set late_upload_grace_hours = 72, locked_until = current_date + 1 where id = tests.acme();
+update public.organizations set late_upload_grace_hours = 72, locked_until = tests.today() + 1 where id = tests.acme();
 select tests.become('bob');
 select pg_temp.refused(now() - interval '140 minutes', 'period_locked', 'not into a locked day');
 select tests.become_postgres();

@@ -49,6 +49,11 @@ create function tests.other() returns uuid language sql immutable as $$
   select '00000000-0000-4000-8000-0000000007e0'::uuid
 $$;
 
+-- Acme's day by the clock on its wall. Never current_date, which is that of UTC: at 23:30 it is yesterday's in Ljubljana.
+create function tests.today(time_zone text default 'Europe/Ljubljana') returns date language sql stable as $$
+  select (now() at time zone time_zone)::date
+$$;
+
 -- From here on the statements are a signed-in person's, as PostgREST would run them.
 create function tests.become(person text) returns setof text language plpgsql as $$
 begin

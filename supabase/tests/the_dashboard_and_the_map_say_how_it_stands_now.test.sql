@@ -9,7 +9,7 @@ select is((public.get_dashboard() - array['as_of', 'trend']) #- '{today,day}',
     "pending_expenses": 0, "pending_amounts": {}, "leaders": []}'::jsonb, 'an empty organization is zeros and empty lists');
 select is((select sum((d ->> 'sessions')::integer) || ' in ' || count(*) || ' days until ' || max(d ->> 'day')
   from jsonb_array_elements(public.get_dashboard() -> 'trend') as d),
-  '0 in 7 days until ' || current_date, 'seven days of zeros');
+  '0 in 7 days until ' || tests.today('UTC'), 'seven days of zeros');
 select is(public.get_live_map() -> 'people', '[]'::jsonb, 'and an empty map');
 select tests.become_postgres();
 
@@ -31,13 +31,13 @@ insert into public.employee_daily_metrics (
   organization_id, employee_id, day, time_zone, currency, sessions, duration_s, distance_m)
 select tests.acme(), tests.user_id(v.name), v.day, 'UTC', 'EUR', 1, 3600, v.distance_m
 from (values
-  ('bob', private.local_day(tests.acme(), now()), 100.5), ('carol', private.local_day(tests.acme(), now()), 200)
+  ('bob', tests.today(), 100.5), ('carol', tests.today(), 200)
 ) as v (name, day, distance_m);
 select tests.become_worker(tests.acme());
-select private.compute_organization_day(tests.acme(), private.local_day(tests.acme(), now()));
+select private.compute_organization_day(tests.acme(), tests.today());
 select tests.become_postgres();
 insert into public.employee_monthly_metrics (organization_id, employee_id, month, currency, distance_m)
-select tests.acme(), e.id, date_trunc('month', private.local_day(tests.acme(), now())::timestamp)::date, 'EUR', v.distance_m
+select tests.acme(), e.id, date_trunc('month', tests.today()::timestamp)::date, 'EUR', v.distance_m
 from (values ('Bob', 500), ('Carol', 500), ('Alice', 0), ('Dave', 900)) as v (name, distance_m)
 join public.employees as e on e.name = v.name;
 

@@ -78,7 +78,7 @@ class Run {
 async function freePortPair(): Promise<number> {
   for (;;) {
     const candidate = await freePort();
-    if (candidate < 65_000 && (await portIsFree(candidate + 1))) return candidate;
+    if (await portIsFree(candidate + 1)) return candidate;
   }
 }
 

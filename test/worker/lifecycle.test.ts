@@ -28,7 +28,7 @@ function startWorker(env: Record<string, string>): Worker {
 }
 
 const ready = (worker: Worker) =>
-  eventually('worker ready', async () => worker.lines.join('').includes('worker ready'), 20_000);
+  eventually('worker ready', async () => worker.lines.join('').includes('worker ready'));
 
 afterEach(() => {
   for (const child of running) child.kill('SIGKILL');
