@@ -390,8 +390,7 @@ create table public.employee_last_state (
   constraint fix_is_whole CHECK ((((recorded_at IS NULL) = (latitude IS NULL)) AND ((recorded_at IS NULL) = (longitude IS NULL)) AND ((recorded_at IS NULL) = (fix_session_id IS NULL))))
 ) with (fillfactor=70);
 alter table public.employee_last_state enable row level security;
-comment on table public.employee_last_state is 'The newest position of every employee and the open session; nulls before the first. Never moves back in time.
-Administrators read all of their organization''s, an employee the own row.';
+comment on table public.employee_last_state is 'The newest position of every employee and the open session; nulls before the first. Never moves back in time. Administrators read all of their organization''s, an employee the own row.';
 comment on column public.employee_last_state.is_checked_in is 'Whether a session is open.';
 comment on column public.employee_last_state.session_id is 'The open session; null if none is.';
 comment on column public.employee_last_state.last_check_in_at is 'Of the newest session.';
@@ -435,8 +434,7 @@ create table public.employee_latest_sessions (
 alter table public.employee_latest_sessions enable row level security;
 CREATE INDEX employee_latest_sessions_by_activity ON public.employee_latest_sessions USING btree (organization_id, is_open DESC, checked_out_at DESC NULLS LAST, employee_id);
 CREATE INDEX employee_latest_sessions_session ON public.employee_latest_sessions USING btree (organization_id, session_id, employee_id);
-comment on table public.employee_latest_sessions is 'The newest session of every employee, by checked_in_at; a row of nulls before the first. Order by is_open.desc,
-checked_out_at.desc.nullslast for ACTIVE, RECENT, INACTIVE. Administrators read all, an employee the own row.';
+comment on table public.employee_latest_sessions is 'The newest session of every employee, by checked_in_at; a row of nulls before the first. Order by is_open.desc, checked_out_at.desc.nullslast for ACTIVE, RECENT, INACTIVE. Administrators read all, an employee the own row.';
 comment on column public.employee_latest_sessions.is_open is 'Whether that session is open: the person is ACTIVE.';
 comment on column public.employee_latest_sessions.checked_in_at is 'Of that session.';
 comment on column public.employee_latest_sessions.checked_out_at is 'Of that session; null while it is open.';
@@ -1012,16 +1010,14 @@ comment on table public.organizations is 'The tenants. A member reads the own or
 comment on column public.organizations.slug is 'Short name for URLs, unique over the installation.';
 comment on column public.organizations.time_zone is 'IANA name; a change counts from the next local midnight.';
 comment on column public.organizations.currency is 'ISO 4217 code, the default for expenses.';
-comment on column public.organizations.locked_until is 'Nothing that counts for a local day before this date changes any more; null: nothing is locked. A session that is open when
-this moves still gets its end, and what it counts until then.';
+comment on column public.organizations.locked_until is 'Nothing that counts for a local day before this date changes any more; null: nothing is locked. A session that is open when this moves still gets its end, and what it counts until then.';
 comment on column public.organizations.max_accuracy_m is 'Points that report a larger error radius (metres) are flagged low_accuracy and do not count for distance.';
 comment on column public.organizations.max_speed_mps is 'Legs that imply a higher speed (metres per second) are flagged impossible_speed and do not count.';
 comment on column public.organizations.gap_s is 'Seconds without a point after which nothing is known of the way: the straight leg counts once and is marked as a gap.';
 comment on column public.organizations.stop_s is 'The shortest stay, in seconds, that a route shows as a stop.';
 comment on column public.organizations.max_session_hours is 'A session still open after this many hours is closed at the time of its last point.';
 comment on column public.organizations.late_upload_grace_hours is 'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
-comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions
-keep their figures.';
+comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions keep their figures.';
 comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
 comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
 create policy select_key on public.organizations
@@ -4095,6 +4091,14 @@ declare
   v_session public.attendance_sessions;
   v_parameters jsonb;
 begin
+  -- The person before the session: a day that is new refers to the person.
+  if not private.hold_employee(compute_session_distance.organization_id, (
+    select s.employee_id
+    from public.attendance_sessions as s
+    where s.organization_id = compute_session_distance.organization_id and s.id = compute_session_distance.session_id
+  )) then
+    return 'gone';
+  end if;
   -- Lock, then read in later statements: a batch that commits before this lock is seen below; one that comes after it
   -- waits for this transaction and enqueues again.
   select s.* into v_session
@@ -4225,6 +4229,8 @@ declare
   v_deleted bigint := 0;
   v_last_event bigint;
 begin
+  -- The person, then all of the sessions, then what hangs on them (chapter 000700 has the order).
+  perform private.hold_employee(continue_erasure.organization_id, continue_erasure.employee_id);
   select x.* into v_erasure
   from private.erasures as x
   where x.organization_id = continue_erasure.organization_id and x.employee_id = continue_erasure.employee_id
@@ -4233,6 +4239,7 @@ begin
     return true;
   end if;
 
+  perform private.hold_sessions(v_erasure.organization_id, v_erasure.employee_id);
   for v_session in
     select s.id, s.distance_status
     from public.attendance_sessions as s
@@ -4247,7 +4254,6 @@ begin
         )
       )
     order by s.checked_in_at
-    for no key update of s
   loop
     if v_session.distance_status = 'PENDING' then
       perform private.compute_session_distance(v_erasure.organization_id, v_session.id);
@@ -5389,6 +5395,7 @@ begin
     if v_employee.app_role = 'ADMIN' and v_employee.is_active then
       perform private.require_another_admin(v_admin.organization_id, v_employee.id);
     end if;
+    perform private.hold_sessions(v_admin.organization_id, v_employee.id);
     perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
       'session.force_checked_out', null);
     update public.employees as e
@@ -5406,8 +5413,13 @@ begin
       review_comment = case when x.status = 'REJECTED' then 'Erased' end,
       receipt_path = null
     where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
+    -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
     delete from private.rate_buckets as b
-    where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
+    where b.ctid = any (array(
+      select b.ctid from private.rate_buckets as b
+      where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id
+      for update skip locked
+    ));
     -- Before the device tokens go: they say which acts were on the person's phones.
     perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
     -- The phone's way in, and what the person called it.
@@ -6075,6 +6087,36 @@ begin
 end;
 $function$;
 comment on function private.health_audience() is 'The organization of the calling administrator; null for service_role, who sees all. Errors: those of require_admin.';
+
+CREATE OR REPLACE FUNCTION private.hold_employee(organization_id uuid, employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform from public.employees as e
+  where e.organization_id = hold_employee.organization_id and e.id = hold_employee.employee_id
+  for key share;
+  return found;
+end;
+$function$;
+comment on function private.hold_employee(uuid,uuid) is 'Holds a person against deactivation and erasure until the transaction ends, before it locks anything of theirs; false when there is no such person.';
+grant execute on function private.hold_employee(uuid,uuid) to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.hold_sessions(organization_id uuid, employee_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  perform from public.attendance_sessions as s
+  where s.organization_id = hold_sessions.organization_id and s.employee_id = hold_sessions.employee_id
+  order by s.id
+  for no key update;
+end;
+$function$;
+comment on function private.hold_sessions(uuid,uuid) is 'Holds all sessions of a person until the transaction ends. The caller holds the person, so none comes meanwhile.';
 
 CREATE OR REPLACE FUNCTION private.horizon_report()
  RETURNS TABLE(kind text, role text, holder text, age_s double precision, age_transactions bigint)
@@ -7101,8 +7143,15 @@ CREATE OR REPLACE FUNCTION private.lock_employee_day(organization_id uuid, emplo
  SET search_path TO ''
 AS $function$
 begin
+  perform from public.employee_daily_metrics as m
+  where m.organization_id = lock_employee_day.organization_id and m.employee_id = lock_employee_day.employee_id
+    and m.day = lock_employee_day.day
+  for no key update;
+  -- A new one refers to the person, who comes first. Nobody there: a cascade is deleting the person, or did.
+  if found or not private.hold_employee(lock_employee_day.organization_id, lock_employee_day.employee_id) then
+    return found;
+  end if;
   insert into public.employee_daily_metrics (organization_id, employee_id, day, time_zone, currency)
-  -- Nobody there: a cascade is deleting the person, or did.
   select e.organization_id, e.id, lock_employee_day.day,
     private.time_zone_of_day(lock_employee_day.organization_id, lock_employee_day.day), o.currency
   from public.employees as e
@@ -7512,15 +7561,20 @@ begin
   v_deleted := v_deleted + v_rows;
 
   -- An invitation that nobody took up is an address without a purpose; a month later it goes, and who never came is no employee.
+  -- The person before the invitation, as who accepts it.
   for v_invitation in
     select i.organization_id, i.id, i.employee_id
     from public.invitations as i
+    join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
     where i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days'
     limit 500
-    for update of i skip locked
+    for no key update of e skip locked
   loop
+    -- As it is now: it may have been renewed or accepted meanwhile.
     delete from public.invitations as i
-    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id;
+    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id
+      and i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days';
+    continue when not found;
     update public.employees as e
     set is_active = false
     where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
@@ -9199,6 +9253,8 @@ begin
     perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until), v_before.id::text);
   end if;
 
+  -- The person before the expense, which an erasure would hold while it waits for us.
+  perform private.hold_employee(v_admin.organization_id, v_before.employee_id);
   update public.expenses as e
   set status = review_expense.status,
     approved_amount = case review_expense.status

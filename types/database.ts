@@ -878,6 +878,8 @@ export type Database = {
       gpx_longitude: { Args: { longitude: number }; Returns: number };
       hash_token: { Args: { token: string }; Returns: string };
       health_audience: { Args: Record<PropertyKey, never>; Returns: string };
+      hold_employee: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
+      hold_sessions: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
       horizon_report: {
         Args: Record<PropertyKey, never>;
         Returns: {

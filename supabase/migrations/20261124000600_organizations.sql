@@ -66,8 +66,8 @@ comment on column public.organizations.slug is 'Short name for URLs, unique over
 comment on column public.organizations.time_zone is 'IANA name; a change counts from the next local midnight.';
 comment on column public.organizations.currency is 'ISO 4217 code, the default for expenses.';
 comment on column public.organizations.locked_until is
-  'Nothing that counts for a local day before this date changes any more; null: nothing is locked. A session that is open when
-this moves still gets its end, and what it counts until then.';
+  'Nothing that counts for a local day before this date changes any more; null: nothing is locked. A session '
+  'that is open when this moves still gets its end, and what it counts until then.';
 comment on column public.organizations.max_accuracy_m is
   'Points that report a larger error radius (metres) are flagged low_accuracy and do not count for distance.';
 comment on column public.organizations.max_speed_mps is
@@ -82,8 +82,8 @@ comment on column public.organizations.late_upload_grace_hours is
 comment on column public.organizations.device_checks_in is
   'The first point of a local day that a phone with a device token sends checks its person in.';
 comment on column public.organizations.location_retention_days is
-  'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions
-keep their figures.';
+  'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); '
+  'sessions keep their figures.';
 comment on column public.organizations.deletion_due_at is
   'When everything of the organization will be deleted (delete_organization); null: it stays.';
 

@@ -13,6 +13,14 @@ declare
   v_session public.attendance_sessions;
   v_parameters jsonb;
 begin
+  -- The person before the session: a day that is new refers to the person.
+  if not private.hold_employee(compute_session_distance.organization_id, (
+    select s.employee_id
+    from public.attendance_sessions as s
+    where s.organization_id = compute_session_distance.organization_id and s.id = compute_session_distance.session_id
+  )) then
+    return 'gone';
+  end if;
   -- Lock, then read in later statements: a batch that commits before this lock is seen below; one that comes after it
   -- waits for this transaction and enqueues again.
   select s.* into v_session

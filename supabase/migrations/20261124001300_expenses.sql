@@ -307,6 +307,8 @@ begin
     perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until), v_before.id::text);
   end if;
 
+  -- The person before the expense, which an erasure would hold while it waits for us.
+  perform private.hold_employee(v_admin.organization_id, v_before.employee_id);
   update public.expenses as e
   set status = review_expense.status,
     approved_amount = case review_expense.status

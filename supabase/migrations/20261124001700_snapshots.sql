@@ -57,8 +57,8 @@ create index employee_latest_sessions_by_activity on public.employee_latest_sess
 create index employee_latest_sessions_session on public.employee_latest_sessions (organization_id, session_id, employee_id);
 
 comment on table public.employee_latest_sessions is
-  'The newest session of every employee, by checked_in_at; a row of nulls before the first. Order by is_open.desc,
-checked_out_at.desc.nullslast for ACTIVE, RECENT, INACTIVE. Administrators read all, an employee the own row.';
+  'The newest session of every employee, by checked_in_at; a row of nulls before the first. Order by '
+  'is_open.desc, checked_out_at.desc.nullslast for ACTIVE, RECENT, INACTIVE. Administrators read all, an employee the own row.';
 comment on column public.employee_latest_sessions.is_open is 'Whether that session is open: the person is ACTIVE.';
 comment on column public.employee_latest_sessions.checked_in_at is 'Of that session.';
 comment on column public.employee_latest_sessions.checked_out_at is 'Of that session; null while it is open.';
@@ -156,8 +156,8 @@ create table public.employee_last_state (
 alter table public.employee_last_state enable row level security;
 
 comment on table public.employee_last_state is
-  'The newest position of every employee and the open session; nulls before the first. Never moves back in time.
-Administrators read all of their organization''s, an employee the own row.';
+  'The newest position of every employee and the open session; nulls before the first. Never moves back in time. '
+  'Administrators read all of their organization''s, an employee the own row.';
 comment on column public.employee_last_state.is_checked_in is 'Whether a session is open.';
 comment on column public.employee_last_state.session_id is 'The open session; null if none is.';
 comment on column public.employee_last_state.last_check_in_at is 'Of the newest session.';

@@ -3,8 +3,9 @@
 -- Only the totals of employee_metrics_snapshot move by differences, because recomputing them would cost the whole history.
 -- The row is locked first and the base read in a LATER statement: in one statement a distance that is written while the person
 -- checks in again waited for the check-in's row and then put the session before over it (test/worker/snapshot_races.test.ts).
--- Order of locks in every transaction: the session, then employee_latest_sessions (whoever changes sessions of a person has it
--- before the next two), active_users, employee_last_state, employee_metrics_snapshot.
+-- Order of locks in every transaction: the session (chapter 000700 says what comes before it), then employee_latest_sessions
+-- (whoever changes sessions of a person has it before the next two), active_users, employee_last_state,
+-- employee_metrics_snapshot.
 
 -- What each row should be, from the base tables alone. Triggers write these; the reconciliation compares with them.
 

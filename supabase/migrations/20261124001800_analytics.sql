@@ -324,8 +324,15 @@ language plpgsql volatile
 set search_path = ''
 as $$
 begin
+  perform from public.employee_daily_metrics as m
+  where m.organization_id = lock_employee_day.organization_id and m.employee_id = lock_employee_day.employee_id
+    and m.day = lock_employee_day.day
+  for no key update;
+  -- A new one refers to the person, who comes first. Nobody there: a cascade is deleting the person, or did.
+  if found or not private.hold_employee(lock_employee_day.organization_id, lock_employee_day.employee_id) then
+    return found;
+  end if;
   insert into public.employee_daily_metrics (organization_id, employee_id, day, time_zone, currency)
-  -- Nobody there: a cascade is deleting the person, or did.
   select e.organization_id, e.id, lock_employee_day.day,
     private.time_zone_of_day(lock_employee_day.organization_id, lock_employee_day.day), o.currency
   from public.employees as e

@@ -141,15 +141,20 @@ begin
   v_deleted := v_deleted + v_rows;
 
   -- An invitation that nobody took up is an address without a purpose; a month later it goes, and who never came is no employee.
+  -- The person before the invitation, as who accepts it.
   for v_invitation in
     select i.organization_id, i.id, i.employee_id
     from public.invitations as i
+    join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
     where i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days'
     limit 500
-    for update of i skip locked
+    for no key update of e skip locked
   loop
+    -- As it is now: it may have been renewed or accepted meanwhile.
     delete from public.invitations as i
-    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id;
+    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id
+      and i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days';
+    continue when not found;
     update public.employees as e
     set is_active = false
     where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id

@@ -38,6 +38,21 @@ $$;
 
 comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and comment.';
 
+create function private.hold_sessions(organization_id uuid, employee_id uuid) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  perform from public.attendance_sessions as s
+  where s.organization_id = hold_sessions.organization_id and s.employee_id = hold_sessions.employee_id
+  order by s.id
+  for no key update;
+end;
+$$;
+
+comment on function private.hold_sessions(uuid, uuid) is
+  'Holds all sessions of a person until the transaction ends. The caller holds the person, so none comes meanwhile.';
+
 -- One step. The next one finds what is left; nothing is done twice that matters.
 create function private.continue_erasure(organization_id uuid, employee_id uuid, max_points integer, max_events integer)
 returns boolean
@@ -51,6 +66,8 @@ declare
   v_deleted bigint := 0;
   v_last_event bigint;
 begin
+  -- The person, then all of the sessions, then what hangs on them (chapter 000700 has the order).
+  perform private.hold_employee(continue_erasure.organization_id, continue_erasure.employee_id);
   select x.* into v_erasure
   from private.erasures as x
   where x.organization_id = continue_erasure.organization_id and x.employee_id = continue_erasure.employee_id
@@ -59,6 +76,7 @@ begin
     return true;
   end if;
 
+  perform private.hold_sessions(v_erasure.organization_id, v_erasure.employee_id);
   for v_session in
     select s.id, s.distance_status
     from public.attendance_sessions as s
@@ -73,7 +91,6 @@ begin
         )
       )
     order by s.checked_in_at
-    for no key update of s
   loop
     if v_session.distance_status = 'PENDING' then
       perform private.compute_session_distance(v_erasure.organization_id, v_session.id);
@@ -203,6 +220,7 @@ begin
     if v_employee.app_role = 'ADMIN' and v_employee.is_active then
       perform private.require_another_admin(v_admin.organization_id, v_employee.id);
     end if;
+    perform private.hold_sessions(v_admin.organization_id, v_employee.id);
     perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
       'session.force_checked_out', null);
     update public.employees as e
@@ -220,8 +238,13 @@ begin
       review_comment = case when x.status = 'REJECTED' then 'Erased' end,
       receipt_path = null
     where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
+    -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
     delete from private.rate_buckets as b
-    where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id;
+    where b.ctid = any (array(
+      select b.ctid from private.rate_buckets as b
+      where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id
+      for update skip locked
+    ));
     -- Before the device tokens go: they say which acts were on the person's phones.
     perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
     -- The phone's way in, and what the person called it.

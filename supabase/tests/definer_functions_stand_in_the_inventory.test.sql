@@ -91,6 +91,8 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'Nobody may update employees. Behind require_admin, in that row''s organization.'),
   ('private.update_organization(jsonb)', 'authenticated', 'organization',
     'Nobody may update organizations. Behind require_admin; the row is that of the administrator.'),
+  ('private.hold_employee(uuid, uuid)', 'fieldtrack_worker', 'organization',
+    'Locking a row needs a right to change it, which the worker has not. Answers whether there is such a person.'),
   ('private.request_organization_day(uuid, date)', 'fieldtrack_worker', 'organization',
     'The worker may name no queue. Locks the day of that organization and asks for its figures, nothing else.'),
   ('private.tg_session_days__request_figures()', null, 'organization',

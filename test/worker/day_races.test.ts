@@ -1,7 +1,7 @@
 import postgres from 'postgres';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
-import { startUntilItWaits } from '../fixtures/overtaking.ts';
+import { meet } from '../fixtures/overtaking.ts';
 
 // Two transactions of one person that need the same days. Whoever waits must hold nothing that the other one still needs: a third
 // transaction stops the first in its middle, so that the second meets it there, and then lets go.
@@ -58,16 +58,13 @@ const moveBy = (sessionId: string, days: number) => one`
 /** A job that the gate's transaction asks for makes whoever asks for the same one wait, having locked that day. */
 async function meeting(first: () => PromiseLike<unknown>, second: () => PromiseLike<unknown>): Promise<unknown[]> {
   await gate`delete from pgboss.job where name = 'analytics'`;
-  await gate`begin`;
-  for (const day of ['2026-11-09', '2026-11-10']) {
-    const payload = { organization_id: organizationId, employee_id: employeeId, day };
-    await gate`select private.enqueue('analytics', ${gate.json(payload)}, ${`${employeeId} ${day}`})`;
-  }
-  const watcher = database.sql('postgres');
-  const running = [await startUntilItWaits(watcher, one, first), await startUntilItWaits(watcher, other, second)];
-  expect(running.map(({ waits }) => waits)).toEqual([true, true]);
-  await gate`commit`;
-  return Promise.all(running.map(({ ended }) => ended));
+  const askForBothDays = async () => {
+    for (const day of ['2026-11-09', '2026-11-10']) {
+      const payload = { organization_id: organizationId, employee_id: employeeId, day };
+      await gate`select private.enqueue('analytics', ${gate.json(payload)}, ${`${employeeId} ${day}`})`;
+    }
+  };
+  return meet(database.sql('postgres'), [gate, askForBothDays], [one, first], [other, second]);
 }
 
 test('two sessions of a person that swap their days: the second job waits and holds no day that the first one needs', async () => {
