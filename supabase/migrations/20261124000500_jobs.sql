@@ -22,6 +22,10 @@ grant usage on schema pgboss to fieldtrack_worker;
 grant select, insert, update, delete on all tables in schema pgboss to fieldtrack_worker;
 grant execute on all functions in schema pgboss to fieldtrack_worker;
 
+-- Which jobs of an organization are not done? The administrator's question (queue_stats), among everybody's.
+create index job_organization on pgboss.job ((data ->> 'organization_id'))
+  where state in ('created', 'retry', 'active', 'failed');
+
 -- Row level security is for tables that clients reach; pgboss is served to nobody, and its worker serves all tenants.
 
 select pgboss.create_queue('distance-dead', '{"policy": "standard"}');

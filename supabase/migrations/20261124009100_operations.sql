@@ -387,13 +387,24 @@ begin
         pg_catalog.round(extract(epoch from pg_catalog.max(greatest(pg_catalog.now() - j.start_after, '0'))
           filter (where j.state in ('created', 'retry')))) as oldest_waiting_s
       from (
-        select j.name, j.state, j.start_after, j.data ->> 'organization_id' as organization_id
+        select j.name, j.state, j.start_after
         from pgboss.job as j
         where j.state in ('created', 'retry', 'active', 'failed')
+          and j.data ->> 'organization_id' = v_organization_id::text
         limit private.metric_limit()
       ) as j
-      where v_organization_id is null or j.organization_id = v_organization_id::text
       group by j.name
+      union all
+      -- Not run for an administrator: then there is no row to make.
+      select
+        r.queue,
+        pg_catalog.sum(r.jobs) filter (where r.state in ('created', 'retry')),
+        pg_catalog.sum(r.jobs) filter (where r.state = 'active'),
+        pg_catalog.sum(r.jobs) filter (where r.state = 'failed'),
+        pg_catalog.round(pg_catalog.max(r.oldest_s)::numeric)
+      from private.queue_report() as r
+      where v_organization_id is null
+      group by r.queue
     ) as j on j.name = q.name
     -- What runs by the clock is the installation's.
     where q.name not like '\_\_%' and (v_organization_id is null or q.name <> 'schedule')
@@ -414,7 +425,8 @@ $$;
 
 comment on function public.queue_stats() is
   'Jobs of the organization by queue: [{queue, waiting, active, failed, oldest_waiting_s}]; failed: retries used up, kept for a
-week. Administrators; service_role sees all organizations'' together. Counts stop at 100,000.
+week. Administrators; service_role sees all organizations'' together. Counts stop at 100,000: of the organization, or of all
+in a queue and state.
 Errors: admin_required 403, not_a_member 403.';
 
 grant execute on function public.queue_stats() to authenticated, service_role;

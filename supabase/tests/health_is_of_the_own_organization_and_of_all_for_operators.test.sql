@@ -1,6 +1,6 @@
 -- system_health and queue_stats: an administrator sees the figures of the own organization, service_role those of all.
 begin;
-select plan(13);
+select plan(17);
 select tests.cast_on_stage();
 -- No worker runs here: schedules that a long run of tests has made overdue are not what this is about.
 update private.schedule_states set registered_at = now() where true;
@@ -15,7 +15,7 @@ from generate_series(1, 3) as n;
 create function pg_temp.waiting(queue text) returns integer language sql as $$
   select (q ->> 'waiting')::integer from jsonb_array_elements(public.queue_stats()) as q where q ->> 'queue' = waiting.queue
 $$;
-grant execute on function pg_temp.waiting(text) to authenticated;
+grant execute on function pg_temp.waiting(text) to authenticated, service_role;
 
 select tests.become('bob');
 select tests.throws_code('select public.system_health()', 'admin_required', 'administrators only');
@@ -40,6 +40,21 @@ select is(pg_temp.waiting('distance'), 0, 'and sees no job of it');
 select tests.become_role('service_role', '{"role": "service_role"}');
 select is(public.system_health() #>> '{sessions,open}', '1', 'operators see all organizations');
 select ok(public.system_health() ? 'horizon', 'and the machinery');
+select is(pg_temp.waiting('distance'), 3, 'and all jobs');
+
+-- The bound is of what is hers, whoever else has jobs, and of a queue for operators.
+select tests.become_postgres();
+create or replace function private.metric_limit() returns integer language sql immutable as 'select 4';
+delete from pgboss.job where true;
+select private.enqueue('analytics', jsonb_build_object('organization_id', tests.other()), n::text) is not null as enqueued
+from generate_series(1, 9) as n;
+select private.enqueue('distance', jsonb_build_object('organization_id', tests.acme()), n::text) is not null as enqueued
+from generate_series(1, 3) as n;
+select tests.become('alice');
+select is(pg_temp.waiting('distance'), 3, 'jobs of others do not hide hers');
+select is(pg_temp.waiting('analytics'), 0, 'nor count as hers');
+select tests.become_role('service_role', '{"role": "service_role"}');
+select is(array[pg_temp.waiting('analytics'), pg_temp.waiting('distance')], array[4, 3], 'operators have a bound a queue');
 
 select * from finish();
 rollback;

@@ -94,6 +94,10 @@ beforeAll(async () => {
       from (select n, gen_random_uuid() as i from generate_series(1, 20000) as n) as elsewhere
       on conflict (organization_id, employee_id) do update
       set is_checked_in = excluded.is_checked_in, session_id = excluded.session_id`;
+    // One job in a hundred is Acme's.
+    await trx`insert into pgboss.job (name, policy, singleton_key, data)
+      select 'distance', 'short', i::text, jsonb_build_object('organization_id', o.id, 'session_id', gen_random_uuid())
+      from generate_series(1, 20000) as i join public.organizations as o on (o.id = ${acme}) = (i % 100 = 0)`;
     await trx`insert into public.active_users (organization_id, employee_id, session_id, checked_in_at)
       select organization_id, employee_id, session_id, now() from public.employee_last_state
       where is_checked_in or organization_id <> ${acme}`;
@@ -254,6 +258,7 @@ const reports: [string, keyof typeof users, string, number][] = [
   ['the trend of a year', 'admin', `public.get_session_trend(current_date - 365, current_date)`, 366],
   ['expenses of a year', 'admin', `public.get_expense_summary(current_date - 365, current_date)`, 3 * 366],
   ['the own week', 'employee', 'public.get_my_summary()', 7],
+  ['the jobs of the organization', 'admin', 'public.queue_stats()', 0],
   // Everybody is ranked: ten days of 2,000 people and the own again, or their whole month and no day of it.
   [
     'a leaderboard of ten days',
