@@ -18,8 +18,8 @@ import { addEmployee, eventually, foundOrganization, type Member } from '../fixt
 import { seededRandom } from '../fixtures/random.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 
-/** Short, so that every test also lives through streams that end by themselves. */
-const STREAM_S = 4;
+/** Short, so that tests live through streams that end by themselves; and long enough for what must come before that. */
+const STREAM_S = 8;
 
 let stack: TestStack;
 let acme: { organizationId: string; admin: Member };
