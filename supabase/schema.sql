@@ -5314,7 +5314,8 @@ CREATE OR REPLACE FUNCTION private.enqueue(queue text, data jsonb, singleton_key
 AS $function$
 declare
   v_queue pgboss.queue;
-  -- The request's trace, which the worker continues. Of several requests that wait for one job, the first one's.
+  -- The request's trace, which the worker continues. Of several requests that wait for one job, the first one's. It goes with
+  -- the payload, which the worker gets anyway; pg-boss hands its own column trace_context to nobody but its own spans.
   v_traceparent text := private.current_traceparent();
   v_id uuid;
 begin
@@ -5324,13 +5325,16 @@ begin
   end if;
   insert into pgboss.job (
     name, data, singleton_key, start_after, policy, retry_limit, retry_delay, retry_backoff, retry_delay_max,
-    expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds, trace_context
+    expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds
   ) values (
-    v_queue.name, enqueue.data, enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
+    v_queue.name,
+    enqueue.data || case
+      when v_traceparent is null then '{}' else pg_catalog.jsonb_build_object('traceparent', v_traceparent)
+    end,
+    enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
     v_queue.retry_delay, v_queue.retry_backoff, v_queue.retry_delay_max, v_queue.expire_seconds,
     v_queue.deletion_seconds, enqueue.start_after + pg_catalog.make_interval(secs => v_queue.retention_seconds),
-    v_queue.dead_letter, v_queue.heartbeat_seconds,
-    case when v_traceparent is not null then pg_catalog.jsonb_build_object('traceparent', v_traceparent) end
+    v_queue.dead_letter, v_queue.heartbeat_seconds
   )
   on conflict do nothing
   returning id into v_id;
@@ -6932,7 +6936,8 @@ begin
   ) values (
     keep_dead_job.organization_id,
     coalesce(v_job.source_name, pg_catalog.regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
-    v_job.data,
+    -- Without the trace of the request: jobs of one payload have one intent.
+    v_job.data - 'traceparent',
     pg_catalog.left(
       case pg_catalog.jsonb_typeof(v_error)
         when 'object' then pg_catalog.concat_ws(' ', v_error ->> 'name', v_error ->> 'code')
@@ -7090,6 +7095,7 @@ CREATE OR REPLACE FUNCTION private.local_days(organization_id uuid, starts_at ti
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 begin
   return query
@@ -7175,6 +7181,13 @@ CREATE OR REPLACE FUNCTION private.lock_organization_day(organization_id uuid, d
  SET search_path TO ''
 AS $function$
 begin
+  -- Mostly it is there, and to try an insert would cost more than the lock.
+  perform from public.org_daily_metrics as m
+  where m.organization_id = lock_organization_day.organization_id and m.day = lock_organization_day.day
+  for no key update;
+  if found then
+    return true;
+  end if;
   insert into public.org_daily_metrics (organization_id, day, time_zone, currency)
   select o.id, lock_organization_day.day,
     private.time_zone_of_day(lock_organization_day.organization_id, lock_organization_day.day), o.currency

@@ -19,8 +19,6 @@ export interface Database {
   continuing(
     within: <T>(name: string, transaction: (traceparent: string | null) => Promise<T>) => Promise<T>,
   ): Database;
-  /** Which trace each job of a batch belongs to, by the job's id. */
-  traceparents(queue: string, ids: readonly string[]): Promise<Map<string, string>>;
   /** The schedules that this worker has to run: those of the table where pg_cron does not, else none. */
   schedules(): Promise<{ name: string; cron: string; time_zone: string; is_overdue: boolean }[]>;
   /** One run, cancelled by the database when it takes longer than the schedule allows. */
@@ -81,16 +79,6 @@ export function openDatabase(options: {
         within(`private.${name}`, (traceparent) => callForOrganization(traceparent)(name, ...all)),
       runSchedule: (name) => within('private.run_schedule', () => database.runSchedule(name)),
     }),
-    async traceparents(queue, ids) {
-      const { rows } = await pool.query<{ id: string; traceparent: string }>({
-        name: 'traceparents',
-        text: `
-          select id, trace_context ->> 'traceparent' as traceparent from pgboss.job
-          where name = $1 and id = any ($2) and trace_context is not null`,
-        values: [queue, ids],
-      });
-      return new Map(rows.map(({ id, traceparent }) => [id, traceparent]));
-    },
     async schedules() {
       const { rows } = await sql<{ name: string; cron: string; time_zone: string; is_overdue: boolean }>`
         select name, cron, time_zone, is_overdue from private.schedule_report() where not private.is_cron_usable()

@@ -6,6 +6,7 @@ import { jobs } from './jobs/index.ts';
 import type { JobDefinition } from './jobs/job.ts';
 import { describeError } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import { openQueueConnections } from './queue-connections.ts';
 import { databaseCall, type Tracing } from './tracing.ts';
 
 /** Long enough for the longest job in hand; what is not finished by then goes back to the queue. */
@@ -24,9 +25,12 @@ export function createQueue(options: {
   tracing: Tracing;
 }): Queue {
   const { database, log, metrics, tracing } = options;
-  const boss = new PgBoss({
+  const connections = openQueueConnections({
     connectionString: options.connectionString,
-    application_name: 'fieldtrack-worker-queue',
+    onError: (error) => log.warn({ err: describeError(error) }, 'database connection lost'),
+  });
+  const boss = new PgBoss({
+    db: connections,
     // The schema is a migration of ours, and this role owns none of it: no migrating, no index rebuilding.
     migrate: false,
     createSchema: false,
@@ -48,17 +52,16 @@ export function createQueue(options: {
       job.queue,
       { ...job.options, burstWhenBatchFull: job.options.batchSize > 1, perJobResults: true },
       async (batch) => {
-        const ids = batch.map(({ id }) => id);
-        const traceparents = await database.traceparents(job.queue, ids);
         return Promise.all(
           batch.map(async ({ id, data, signal }) => {
             const began = performance.now();
             const seconds = () => (performance.now() - began) / 1000;
-            let jobLog = log.child({ queue: job.queue, job_id: id });
+            // Said in each of its lines. A logger of its own would cost more than the line, and most jobs write one.
+            let about: Record<string, string> = { queue: job.queue, job_id: id };
             const payload = jobPayloads[job.queue].safeParse(data);
             if (!payload.success) {
               // No retry mends it. Its content is not logged.
-              jobLog.error('payload is not valid');
+              log.error(about, 'payload is not valid');
               metrics.jobDone(job.queue, 'invalid', seconds());
               return { id, status: 'deadletter' as const, output: { error: 'payload is not valid' } };
             }
@@ -69,7 +72,7 @@ export function createQueue(options: {
                 {
                   name: `process ${job.queue}`,
                   kind: 'consumer',
-                  parent: traceparents.get(id) ?? null,
+                  parent: input.traceparent ?? null,
                   attributes: {
                     'messaging.system': 'pg-boss',
                     'messaging.destination.name': job.queue,
@@ -79,23 +82,26 @@ export function createQueue(options: {
                 },
                 (trace) => {
                   const organization = 'organization_id' in input ? { organization_id: input.organization_id } : {};
-                  jobLog = jobLog.child({ ...organization, ...trace.ids });
+                  about = { ...about, ...organization, ...trace.ids };
                   return job.handle(input, {
                     id,
                     database: database.continuing((name, transaction) =>
                       tracing.span(databaseCall(name, trace.traceparent), (call) => transaction(call.traceparent)),
                     ),
-                    log: jobLog,
+                    get log() {
+                      return log.child(about);
+                    },
                     signal,
                   });
                 },
               );
               metrics.jobDone(job.queue, outcome, seconds());
-              jobLog.info({ outcome, duration_ms: Math.round(seconds() * 1000) }, 'job done');
+              log.info({ ...about, outcome, duration_ms: Math.round(seconds() * 1000) }, 'job done');
               return { id, status: 'completed' as const, output: { outcome } };
             } catch (error) {
               metrics.jobDone(job.queue, 'failed', seconds());
-              jobLog.warn({ err: describeError(error), duration_ms: Math.round(seconds() * 1000) }, 'job failed');
+              const duration_ms = Math.round(seconds() * 1000);
+              log.warn({ ...about, err: describeError(error), duration_ms }, 'job failed');
               return { id, status: 'failed' as const, output: { error: describeError(error) } };
             }
           }),
@@ -128,6 +134,9 @@ export function createQueue(options: {
       await work(jobs['analytics-dead']);
       await work(jobs.schedule);
     },
-    stop: () => boss.stop({ graceful: true, timeout: stopTimeoutMs, close: true }),
+    async stop() {
+      await boss.stop({ graceful: true, timeout: stopTimeoutMs });
+      await connections.close();
+    },
   };
 }

@@ -60,7 +60,8 @@ set search_path = ''
 as $$
 declare
   v_queue pgboss.queue;
-  -- The request's trace, which the worker continues. Of several requests that wait for one job, the first one's.
+  -- The request's trace, which the worker continues. Of several requests that wait for one job, the first one's. It goes with
+  -- the payload, which the worker gets anyway; pg-boss hands its own column trace_context to nobody but its own spans.
   v_traceparent text := private.current_traceparent();
   v_id uuid;
 begin
@@ -70,13 +71,16 @@ begin
   end if;
   insert into pgboss.job (
     name, data, singleton_key, start_after, policy, retry_limit, retry_delay, retry_backoff, retry_delay_max,
-    expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds, trace_context
+    expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds
   ) values (
-    v_queue.name, enqueue.data, enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
+    v_queue.name,
+    enqueue.data || case
+      when v_traceparent is null then '{}' else pg_catalog.jsonb_build_object('traceparent', v_traceparent)
+    end,
+    enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
     v_queue.retry_delay, v_queue.retry_backoff, v_queue.retry_delay_max, v_queue.expire_seconds,
     v_queue.deletion_seconds, enqueue.start_after + pg_catalog.make_interval(secs => v_queue.retention_seconds),
-    v_queue.dead_letter, v_queue.heartbeat_seconds,
-    case when v_traceparent is not null then pg_catalog.jsonb_build_object('traceparent', v_traceparent) end
+    v_queue.dead_letter, v_queue.heartbeat_seconds
   )
   on conflict do nothing
   returning id into v_id;

@@ -150,11 +150,12 @@ create trigger _200_keep_time_zones_on_update after update of time_zone on publi
   execute function private.tg_organizations__keep_time_zones();
 
 -- Cuts a range of time into the organization's local days. Days of 23 and 25 hours come out right because midnight is
--- computed in the zone each time, never by adding 24 hours.
+-- computed in the zone each time, never by adding 24 hours. Planned once a connection: planning took four times the run.
 create function private.local_days(organization_id uuid, starts_at timestamptz, ends_at timestamptz)
 returns table (day date, time_zone text, day_starts_at timestamptz, day_ends_at timestamptz)
 language plpgsql stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 begin
   return query

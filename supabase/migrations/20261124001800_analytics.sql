@@ -357,6 +357,13 @@ language plpgsql volatile
 set search_path = ''
 as $$
 begin
+  -- Mostly it is there, and to try an insert would cost more than the lock.
+  perform from public.org_daily_metrics as m
+  where m.organization_id = lock_organization_day.organization_id and m.day = lock_organization_day.day
+  for no key update;
+  if found then
+    return true;
+  end if;
   insert into public.org_daily_metrics (organization_id, day, time_zone, currency)
   select o.id, lock_organization_day.day,
     private.time_zone_of_day(lock_organization_day.organization_id, lock_organization_day.day), o.currency

@@ -121,7 +121,8 @@ begin
   ) values (
     keep_dead_job.organization_id,
     coalesce(v_job.source_name, pg_catalog.regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
-    v_job.data,
+    -- Without the trace of the request: jobs of one payload have one intent.
+    v_job.data - 'traceparent',
     pg_catalog.left(
       case pg_catalog.jsonb_typeof(v_error)
         when 'object' then pg_catalog.concat_ws(' ', v_error ->> 'name', v_error ->> 'code')

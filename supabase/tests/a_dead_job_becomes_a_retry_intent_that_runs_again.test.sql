@@ -9,7 +9,8 @@ declare
 begin
   perform tests.become_postgres();
   insert into pgboss.job (name, data, singleton_key, source_name, source_id, source_output)
-  values ('distance-dead', jsonb_build_object('organization_id', organization, 'session_id', md5(session)::uuid), session,
+  values ('distance-dead', jsonb_build_object('organization_id', organization, 'session_id', md5(session)::uuid,
+    'traceparent', '00-0af7651916cd43dd8448eb211c80319c-' || substr(md5(random()::text), 1, 16) || '-01'), session,
     'distance', source, '{"error": {"name": "error", "code": "42501"}}')
   returning id into v_id;
   perform tests.become_worker(organization);

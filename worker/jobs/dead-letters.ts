@@ -14,10 +14,8 @@ export function deadLetters<Q extends DeadQueue>(queue: Q): JobDefinition<Q> {
       pollingIntervalSeconds: 5,
     },
     async handle(payload, { id, database, log }) {
-      const { organization_id } = payload;
-      const outcome = await database.callForOrganization('keep_dead_job', organization_id, queue, id);
-      // Payloads are ids.
-      const ids: Record<string, unknown> = payload;
+      const outcome = await database.callForOrganization('keep_dead_job', payload.organization_id, queue, id);
+      const { traceparent: _, ...ids }: Record<string, unknown> = payload;
       log.error({ ...ids, outcome }, 'job gave up');
       return outcome;
     },
