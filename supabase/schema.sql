@@ -55,6 +55,8 @@ create domain private.longitude as double precision
 create type private.report_range as (from_day date, to_day date, today date, currency text);
 comment on type private.report_range is 'The days that a report covers, the organization''s date now, and its currency.';
 
+create type private.webhook_outcome as (organization_id uuid, webhook_id uuid, delivery_id uuid, lease uuid, duration_ms integer, status smallint, error text, response text, retry_after_s double precision);
+
 create table public.active_users (
   organization_id uuid not null,
   employee_id uuid not null,
@@ -1249,7 +1251,6 @@ create table public.webhook_deliveries (
   attempts integer not null default 0,
   attempts_before integer not null default 0,
   next_attempt_at timestamp with time zone default now(),
-  lease uuid,
   last_status smallint,
   last_error text,
   last_attempt_at timestamp with time zone,
@@ -1259,26 +1260,21 @@ create table public.webhook_deliveries (
   constraint webhook_deliveries_organization_id_event_id_webhook_id_key UNIQUE (organization_id, event_id, webhook_id),
   constraint event FOREIGN KEY (organization_id, event_id) REFERENCES public.events(organization_id, id) ON DELETE CASCADE,
   constraint webhook FOREIGN KEY (organization_id, webhook_id) REFERENCES public.webhooks(organization_id, id) ON DELETE CASCADE,
-  constraint lease_is_of_a_pending_one CHECK (((lease IS NULL) OR (state = 'PENDING'::text))),
   constraint pending_has_its_time CHECK (((state = 'PENDING'::text) = (next_attempt_at IS NOT NULL))),
   constraint state_is_valid CHECK ((state = ANY (ARRAY['PENDING'::text, 'DELIVERED'::text, 'DEAD'::text])))
-) with (fillfactor=80);
+);
 alter table public.webhook_deliveries enable row level security;
 CREATE INDEX webhook_deliveries_dead ON public.webhook_deliveries USING btree (organization_id, created_at DESC) WHERE (state = 'DEAD'::text);
-CREATE INDEX webhook_deliveries_due ON public.webhook_deliveries USING btree (organization_id, webhook_id, next_attempt_at) WHERE (state = 'PENDING'::text);
-CREATE INDEX webhook_deliveries_in_flight ON public.webhook_deliveries USING btree (organization_id, webhook_id, next_attempt_at) WHERE (lease IS NOT NULL);
+CREATE INDEX webhook_deliveries_due ON public.webhook_deliveries USING btree (organization_id, webhook_id, next_attempt_at) WITH (deduplicate_items=off) WHERE (state = 'PENDING'::text);
 CREATE INDEX webhook_deliveries_newest ON public.webhook_deliveries USING btree (organization_id, webhook_id, created_at DESC, id);
 comment on table public.webhook_deliveries is 'An event on its way to an endpoint, for administrators. id is the webhook-id header, the same over all attempts. Goes with its event after 30 days.';
 comment on column public.webhook_deliveries.webhook_id is 'The webhook (webhooks.id).';
 comment on column public.webhook_deliveries.event_id is 'The event (events.id).';
 comment on column public.webhook_deliveries.event_type is 'Its type.';
-comment on column public.webhook_deliveries.state is 'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries
-anew.';
+comment on column public.webhook_deliveries.state is 'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries anew.';
 comment on column public.webhook_deliveries.attempts is 'Attempts made, ever; webhook_attempts has each.';
 comment on column public.webhook_deliveries.attempts_before is 'Of those, how many before somebody asked for it again.';
-comment on column public.webhook_deliveries.next_attempt_at is 'When it is tried next, if endpoint and circuit let it; while it is being sent: when it would be tried again if the sender
-died.';
-comment on column public.webhook_deliveries.lease is 'Set while it is being sent; only the sender that holds it may record the outcome.';
+comment on column public.webhook_deliveries.next_attempt_at is 'When it is tried next, if endpoint and circuit let it; while PENDING only.';
 comment on column public.webhook_deliveries.last_status is 'HTTP status of the last attempt; null: there was no answer.';
 comment on column public.webhook_deliveries.last_error is 'Why the last attempt failed, as in webhook_attempts.error.';
 comment on column public.webhook_deliveries.last_attempt_at is 'When the last attempt began.';
@@ -1602,6 +1598,17 @@ create table private.stream_tickets (
 alter table private.stream_tickets enable row level security;
 CREATE INDEX stream_tickets_employee ON private.stream_tickets USING btree (organization_id, employee_id);
 comment on table private.stream_tickets is 'SHA-256 of tickets for the live stream that nobody has used yet.';
+
+create table private.webhook_leases (
+  organization_id uuid not null,
+  webhook_id uuid not null,
+  delivery_id uuid not null,
+  lease uuid not null,
+  expires_at timestamp with time zone not null,
+  constraint webhook_leases_pkey PRIMARY KEY (organization_id, webhook_id, delivery_id)
+);
+alter table private.webhook_leases enable row level security;
+comment on table private.webhook_leases is 'Deliveries that a sender has in hand: only who holds the lease records the outcome, which ends it.';
 
 create table private.webhook_secrets (
   organization_id uuid not null,
@@ -3753,57 +3760,68 @@ begin
     join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
     cross join lateral (
       select pg_catalog.count(*)::integer as in_flight
-      from public.webhook_deliveries as d
-      where d.organization_id = w.organization_id and d.webhook_id = w.id and d.lease is not null
-        and d.next_attempt_at > pg_catalog.now()
+      from private.webhook_leases as l
+      where l.organization_id = w.organization_id and l.webhook_id = w.id and l.expires_at > pg_catalog.now()
     ) as f
     where e.next_attempt_at <= pg_catalog.now()
       and w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
   ),
   due as (
-    select o.organization_id, d.id, d.place, d.next_attempt_at, o.in_flight_of_all
+    select o.organization_id, o.id as webhook_id, d.id, d.event_id, d.attempts, d.place, d.next_attempt_at, o.in_flight_of_all
     from open_endpoint as o
     cross join lateral (
-      select q.id, q.next_attempt_at, pg_catalog.row_number() over (order by q.next_attempt_at) as place
+      select q.*, pg_catalog.row_number() over (order by q.next_attempt_at) as place
       from (
-        select d.id, d.next_attempt_at
+        select d.id, d.event_id, d.attempts, d.next_attempt_at
         from public.webhook_deliveries as d
         where d.organization_id = o.organization_id and d.webhook_id = o.id and d.state = 'PENDING'
           and d.next_attempt_at <= pg_catalog.now()
+          and not exists (
+            select from private.webhook_leases as l
+            where l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id
+              and l.expires_at > pg_catalog.now()
+          )
         order by d.next_attempt_at
         limit greatest(o.room, 0)
       ) as q
     ) as d
   ),
   turn as (
-    select u.organization_id, u.id, u.next_attempt_at,
+    select u.*,
       u.in_flight_of_all
         + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
     from due as u
   ),
   chosen as (
-    select t.organization_id, t.id
+    select t.organization_id, t.webhook_id, t.id, t.event_id, t.attempts
     from turn as t
     where t.turn <= v_organization_limit
     order by t.turn, t.next_attempt_at
     limit claim_webhook_deliveries.max_deliveries
   ),
-  claimed as (
-    update public.webhook_deliveries as d
-    set lease = v_lease,
-      next_attempt_at = pg_catalog.now() + pg_catalog.make_interval(secs => claim_webhook_deliveries.lease_seconds)
+  leased as (
+    insert into private.webhook_leases as l (organization_id, webhook_id, delivery_id, lease, expires_at)
+    select c.organization_id, c.webhook_id, c.id, v_lease,
+      pg_catalog.now() + pg_catalog.make_interval(secs => claim_webhook_deliveries.lease_seconds)
     from chosen as c
-    where d.organization_id = c.organization_id and d.id = c.id
-      and d.state = 'PENDING' and d.next_attempt_at <= pg_catalog.now()
-    returning d.*
+    -- Its last sender died.
+    on conflict on constraint webhook_leases_pkey do update
+    set lease = excluded.lease, expires_at = excluded.expires_at
+    where l.expires_at <= pg_catalog.now()
   ),
   half_open as (
     update public.webhook_circuits as c
     set state = 'HALF_OPEN'
-    from claimed as d
-    where c.organization_id = d.organization_id and c.webhook_id = d.webhook_id and c.state = 'OPEN'
+    from (
+      -- One whose webhook is just being deleted is not waited for: nobody could claim meanwhile.
+      select o.organization_id, o.webhook_id
+      from public.webhook_circuits as o
+      where o.state = 'OPEN' and (o.organization_id, o.webhook_id) in (select d.organization_id, d.webhook_id from chosen as d)
+      for no key update skip locked
+    ) as o
+    where c.organization_id = o.organization_id and c.webhook_id = o.webhook_id
   )
-  select d.organization_id, d.id, d.webhook_id, d.lease, d.attempts + 1, w.url,
+  select d.organization_id, d.id, d.webhook_id, v_lease, d.attempts + 1, w.url,
     private.webhook_body(e.type, e.occurred_at, e.payload),
     array(
       select s.secret
@@ -3814,7 +3832,7 @@ begin
     ),
     e.traceparent,
     (select x.allow_localhost from private.webhook_settings as x where x.id)
-  from claimed as d
+  from chosen as d
   join public.webhooks as w on w.organization_id = d.organization_id and w.id = d.webhook_id
   join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id;
 end;
@@ -6803,14 +6821,6 @@ declare
   v_circuit public.webhook_circuits;
   v_now timestamptz := pg_catalog.clock_timestamp();
 begin
-  -- The usual case writes nothing and locks nothing.
-  if judge_webhook.failures = 0 and exists (
-    select from public.webhook_circuits as c
-    where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
-      and c.state = 'CLOSED' and c.consecutive_failures = 0 and c.last_success_at > v_now - interval '1 minute'
-  ) then
-    return;
-  end if;
   select c.* into v_circuit
   from public.webhook_circuits as c
   where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
@@ -7574,6 +7584,15 @@ begin
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
+  -- Ended, and of a delivery that went while it was sent: any other lease is taken over within seconds.
+  delete from private.webhook_leases as l
+  where l.expires_at < pg_catalog.now() - interval '1 hour'
+    and not exists (
+      select from public.webhook_deliveries as d where d.organization_id = l.organization_id and d.id = l.delivery_id
+    );
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
   -- An invitation that nobody took up is an address without a purpose; a month later it goes, and who never came is no employee.
   -- The person before the invitation, as who accepts it.
   for v_invitation in
@@ -7611,7 +7630,7 @@ begin
   return v_deleted;
 end;
 $function$;
-comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, invitations a month past their expiry (their employees are deactivated) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
+comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, leases whose delivery is gone, invitations a month past their expiry (their employees are deactivated) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
 
 CREATE OR REPLACE FUNCTION private.purge_locations(max_sessions integer DEFAULT 500, max_points integer DEFAULT 50000)
  RETURNS bigint
@@ -8416,82 +8435,94 @@ CREATE OR REPLACE FUNCTION private.record_webhook_attempts(outcomes jsonb)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   -- What an endpoint may ask us to wait.
   v_longest_pause_s constant double precision := 3600;
-  v_recorded integer := 0;
+  v_outcomes private.webhook_outcome[];
   v_endpoint record;
+  v_recorded integer;
 begin
+  with released as (
+    delete from private.webhook_leases as l
+    using pg_catalog.jsonb_populate_recordset(null::private.webhook_outcome, record_webhook_attempts.outcomes)
+      with ordinality as o
+    where l.organization_id = o.organization_id and l.webhook_id = o.webhook_id and l.delivery_id = o.delivery_id
+      and l.lease = o.lease
+    returning o.*
+  )
+  select pg_catalog.array_agg(
+    row(r.organization_id, r.webhook_id, r.delivery_id, r.lease, r.duration_ms, r.status, r.error, r.response,
+      case
+        when r.error is null then null
+        when r.retry_after_s is not null then least(greatest(r.retry_after_s, 1), v_longest_pause_s)
+        when r.status in (429, 502, 504) then 30
+      end)::private.webhook_outcome
+    order by r.ordinality)
+  into v_outcomes
+  from released as r;
+
   for v_endpoint in
-    with outcome as materialized (
-      select o.organization_id, o.delivery_id, o.lease, o.duration_ms, o.status, o.error, o.response, o.ordinality,
-        case
-          when o.error is null then null
-          when o.retry_after_s is not null then least(greatest(o.retry_after_s, 1), v_longest_pause_s)
-          when o.status in (429, 502, 504) then 30
-        end as pause_s
-      from rows from (
-        pg_catalog.jsonb_to_recordset(record_webhook_attempts.outcomes) as (
-          organization_id uuid, delivery_id uuid, lease uuid, duration_ms integer, status smallint, error text,
-          response text, retry_after_s double precision)
-      ) with ordinality as o (
-        organization_id, delivery_id, lease, duration_ms, status, error, response, retry_after_s, ordinality)
+    with outcome as (
+      select o.*, pg_catalog.max(o.ordinality) filter (where o.error is null)
+        over (partition by o.organization_id, o.webhook_id) as last_success
+      from pg_catalog.unnest(v_outcomes) with ordinality as o
     ),
-    recorded as (
-      update public.webhook_deliveries as d
-      set lease = null,
-        attempts = d.attempts + 1,
-        state = case
-          when o.error is null then 'DELIVERED'
-          when d.attempts - d.attempts_before < 9 then 'PENDING'
-          else 'DEAD'
-        end,
-        next_attempt_at = case when o.error is not null then pg_catalog.now() + greatest(
-          private.webhook_retry_delay(d.attempts - d.attempts_before + 1),
-          case when d.attempts - d.attempts_before < 9 then pg_catalog.make_interval(secs => o.pause_s) end
-        ) end,
-        delivered_at = case when o.error is null then pg_catalog.now() else d.delivered_at end,
-        last_status = o.status,
-        last_error = o.error,
-        last_attempt_at = pg_catalog.now() - pg_catalog.make_interval(secs => o.duration_ms / 1000.0)
+    endpoint as (
+      select o.organization_id, o.webhook_id,
+        o.last_success is not null as succeeded,
+        pg_catalog.count(*) filter (where o.error is not null and o.ordinality > coalesce(o.last_success, 0)) as failures,
+        pg_catalog.max(o.retry_after_s) filter (where o.ordinality > coalesce(o.last_success, 0)) as pause_s,
+        coalesce(pg_catalog.bool_or(o.status = 410), false) as gone
       from outcome as o
-      where d.organization_id = o.organization_id and d.id = o.delivery_id and d.lease = o.lease
-      returning d.organization_id, d.webhook_id, d.id, d.attempts, d.last_attempt_at, o.duration_ms, o.status, o.error,
-        o.response, o.pause_s, o.ordinality
-    ),
-    logged as (
-      insert into public.webhook_attempts (
-        organization_id, delivery_id, number, attempted_at, duration_ms, status, error, response
-      )
-      select r.organization_id, r.id, r.attempts, r.last_attempt_at, r.duration_ms, r.status, r.error,
-        pg_catalog.left(r.response, 4096)
-      from recorded as r
-    ),
-    success as (
-      select r.organization_id, r.webhook_id, pg_catalog.max(r.ordinality) filter (where r.error is null) as last_success
-      from recorded as r
-      group by r.organization_id, r.webhook_id
+      group by o.organization_id, o.webhook_id, o.last_success
     )
-    select r.organization_id, r.webhook_id,
-      pg_catalog.count(*) as attempts,
-      s.last_success is not null as succeeded,
-      pg_catalog.count(*) filter (where r.error is not null and r.ordinality > coalesce(s.last_success, 0)) as failures,
-      pg_catalog.max(r.pause_s) filter (where r.ordinality > coalesce(s.last_success, 0)) as pause_s,
-      coalesce(pg_catalog.bool_or(r.status = 410), false) as gone
-    from recorded as r
-    join success as s on s.organization_id = r.organization_id and s.webhook_id = r.webhook_id
-    group by r.organization_id, r.webhook_id, s.last_success
-    order by r.organization_id, r.webhook_id
+    select e.*
+    from endpoint as e
+    join public.webhook_circuits as c on c.organization_id = e.organization_id and c.webhook_id = e.webhook_id
+    -- The usual case writes nothing and locks nothing.
+    where e.failures > 0 or c.state <> 'CLOSED' or c.consecutive_failures > 0 or c.last_success_at is null
+      or c.last_success_at < pg_catalog.now() - interval '1 minute'
+    order by e.organization_id, e.webhook_id
   loop
-    v_recorded := v_recorded + v_endpoint.attempts;
     perform private.judge_webhook(v_endpoint.organization_id, v_endpoint.webhook_id, v_endpoint.succeeded,
       v_endpoint.failures::integer, v_endpoint.pause_s, v_endpoint.gone);
   end loop;
+
+  with recorded as (
+    update public.webhook_deliveries as d
+    set attempts = d.attempts + 1,
+      state = case
+        when o.error is null then 'DELIVERED'
+        when d.attempts - d.attempts_before < 9 then 'PENDING'
+        else 'DEAD'
+      end,
+      next_attempt_at = case when o.error is not null then pg_catalog.now() + greatest(
+        private.webhook_retry_delay(d.attempts - d.attempts_before + 1),
+        case when d.attempts - d.attempts_before < 9 then pg_catalog.make_interval(secs => o.retry_after_s) end
+      ) end,
+      delivered_at = case when o.error is null then pg_catalog.now() else d.delivered_at end,
+      last_status = o.status,
+      last_error = o.error,
+      last_attempt_at = pg_catalog.now() - pg_catalog.make_interval(secs => o.duration_ms / 1000.0)
+    from pg_catalog.unnest(v_outcomes) as o
+    -- PENDING: two senders that had it one after the other, the first one late and yet first to record.
+    where d.organization_id = o.organization_id and d.id = o.delivery_id and d.state = 'PENDING'
+    returning d.organization_id, d.id, d.attempts, d.last_attempt_at, o.duration_ms, o.status, o.error, o.response
+  )
+  insert into public.webhook_attempts (
+    organization_id, delivery_id, number, attempted_at, duration_ms, status, error, response
+  )
+  select r.organization_id, r.id, r.attempts, r.last_attempt_at, r.duration_ms, r.status, r.error,
+    pg_catalog.left(r.response, 4096)
+  from recorded as r;
+  get diagnostics v_recorded = row_count;
   return v_recorded;
 end;
 $function$;
-comment on function private.record_webhook_attempts(jsonb) is 'Records what came of claimed deliveries: [{organization_id, delivery_id, lease, duration_ms, status, error, response, retry_after_s}]. One whose lease was taken over, or whose webhook is gone, is passed over. Returns how many were recorded.';
+comment on function private.record_webhook_attempts(jsonb) is 'Records what came of claimed deliveries: an array of private.webhook_outcome. One whose lease was taken over, or whose webhook is gone, is passed over. Returns how many were recorded.';
 grant execute on function private.record_webhook_attempts(jsonb) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.refresh_active_user(organization_id uuid, employee_id uuid)
@@ -9219,9 +9250,13 @@ begin
   end if;
   perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
   update public.webhook_deliveries as d
-  set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts, lease = null
+  set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
   where d.organization_id = v_caller.organization_id and d.id = v_before.id
-    and (d.lease is null or d.next_attempt_at <= pg_catalog.now())
+    and not exists (
+      select from private.webhook_leases as l
+      where l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id
+        and l.expires_at > pg_catalog.now()
+    )
   returning d.* into v_delivery;
   if not found then
     perform private.fail('conflict_retry', 'This delivery is being sent just now.', v_before.id::text,

@@ -481,6 +481,31 @@ export type Database = {
           },
         ];
       };
+      webhook_leases: {
+        Row: {
+          delivery_id: string;
+          expires_at: string;
+          lease: string;
+          organization_id: string;
+          webhook_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          delivery_id: string;
+          expires_at: string;
+          lease: string;
+          organization_id: string;
+          webhook_id: string;
+        };
+        Update: {
+          delivery_id?: string;
+          expires_at?: string;
+          lease?: string;
+          organization_id?: string;
+          webhook_id?: string;
+        };
+        Relationships: [];
+      };
       webhook_secrets: {
         Row: {
           created_at: string;
@@ -1493,6 +1518,17 @@ export type Database = {
         to_day: string | null;
         today: string | null;
         currency: string | null;
+      };
+      webhook_outcome: {
+        organization_id: string | null;
+        webhook_id: string | null;
+        delivery_id: string | null;
+        lease: string | null;
+        duration_ms: number | null;
+        status: number | null;
+        error: string | null;
+        response: string | null;
+        retry_after_s: number | null;
       };
     };
   };
@@ -2921,7 +2957,6 @@ export type Database = {
           last_attempt_at: string | null;
           last_error: string | null;
           last_status: number | null;
-          lease: string | null;
           next_attempt_at: string | null;
           organization_id: string;
           state: string;
@@ -2939,7 +2974,6 @@ export type Database = {
           last_attempt_at?: string | null;
           last_error?: string | null;
           last_status?: number | null;
-          lease?: string | null;
           next_attempt_at?: string | null;
           organization_id: string;
           state?: string;
@@ -2956,7 +2990,6 @@ export type Database = {
           last_attempt_at?: string | null;
           last_error?: string | null;
           last_status?: number | null;
-          lease?: string | null;
           next_attempt_at?: string | null;
           organization_id?: string;
           state?: string;
@@ -3662,7 +3695,6 @@ export type Database = {
           last_attempt_at: string | null;
           last_error: string | null;
           last_status: number | null;
-          lease: string | null;
           next_attempt_at: string | null;
           organization_id: string;
           state: string;
@@ -3827,7 +3859,6 @@ export type Database = {
           last_attempt_at: string | null;
           last_error: string | null;
           last_status: number | null;
-          lease: string | null;
           next_attempt_at: string | null;
           organization_id: string;
           state: string;

@@ -2,7 +2,7 @@
 --
 -- A row of events becomes a row of webhook_deliveries for each endpoint that subscribes to its type, written by a trigger in the
 -- transaction that wrote the event: neither can exist without the other having been possible. The delivery's row is its own
--- schedule (next_attempt_at), so there is no job to lose.
+-- schedule (next_attempt_at), so there is no job to lose. Who is sending it stands beside it, in a lease.
 -- Not covered: claiming, sending and recording (the next chapter).
 
 create table public.webhook_deliveries (
@@ -15,7 +15,6 @@ create table public.webhook_deliveries (
   attempts integer not null default 0,
   attempts_before integer not null default 0,
   next_attempt_at timestamptz default now(),
-  lease uuid,
   last_status smallint,
   last_error text,
   last_attempt_at timestamptz,
@@ -29,20 +28,16 @@ create table public.webhook_deliveries (
   constraint event foreign key (organization_id, event_id)
     references public.events (organization_id, id) on delete cascade,
   constraint state_is_valid check (state in ('PENDING', 'DELIVERED', 'DEAD')),
-  constraint pending_has_its_time check ((state = 'PENDING') = (next_attempt_at is not null)),
-  constraint lease_is_of_a_pending_one check (lease is null or state = 'PENDING')
-) with (fillfactor = 80);
+  constraint pending_has_its_time check ((state = 'PENDING') = (next_attempt_at is not null))
+);
 
 alter table public.webhook_deliveries enable row level security;
 
--- The sender's question: which endpoints have something due, and what of each is oldest? A lease moves next_attempt_at to its
--- own end, so a row whose sender died comes up here again by itself.
+-- The sender's question: which endpoints have something due, and what of each is oldest? Not deduplicated: a replay writes a
+-- thousand with one time, and of entries that are packed together PostgreSQL forgets none until all are dead.
 create index webhook_deliveries_due on public.webhook_deliveries (organization_id, webhook_id, next_attempt_at)
+  with (deduplicate_items = off)
   where state = 'PENDING';
-
--- How many are under way at an endpoint?
-create index webhook_deliveries_in_flight on public.webhook_deliveries (organization_id, webhook_id, next_attempt_at)
-  where lease is not null;
 
 -- An endpoint's deliveries, newest first. (All of an organization, newest first: order=event_id.desc, the unique key.)
 create index webhook_deliveries_newest on public.webhook_deliveries (organization_id, webhook_id, created_at desc, id);
@@ -57,13 +52,11 @@ comment on column public.webhook_deliveries.webhook_id is 'The webhook (webhooks
 comment on column public.webhook_deliveries.event_id is 'The event (events.id).';
 comment on column public.webhook_deliveries.event_type is 'Its type.';
 comment on column public.webhook_deliveries.state is
-  'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries
-anew.'; comment on column public.webhook_deliveries.attempts is 'Attempts made, ever; webhook_attempts has each.';
+  'PENDING: waits for next_attempt_at. DELIVERED: answered with 2xx. DEAD: ten attempts failed; retry_webhook_delivery tries anew.';
+comment on column public.webhook_deliveries.attempts is 'Attempts made, ever; webhook_attempts has each.';
 comment on column public.webhook_deliveries.attempts_before is 'Of those, how many before somebody asked for it again.';
 comment on column public.webhook_deliveries.next_attempt_at is
-  'When it is tried next, if endpoint and circuit let it; while it is being sent: when it would be tried again if the sender
-died.'; comment on column public.webhook_deliveries.lease is
-  'Set while it is being sent; only the sender that holds it may record the outcome.';
+  'When it is tried next, if endpoint and circuit let it; while PENDING only.';
 comment on column public.webhook_deliveries.last_status is 'HTTP status of the last attempt; null: there was no answer.';
 comment on column public.webhook_deliveries.last_error is 'Why the last attempt failed, as in webhook_attempts.error.';
 comment on column public.webhook_deliveries.last_attempt_at is 'When the last attempt began.';
@@ -78,6 +71,25 @@ create policy select_key on public.webhook_deliveries for select to api_key usin
 );
 
 grant select on public.webhook_deliveries to authenticated, api_key, service_role;
+
+-- Apart from the delivery, so that claiming one does not move its row in every index. A sender that dies leaves a lease that ends
+-- by itself. No foreign key, which would cost as much as all the rest of it: a lease whose delivery is gone is held by nobody,
+-- counts for nothing once it has ended, and goes with the leftovers.
+create table private.webhook_leases (
+  organization_id uuid not null,
+  webhook_id uuid not null,
+  delivery_id uuid not null,
+  lease uuid not null,
+  expires_at timestamptz not null,
+  primary key (organization_id, webhook_id, delivery_id)
+);
+
+alter table private.webhook_leases enable row level security;
+
+comment on table private.webhook_leases is
+  'Deliveries that a sender has in hand: only who holds the lease records the outcome, which ends it.';
+
+-- NOTE: nothing is granted on it.
 
 create table public.webhook_attempts (
   organization_id uuid not null,
@@ -226,9 +238,13 @@ begin
   end if;
   perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
   update public.webhook_deliveries as d
-  set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts, lease = null
+  set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
   where d.organization_id = v_caller.organization_id and d.id = v_before.id
-    and (d.lease is null or d.next_attempt_at <= pg_catalog.now())
+    and not exists (
+      select from private.webhook_leases as l
+      where l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id
+        and l.expires_at > pg_catalog.now()
+    )
   returning d.* into v_delivery;
   if not found then
     perform private.fail('conflict_retry', 'This delivery is being sent just now.', v_before.id::text,

@@ -1,8 +1,8 @@
 -- Delivering: a sender claims what is due, sends it outside any transaction, and records what came of it.
 --
--- Claiming gives a delivery a lease and moves next_attempt_at to the lease's end. A sender that dies leaves a row that comes due
--- by itself; one that comes late finds another lease and can overwrite nothing. Fairness is decided where all rows are seen:
--- each endpoint has a limit of deliveries under way, each organization too, and organizations take turns.
+-- Claiming gives a delivery a lease. A sender that dies leaves one that ends, and the delivery is due again; one that comes late
+-- finds another's lease, or none, and can overwrite nothing. Fairness is decided where all rows are seen: each endpoint has a
+-- limit of deliveries under way, each organization too, and organizations take turns.
 -- The circuit: five failures in a row open it, it waits (30 s, doubling to an hour), lets one through, and closes on success.
 -- Not covered: the sending itself, with the check of addresses (worker/webhooks/).
 
@@ -91,57 +91,68 @@ begin
     join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
     cross join lateral (
       select pg_catalog.count(*)::integer as in_flight
-      from public.webhook_deliveries as d
-      where d.organization_id = w.organization_id and d.webhook_id = w.id and d.lease is not null
-        and d.next_attempt_at > pg_catalog.now()
+      from private.webhook_leases as l
+      where l.organization_id = w.organization_id and l.webhook_id = w.id and l.expires_at > pg_catalog.now()
     ) as f
     where e.next_attempt_at <= pg_catalog.now()
       and w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
   ),
   due as (
-    select o.organization_id, d.id, d.place, d.next_attempt_at, o.in_flight_of_all
+    select o.organization_id, o.id as webhook_id, d.id, d.event_id, d.attempts, d.place, d.next_attempt_at, o.in_flight_of_all
     from open_endpoint as o
     cross join lateral (
-      select q.id, q.next_attempt_at, pg_catalog.row_number() over (order by q.next_attempt_at) as place
+      select q.*, pg_catalog.row_number() over (order by q.next_attempt_at) as place
       from (
-        select d.id, d.next_attempt_at
+        select d.id, d.event_id, d.attempts, d.next_attempt_at
         from public.webhook_deliveries as d
         where d.organization_id = o.organization_id and d.webhook_id = o.id and d.state = 'PENDING'
           and d.next_attempt_at <= pg_catalog.now()
+          and not exists (
+            select from private.webhook_leases as l
+            where l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id
+              and l.expires_at > pg_catalog.now()
+          )
         order by d.next_attempt_at
         limit greatest(o.room, 0)
       ) as q
     ) as d
   ),
   turn as (
-    select u.organization_id, u.id, u.next_attempt_at,
+    select u.*,
       u.in_flight_of_all
         + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
     from due as u
   ),
   chosen as (
-    select t.organization_id, t.id
+    select t.organization_id, t.webhook_id, t.id, t.event_id, t.attempts
     from turn as t
     where t.turn <= v_organization_limit
     order by t.turn, t.next_attempt_at
     limit claim_webhook_deliveries.max_deliveries
   ),
-  claimed as (
-    update public.webhook_deliveries as d
-    set lease = v_lease,
-      next_attempt_at = pg_catalog.now() + pg_catalog.make_interval(secs => claim_webhook_deliveries.lease_seconds)
+  leased as (
+    insert into private.webhook_leases as l (organization_id, webhook_id, delivery_id, lease, expires_at)
+    select c.organization_id, c.webhook_id, c.id, v_lease,
+      pg_catalog.now() + pg_catalog.make_interval(secs => claim_webhook_deliveries.lease_seconds)
     from chosen as c
-    where d.organization_id = c.organization_id and d.id = c.id
-      and d.state = 'PENDING' and d.next_attempt_at <= pg_catalog.now()
-    returning d.*
+    -- Its last sender died.
+    on conflict on constraint webhook_leases_pkey do update
+    set lease = excluded.lease, expires_at = excluded.expires_at
+    where l.expires_at <= pg_catalog.now()
   ),
   half_open as (
     update public.webhook_circuits as c
     set state = 'HALF_OPEN'
-    from claimed as d
-    where c.organization_id = d.organization_id and c.webhook_id = d.webhook_id and c.state = 'OPEN'
+    from (
+      -- One whose webhook is just being deleted is not waited for: nobody could claim meanwhile.
+      select o.organization_id, o.webhook_id
+      from public.webhook_circuits as o
+      where o.state = 'OPEN' and (o.organization_id, o.webhook_id) in (select d.organization_id, d.webhook_id from chosen as d)
+      for no key update skip locked
+    ) as o
+    where c.organization_id = o.organization_id and c.webhook_id = o.webhook_id
   )
-  select d.organization_id, d.id, d.webhook_id, d.lease, d.attempts + 1, w.url,
+  select d.organization_id, d.id, d.webhook_id, v_lease, d.attempts + 1, w.url,
     private.webhook_body(e.type, e.occurred_at, e.payload),
     array(
       select s.secret
@@ -152,7 +163,7 @@ begin
     ),
     e.traceparent,
     (select x.allow_localhost from private.webhook_settings as x where x.id)
-  from claimed as d
+  from chosen as d
   join public.webhooks as w on w.organization_id = d.organization_id and w.id = d.webhook_id
   join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id;
 end;
@@ -201,14 +212,6 @@ declare
   v_circuit public.webhook_circuits;
   v_now timestamptz := pg_catalog.clock_timestamp();
 begin
-  -- The usual case writes nothing and locks nothing.
-  if judge_webhook.failures = 0 and exists (
-    select from public.webhook_circuits as c
-    where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
-      and c.state = 'CLOSED' and c.consecutive_failures = 0 and c.last_success_at > v_now - interval '1 minute'
-  ) then
-    return;
-  end if;
   select c.* into v_circuit
   from public.webhook_circuits as c
   where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
@@ -262,88 +265,114 @@ $$;
 comment on function private.judge_webhook(uuid, uuid, boolean, integer, double precision, boolean) is
   'Moves an endpoint''s circuit by what a batch of attempts showed; disables one that is gone or failed for five days.';
 
--- A batch of outcomes in one transaction, each guarded by its lease. Outcomes come in the order in which they ended.
+-- What came of an attempt, as worker/webhooks/send.ts tells it.
+create type private.webhook_outcome as (
+  organization_id uuid,
+  webhook_id uuid,
+  delivery_id uuid,
+  lease uuid,
+  duration_ms integer,
+  status smallint,
+  error text,
+  response text,
+  retry_after_s double precision
+);
+
+-- A batch of outcomes in one transaction, in the order in which they ended. Who takes the lease away records, and nobody else.
+-- Then the circuits and last the deliveries: the order in which a webhook that is deleted takes its own with it.
 create function private.record_webhook_attempts(outcomes jsonb) returns integer
 language plpgsql volatile security definer
 set search_path = ''
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   -- What an endpoint may ask us to wait.
   v_longest_pause_s constant double precision := 3600;
-  v_recorded integer := 0;
+  v_outcomes private.webhook_outcome[];
   v_endpoint record;
+  v_recorded integer;
 begin
+  with released as (
+    delete from private.webhook_leases as l
+    using pg_catalog.jsonb_populate_recordset(null::private.webhook_outcome, record_webhook_attempts.outcomes)
+      with ordinality as o
+    where l.organization_id = o.organization_id and l.webhook_id = o.webhook_id and l.delivery_id = o.delivery_id
+      and l.lease = o.lease
+    returning o.*
+  )
+  select pg_catalog.array_agg(
+    row(r.organization_id, r.webhook_id, r.delivery_id, r.lease, r.duration_ms, r.status, r.error, r.response,
+      case
+        when r.error is null then null
+        when r.retry_after_s is not null then least(greatest(r.retry_after_s, 1), v_longest_pause_s)
+        when r.status in (429, 502, 504) then 30
+      end)::private.webhook_outcome
+    order by r.ordinality)
+  into v_outcomes
+  from released as r;
+
   for v_endpoint in
-    with outcome as materialized (
-      select o.organization_id, o.delivery_id, o.lease, o.duration_ms, o.status, o.error, o.response, o.ordinality,
-        case
-          when o.error is null then null
-          when o.retry_after_s is not null then least(greatest(o.retry_after_s, 1), v_longest_pause_s)
-          when o.status in (429, 502, 504) then 30
-        end as pause_s
-      from rows from (
-        pg_catalog.jsonb_to_recordset(record_webhook_attempts.outcomes) as (
-          organization_id uuid, delivery_id uuid, lease uuid, duration_ms integer, status smallint, error text,
-          response text, retry_after_s double precision)
-      ) with ordinality as o (
-        organization_id, delivery_id, lease, duration_ms, status, error, response, retry_after_s, ordinality)
+    with outcome as (
+      select o.*, pg_catalog.max(o.ordinality) filter (where o.error is null)
+        over (partition by o.organization_id, o.webhook_id) as last_success
+      from pg_catalog.unnest(v_outcomes) with ordinality as o
     ),
-    recorded as (
-      update public.webhook_deliveries as d
-      set lease = null,
-        attempts = d.attempts + 1,
-        state = case
-          when o.error is null then 'DELIVERED'
-          when d.attempts - d.attempts_before < 9 then 'PENDING'
-          else 'DEAD'
-        end,
-        next_attempt_at = case when o.error is not null then pg_catalog.now() + greatest(
-          private.webhook_retry_delay(d.attempts - d.attempts_before + 1),
-          case when d.attempts - d.attempts_before < 9 then pg_catalog.make_interval(secs => o.pause_s) end
-        ) end,
-        delivered_at = case when o.error is null then pg_catalog.now() else d.delivered_at end,
-        last_status = o.status,
-        last_error = o.error,
-        last_attempt_at = pg_catalog.now() - pg_catalog.make_interval(secs => o.duration_ms / 1000.0)
+    endpoint as (
+      select o.organization_id, o.webhook_id,
+        o.last_success is not null as succeeded,
+        pg_catalog.count(*) filter (where o.error is not null and o.ordinality > coalesce(o.last_success, 0)) as failures,
+        pg_catalog.max(o.retry_after_s) filter (where o.ordinality > coalesce(o.last_success, 0)) as pause_s,
+        coalesce(pg_catalog.bool_or(o.status = 410), false) as gone
       from outcome as o
-      where d.organization_id = o.organization_id and d.id = o.delivery_id and d.lease = o.lease
-      returning d.organization_id, d.webhook_id, d.id, d.attempts, d.last_attempt_at, o.duration_ms, o.status, o.error,
-        o.response, o.pause_s, o.ordinality
-    ),
-    logged as (
-      insert into public.webhook_attempts (
-        organization_id, delivery_id, number, attempted_at, duration_ms, status, error, response
-      )
-      select r.organization_id, r.id, r.attempts, r.last_attempt_at, r.duration_ms, r.status, r.error,
-        pg_catalog.left(r.response, 4096)
-      from recorded as r
-    ),
-    success as (
-      select r.organization_id, r.webhook_id, pg_catalog.max(r.ordinality) filter (where r.error is null) as last_success
-      from recorded as r
-      group by r.organization_id, r.webhook_id
+      group by o.organization_id, o.webhook_id, o.last_success
     )
-    select r.organization_id, r.webhook_id,
-      pg_catalog.count(*) as attempts,
-      s.last_success is not null as succeeded,
-      pg_catalog.count(*) filter (where r.error is not null and r.ordinality > coalesce(s.last_success, 0)) as failures,
-      pg_catalog.max(r.pause_s) filter (where r.ordinality > coalesce(s.last_success, 0)) as pause_s,
-      coalesce(pg_catalog.bool_or(r.status = 410), false) as gone
-    from recorded as r
-    join success as s on s.organization_id = r.organization_id and s.webhook_id = r.webhook_id
-    group by r.organization_id, r.webhook_id, s.last_success
-    order by r.organization_id, r.webhook_id
+    select e.*
+    from endpoint as e
+    join public.webhook_circuits as c on c.organization_id = e.organization_id and c.webhook_id = e.webhook_id
+    -- The usual case writes nothing and locks nothing.
+    where e.failures > 0 or c.state <> 'CLOSED' or c.consecutive_failures > 0 or c.last_success_at is null
+      or c.last_success_at < pg_catalog.now() - interval '1 minute'
+    order by e.organization_id, e.webhook_id
   loop
-    v_recorded := v_recorded + v_endpoint.attempts;
     perform private.judge_webhook(v_endpoint.organization_id, v_endpoint.webhook_id, v_endpoint.succeeded,
       v_endpoint.failures::integer, v_endpoint.pause_s, v_endpoint.gone);
   end loop;
+
+  with recorded as (
+    update public.webhook_deliveries as d
+    set attempts = d.attempts + 1,
+      state = case
+        when o.error is null then 'DELIVERED'
+        when d.attempts - d.attempts_before < 9 then 'PENDING'
+        else 'DEAD'
+      end,
+      next_attempt_at = case when o.error is not null then pg_catalog.now() + greatest(
+        private.webhook_retry_delay(d.attempts - d.attempts_before + 1),
+        case when d.attempts - d.attempts_before < 9 then pg_catalog.make_interval(secs => o.retry_after_s) end
+      ) end,
+      delivered_at = case when o.error is null then pg_catalog.now() else d.delivered_at end,
+      last_status = o.status,
+      last_error = o.error,
+      last_attempt_at = pg_catalog.now() - pg_catalog.make_interval(secs => o.duration_ms / 1000.0)
+    from pg_catalog.unnest(v_outcomes) as o
+    -- PENDING: two senders that had it one after the other, the first one late and yet first to record.
+    where d.organization_id = o.organization_id and d.id = o.delivery_id and d.state = 'PENDING'
+    returning d.organization_id, d.id, d.attempts, d.last_attempt_at, o.duration_ms, o.status, o.error, o.response
+  )
+  insert into public.webhook_attempts (
+    organization_id, delivery_id, number, attempted_at, duration_ms, status, error, response
+  )
+  select r.organization_id, r.id, r.attempts, r.last_attempt_at, r.duration_ms, r.status, r.error,
+    pg_catalog.left(r.response, 4096)
+  from recorded as r;
+  get diagnostics v_recorded = row_count;
   return v_recorded;
 end;
 $$;
 
 comment on function private.record_webhook_attempts(jsonb) is
-  'Records what came of claimed deliveries: [{organization_id, delivery_id, lease, duration_ms, status, error, response, '
-  'retry_after_s}]. One whose lease was taken over, or whose webhook is gone, is passed over. Returns how many were recorded.';
+  'Records what came of claimed deliveries: an array of private.webhook_outcome. One whose lease was taken over, or whose webhook '
+  'is gone, is passed over. Returns how many were recorded.';
 
 grant execute on function private.record_webhook_attempts(jsonb) to fieldtrack_worker;

@@ -179,7 +179,7 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.claim_webhook_deliveries(integer, integer)', 'fieldtrack_worker', 'all organizations',
     'Turns between organizations need sight of all of them. Secrets go out with a delivery of their own webhook only.'),
   ('private.record_webhook_attempts(jsonb)', 'fieldtrack_worker', 'all organizations',
-    'A batch holds outcomes of several organizations; each is found by its organization, id and the lease it was claimed with.'),
+    'A batch holds outcomes of several organizations; each is found by its organization, webhook, id and lease.'),
   ('private.judge_webhook(uuid, uuid, boolean, integer, double precision, boolean)', null, 'organization',
     'Called by record_webhook_attempts for the webhook of a delivery it recorded.'),
   ('private.disable_webhook(uuid, uuid, text, timestamptz)', null, 'organization',

@@ -38,7 +38,7 @@ select is_empty('select pg_temp.claim(3, 1000)', 'and there is no more to claim'
 
 select tests.become_postgres();
 update public.webhook_circuits set consecutive_failures = 1 where webhook_id = (select busy from hook);
-update public.webhook_deliveries set next_attempt_at = now() - interval '1 second' where lease is not null;
+update private.webhook_leases set expires_at = now() where true;
 select tests.become_worker(null);
 select pg_temp.claim(4, 1000);
 select results_eq(
@@ -49,7 +49,7 @@ select tests.become_postgres();
 update public.webhooks set is_active = false where id = (select busy from hook);
 update public.webhook_circuits set paused_until = now() + interval '1 minute' where webhook_id = (select quiet from hook);
 update public.webhooks set disabled_at = now(), disabled_reason = 'GONE' where id = (select foreign_one from hook);
-update public.webhook_deliveries set next_attempt_at = now() - interval '1 second' where state = 'PENDING';
+update private.webhook_leases set expires_at = now() where true;
 select tests.become_worker(null);
 select is_empty('select pg_temp.claim(5, 1000)', 'what is off, paused or disabled waits');
 select tests.become_postgres();

@@ -181,8 +181,8 @@ create function tests.deliver(
 declare
   v_outcomes jsonb;
 begin
-  select coalesce(jsonb_agg(jsonb_build_object('organization_id', c.organization_id, 'delivery_id', c.delivery_id,
-    'lease', c.lease, 'duration_ms', 12, 'status', deliver.status, 'error', deliver.error,
+  select coalesce(jsonb_agg(jsonb_build_object('organization_id', c.organization_id, 'webhook_id', c.webhook_id,
+    'delivery_id', c.delivery_id, 'lease', c.lease, 'duration_ms', 12, 'status', deliver.status, 'error', deliver.error,
     'retry_after_s', deliver.retry_after_s)), '[]')
   into v_outcomes
   from private.claim_webhook_deliveries(deliver.most, 30) as c;

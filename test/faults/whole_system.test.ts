@@ -290,7 +290,7 @@ const faults: Record<Exclude<Fault, 'none'>, () => Promise<number | undefined>> 
     await worker.ended;
     // What ends a job's or a delivery's lease after a minute, without the wait.
     await sql`update pgboss.job set heartbeat_on = now() - interval '5 minutes' where state = 'active'`;
-    await sql`update public.webhook_deliveries set next_attempt_at = now() where lease is not null`;
+    await sql`update private.webhook_leases set expires_at = now() where true`;
     worker = await startWorker();
     return undefined;
   },
@@ -381,7 +381,7 @@ test(
       'queues and deliveries are empty',
       async () => {
         // What a circuit or a lease would wait for, without the wait.
-        await sql`update public.webhook_deliveries set next_attempt_at = now() where state = 'PENDING' and lease is null`;
+        await sql`update public.webhook_deliveries set next_attempt_at = now() where state = 'PENDING'`;
         await sql`update public.webhook_circuits set paused_until = null where paused_until > now()`;
         await sql`update pgboss.job set heartbeat_on = now() - interval '5 minutes'
           where state = 'active' and heartbeat_on < now() - interval '20 seconds'`;

@@ -10,11 +10,13 @@ import { type ClaimedDelivery, createSender, type Sender, type SendOutcome } fro
 const leaseSeconds = 30;
 /** Sockets of one worker. Who may have how many of them is decided in private.claim_webhook_deliveries. */
 const maxInFlight = 256;
+/** A quarter at a time, so that under load one is claimed while others are sent and recorded. */
+const maxPerClaim = maxInFlight / 4;
 /** How long a new event waits at most for an idle worker. */
 const pollMs = 100;
 /** Where very many endpoints wait for later, looking for what is due takes time: it must not take more than this share. */
 const pollShare = 0.1;
-/** Between two claims the sender rests as long as the first one took, at most so long. */
+/** After a claim that brought less than it might have, the sender rests as long as it took, at most so long. */
 const longestRestMs = 20;
 const retryDatabaseMs = 1000;
 /** Attempts in hand get so long to end when the worker stops; the others' leases run out. */
@@ -34,7 +36,8 @@ export interface WebhookDispatcher {
   counters(): WebhookCounters;
 }
 
-export type RecordedOutcome = SendOutcome & { organization_id: string; delivery_id: string; lease: string };
+export type RecordedOutcome = SendOutcome &
+  Pick<ClaimedDelivery, 'organization_id' | 'webhook_id' | 'delivery_id' | 'lease'>;
 
 /**
  * Claims due deliveries, sends them, records what came of them. The rows are the queue: there is no job for a delivery, so none
@@ -49,7 +52,9 @@ export function createWebhookDispatcher(options: {
   const { database, log } = options;
   const tracing = options.tracing ?? noTracing;
   const sender = options.sender ?? createSender(realNetwork);
-  const inFlight = new Set<Promise<void>>();
+  const attempts = new Set<Promise<void>>();
+  /** Claimed and not yet recorded. */
+  let inFlight = 0;
   const counters = { delivered: 0, failed: 0, late: 0 };
   let outcomes: RecordedOutcome[] = [];
   let stopping = false;
@@ -76,14 +81,19 @@ export function createWebhookDispatcher(options: {
 
   async function claimLoop(): Promise<void> {
     while (!stopping) {
-      const free = maxInFlight - inFlight.size;
       isNews = false;
+      if (maxInFlight - inFlight < maxPerClaim) {
+        await pause(pollMs);
+        continue;
+      }
       try {
         const began = performance.now();
-        const claimed = free > 0 ? await database.claimWebhookDeliveries(free, leaseSeconds) : [];
-        for (const delivery of claimed) begin(delivery);
+        const claimed = await database.claimWebhookDeliveries(maxPerClaim, leaseSeconds);
         const tookMs = performance.now() - began;
-        // Whatever the news, so that under load a claim brings many: each looks at every endpoint.
+        inFlight += claimed.length;
+        for (const delivery of claimed) begin(delivery);
+        if (claimed.length === maxPerClaim) continue;
+        // Whatever the news, so that the next one brings many: each looks at every endpoint.
         await sleep(Math.min(tookMs, longestRestMs));
         if (!stopping && !isNews) await pause(Math.max(pollMs, tookMs / pollShare));
       } catch (error) {
@@ -94,8 +104,8 @@ export function createWebhookDispatcher(options: {
   }
 
   function begin(delivery: ClaimedDelivery): void {
-    const attempt = attemptDelivery(delivery).finally(() => inFlight.delete(attempt));
-    inFlight.add(attempt);
+    const attempt = attemptDelivery(delivery).finally(() => attempts.delete(attempt));
+    attempts.add(attempt);
   }
 
   async function attemptDelivery(delivery: ClaimedDelivery): Promise<void> {
@@ -121,9 +131,8 @@ export function createWebhookDispatcher(options: {
       { organization_id, webhook_id, delivery_id, attempt: delivery.attempt, ...facts, ...ids },
       'webhook attempt',
     );
-    outcomes.push({ organization_id, delivery_id, lease, ...outcome });
+    outcomes.push({ organization_id, webhook_id, delivery_id, lease, ...outcome });
     recording ??= recordAll();
-    await recording;
   }
 
   /** What ends while a batch is recorded makes up the next one, so batches grow with the load. */
@@ -137,6 +146,7 @@ export function createWebhookDispatcher(options: {
         log.warn({ err: describeError(error), outcomes: batch.length }, 'webhook attempts cannot be recorded');
         await recordOneByOne(batch);
       }
+      inFlight -= batch.length;
       wake();
     }
     // In the same tick as the last look: an outcome that comes now starts a recording of its own.
@@ -174,10 +184,11 @@ export function createWebhookDispatcher(options: {
         void sender.close();
       }, stopGraceMs);
       await claiming;
-      await Promise.allSettled([...inFlight]);
+      await Promise.allSettled(attempts);
+      await recording;
       clearTimeout(grace);
       await sender.close();
     },
-    counters: () => ({ ...counters, inFlight: inFlight.size }),
+    counters: () => ({ ...counters, inFlight }),
   };
 }

@@ -10,6 +10,7 @@ import type { Bench, Section } from '../section.ts';
 import { type ReceiverProcess, startReceiverProcess } from './webhooks/receiver-process.ts';
 
 /** With the ten that an endpoint may have under way by default, these keep one worker busy (it has 256 sockets). */
+const organizations = 5;
 const endpoints = 25;
 const concurrency = 250;
 
@@ -33,46 +34,51 @@ async function throughput(bench: Bench, receiver: ReceiverProcess): Promise<void
   const deliveries = bench.quick ? 2000 : 10_000;
   const database = await bench.createDatabase();
   const sql = database.sql('supabase_admin');
-  const organizationId = await foundOrganization(sql);
-  await createEndpoints(
-    sql,
-    organizationId,
-    receiver,
-    Array.from({ length: endpoints }, (_, index) => `/${index}`),
-  );
-  await emit(sql, organizationId, deliveries / endpoints);
+  const each = endpoints / organizations;
+  for (let number = 0; number < organizations; number += 1) {
+    const organizationId = await foundOrganization(sql);
+    const paths = Array.from({ length: each }, (_, index) => `/${number * each + index}`);
+    await createEndpoints(sql, organizationId, receiver, paths);
+    await emit(sql, organizationId, deliveries / endpoints);
+  }
   const bodies = await sql<{ body: string }[]>`
     select private.webhook_body(type, occurred_at, payload) as body from public.events`;
 
   const texts = bodies.map(({ body }) => body);
-  const rows: [string, number][] = [];
-  const own: number[] = [];
-  const bare: number[] = [];
-  const ours: number[] = [];
-  for (let run = 0; run < 3; run += 1) {
-    bare.push(await bareLoop(receiver, texts, deliveries));
-    own.push(await senderLoop(receiver, texts, deliveries));
-    await sql`update public.webhook_deliveries set state = 'PENDING', next_attempt_at = now(), attempts = 0 where true`;
-    await sql`delete from public.webhook_attempts where true`;
-    await sql`vacuum analyze public.webhook_deliveries`;
-    await sql`checkpoint`;
-    ours.push(await byWorker(database, sql, receiver, deliveries));
-    for (const [name, rates] of [
-      ['bare loop', bare],
-      ['own sender', own],
-      ['worker', ours],
-    ] as const) {
-      rows.push([`${name}, run ${run + 1}`, rates.at(-1) ?? 0]);
+  const worker = await startWorker(database);
+  const rates = { bare: [] as number[], own: [] as number[], worker: [] as number[] };
+  try {
+    for (let run = 0; run <= 5; run += 1) {
+      const bare = await bareLoop(receiver, texts, deliveries);
+      const own = await senderLoop(receiver, texts, deliveries);
+      const byWorker = await workerRun(sql, receiver, deliveries);
+      // The first time round nothing is compiled yet, here or there: a worker runs for weeks.
+      if (run === 0) continue;
+      rates.bare.push(bare);
+      rates.own.push(own);
+      rates.worker.push(byWorker);
     }
+  } finally {
+    worker.child.kill('SIGTERM');
+    await worker.ended;
   }
   bench.table(
-    [`${deliveries} deliveries to ${endpoints} endpoints`, 'per s'],
-    rows.map(([name, rate]) => [name, Math.round(rate)]),
+    [`deliveries to ${endpoints} endpoints, per s`, 'bare loop', 'own sender', 'worker'],
+    rates.bare.map((bare, index) => [
+      `run ${index + 1} of ${deliveries}`,
+      ...[bare, rates.own[index] ?? 0, rates.worker[index] ?? 0].map(Math.round),
+    ]),
   );
-  bench.report({ name: 'bare undici loop, same signing', value: median(bare), unit: 'deliveries/s' });
-  bench.report({ name: "the worker's sender in a loop, no database", value: median(own), unit: 'deliveries/s' });
-  bench.report({ name: 'delivered, claimed and recorded', value: median(ours), unit: 'deliveries/s' });
-  bench.report({ name: 'ratio', value: median(ours) / median(bare), unit: 'x', goal: { atLeast: 0.4 } });
+  bench.report({ name: 'bare undici loop, same signing', value: median(rates.bare), unit: 'deliveries/s' });
+  bench.report({ name: "the worker's sender in a loop, no database", value: median(rates.own), unit: 'deliveries/s' });
+  bench.report({ name: 'delivered, claimed and recorded', value: median(rates.worker), unit: 'deliveries/s' });
+  bench.report({
+    name: 'ratio',
+    // Run by run, so that whatever else the machine does befalls both.
+    value: median(rates.worker.map((rate, index) => rate / (rates.bare[index] ?? Number.NaN))),
+    unit: 'x',
+    goal: { atLeast: 0.4 },
+  });
 }
 
 /** The ceiling: the same requests with the same signatures, as many at once, and nothing written down. */
@@ -141,23 +147,21 @@ async function atOnce(
   return rateOf(receiver);
 }
 
-async function byWorker(
-  database: TestDatabase,
-  sql: postgres.Sql,
-  receiver: ReceiverProcess,
-  deliveries: number,
-): Promise<number> {
+/** All deliveries, written anew while the webhooks are off, are due at once when they are switched on. */
+async function workerRun(sql: postgres.Sql, receiver: ReceiverProcess, deliveries: number): Promise<number> {
+  await sql`update public.webhooks set is_active = false where true`;
+  await sql`update public.webhook_deliveries set state = 'PENDING', next_attempt_at = now(), attempts = 0 where true`;
+  await sql`delete from public.webhook_attempts where true`;
+  await sql`vacuum analyze public.webhook_deliveries, public.webhook_attempts`;
+  await sql`checkpoint`;
   receiver.reset();
-  const worker = await startWorker(database);
-  try {
-    await until(async () => (await countWaiting(sql)) === 0);
-    const { count } = await receiver.report();
-    if (count !== deliveries) throw new Error(`${count} arrived instead of ${deliveries}`);
-    return await rateOf(receiver);
-  } finally {
-    worker.child.kill('SIGTERM');
-    await worker.ended;
-  }
+  await sql`update public.webhooks set is_active = true where true`;
+  // The receiver is asked, not the database, which has enough to do.
+  await until(async () => (await receiver.count()) >= deliveries);
+  await until(async () => (await countWaiting(sql)) === 0);
+  const count = await receiver.count();
+  if (count !== deliveries) throw new Error(`${count} arrived instead of ${deliveries}`);
+  return rateOf(receiver);
 }
 
 async function oneDead(bench: Bench, receiver: ReceiverProcess): Promise<void> {
@@ -227,7 +231,8 @@ async function fanOut(bench: Bench): Promise<void> {
 async function foundOrganization(sql: postgres.Sql): Promise<string> {
   await sql`update private.webhook_settings set allow_localhost = true where id`;
   const [row] = await sql<{ id: string }[]>`
-    insert into public.organizations (name, slug, time_zone, currency) values ('Acme', 'acme', 'UTC', 'EUR') returning id`;
+    insert into public.organizations (name, slug, time_zone, currency)
+    values ('Acme', ${`acme-${randomUUID()}`}, 'UTC', 'EUR') returning id`;
   if (!row) throw new Error('no organization');
   return row.id;
 }

@@ -1,4 +1,5 @@
-// An integrator's endpoint in a process of its own, as it is in life. Told "reset" it forgets, told "report" it answers.
+// An integrator's endpoint in a process of its own, as it is in life. Told "reset" it forgets, asked "count" or "report" it
+// answers.
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ReceiverMessage, ReceiverReport } from './receiver-process.ts';
@@ -26,6 +27,7 @@ server.keepAliveTimeout = 60_000;
 server.listen(0, '127.0.0.1', () => tell({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }));
 
 process.on('message', (message: ReceiverMessage) => {
+  if (message === 'count') tell({ count: atMs.length });
   if (message === 'report') {
     const report: ReceiverReport = { count: atMs.length, firstMs: atMs[0] ?? 0, lastMs: atMs.at(-1) ?? 0, waits };
     tell(report);
