@@ -2718,8 +2718,10 @@ AS $function$
   select private.retry_webhook_delivery(delivery_id);
 $function$;
 comment on function public.retry_webhook_delivery(uuid) is 'Sends a delivery again now, with the same webhook-id and all attempts ahead of it: a dead one, one that waits, or one that was
-delivered and then lost by the receiver. Administrators, and API keys with webhooks:manage; audited.
-Errors: admin_required 403, scope_missing 403, delivery_not_found 404, webhook_inactive 409, conflict_retry 409.';
+delivered and then lost by the receiver. 120 a minute for the organization; replay_webhook_events for more. Administrators, and
+API keys with webhooks:manage; audited.
+Errors: admin_required 403, scope_missing 403, delivery_not_found 404, webhook_inactive 409, rate_limited 429, conflict_retry
+409.';
 grant execute on function public.retry_webhook_delivery(uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.review_expense(expense_id uuid, status text, approved_amount numeric DEFAULT NULL::numeric, comment text DEFAULT NULL::text)
@@ -7920,6 +7922,7 @@ begin
     when 'recalculations' then per_second := 5 / 60.0; burst := 5;
     when 'webhook_tests' then per_second := 10 / 60.0; burst := 10;
     when 'webhook_replays' then per_second := 4 / 60.0; burst := 4;
+    when 'webhook_retries' then per_second := 2; burst := 120;
     when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
     when 'personal_data' then per_second := 1; burst := 60;
@@ -9249,6 +9252,7 @@ begin
     perform private.fail('delivery_not_found', 'There is no such delivery.', retry_webhook_delivery.delivery_id::text);
   end if;
   perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
+  perform private.take_token(v_caller.organization_id, 'webhook_retries', v_caller.organization_id);
   update public.webhook_deliveries as d
   set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
   where d.organization_id = v_caller.organization_id and d.id = v_before.id

@@ -138,6 +138,7 @@ begin
     when 'recalculations' then per_second := 5 / 60.0; burst := 5;
     when 'webhook_tests' then per_second := 10 / 60.0; burst := 10;
     when 'webhook_replays' then per_second := 4 / 60.0; burst := 4;
+    when 'webhook_retries' then per_second := 2; burst := 120;
     when 'retry_replays' then per_second := 1 / 15.0; burst := 1;
     when 'invitations' then per_second := 30 / 3600.0; burst := 30;
     when 'personal_data' then per_second := 1; burst := 60;

@@ -237,6 +237,7 @@ begin
     perform private.fail('delivery_not_found', 'There is no such delivery.', retry_webhook_delivery.delivery_id::text);
   end if;
   perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
+  perform private.take_token(v_caller.organization_id, 'webhook_retries', v_caller.organization_id);
   update public.webhook_deliveries as d
   set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
   where d.organization_id = v_caller.organization_id and d.id = v_before.id
@@ -269,8 +270,10 @@ $$;
 
 comment on function public.retry_webhook_delivery(uuid) is
   'Sends a delivery again now, with the same webhook-id and all attempts ahead of it: a dead one, one that waits, or one that was
-delivered and then lost by the receiver. Administrators, and API keys with webhooks:manage; audited.
-Errors: admin_required 403, scope_missing 403, delivery_not_found 404, webhook_inactive 409, conflict_retry 409.';
+delivered and then lost by the receiver. 120 a minute for the organization; replay_webhook_events for more. Administrators, and
+API keys with webhooks:manage; audited.
+Errors: admin_required 403, scope_missing 403, delivery_not_found 404, webhook_inactive 409, rate_limited 429, conflict_retry
+409.';
 
 grant execute on function public.retry_webhook_delivery(uuid) to authenticated, api_key;
 

@@ -1,6 +1,6 @@
 -- The schedule of Standard Webhooks, held by the row; then the delivery is dead until somebody asks for it.
 begin;
-select plan(9);
+select plan(10);
 select tests.cast_on_stage();
 select set_config('tests.hook', tests.webhook()::text, true);
 select tests.emit('expense.approved');
@@ -47,5 +47,9 @@ select results_eq(
   'select state, attempts::integer, next_attempt_at - now() < interval ''6 seconds'' from public.webhook_deliveries',
   $$values ('PENDING', 11, true)$$, 'and has all attempts ahead of it');
 select is((select count(*) from public.audit_log where action = 'webhook.delivery_retried'), 1::bigint, 'audited');
+update private.rate_buckets set tokens = 0 where kind = 'webhook_retries';
+select tests.become('alice');
+select throws_ok($$select public.retry_webhook_delivery(id) from public.webhook_deliveries$$, 'PGRST', null,
+  '120 a minute, no more');
 select * from finish();
 rollback;

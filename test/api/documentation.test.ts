@@ -155,6 +155,14 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     client_request_id: randomUUID(),
   });
   await call('ada', 'force_check_out', { employee_id, reason: 'Battery died.' });
+  // The worker's events come before there is a webhook, not between its first deliveries.
+  await eventually('distances are computed', async () => {
+    const { count } = await (people.get('ada') as Client)
+      .from('attendance_sessions')
+      .select('*', { count: 'exact', head: true })
+      .neq('distance_status', 'DONE');
+    return count === 0;
+  });
   await stack.admin`update private.webhook_settings set allow_localhost = true`;
   const webhook = await call('ada', 'create_webhook', {
     url: `${receiver.url}/fieldtrack`,
@@ -164,7 +172,11 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   await call('ada', 'update_webhook', { webhook_id: webhook.id, changes: { events: ['*'] } });
   const delivery = await call('ada', 'test_webhook', { webhook_id: webhook.id });
   await eventually('DELIVERED', async () => {
-    const { data } = await (people.get('ada') as Client).from('webhook_deliveries').select('state').single();
+    const { data } = await (people.get('ada') as Client)
+      .from('webhook_deliveries')
+      .select('state')
+      .eq('id', delivery.id)
+      .single();
     return data?.state === 'DELIVERED';
   });
   await call('ada', 'rotate_webhook_secret', { webhook_id: webhook.id });
