@@ -31,6 +31,8 @@ function problemsOf(file: string): string[] {
     .forEach((line, index) => {
       const found = capitalKeyword.exec(line);
       if (found) problems.push(`${file}:${index + 1}: keyword in capitals: ${found[0]}`);
+      if (/; *(comment on|create|grant) /.test(line))
+        problems.push(`${file}:${index + 1}: a statement begins a line of its own`);
     });
   return problems;
 }

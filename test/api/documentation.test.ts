@@ -175,7 +175,7 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     const { data } = await (people.get('ada') as Client)
       .from('webhook_deliveries')
       .select('state')
-      .eq('id', delivery.id)
+      .eq('id', delivery.id ?? '')
       .single();
     return data?.state === 'DELIVERED';
   });
