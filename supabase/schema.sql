@@ -3002,11 +3002,17 @@ CREATE OR REPLACE FUNCTION private.admin_organization_id()
  SET search_path TO ''
 AS $function$
 declare
-  v_user_id uuid := private.current_user_id();
+  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
 begin
   return (
-    select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
+    select e.organization_id
+    from public.employees as e
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+      and e.app_role = 'ADMIN'
   );
+exception
+  when invalid_text_representation then
+    return null;
 end;
 $function$;
 comment on function private.admin_organization_id() is 'The organization of which the signed-in caller is an active administrator now, or null.';
@@ -4818,9 +4824,16 @@ CREATE OR REPLACE FUNCTION private.current_employee_id()
  SET search_path TO ''
 AS $function$
 declare
-  v_user_id uuid := private.current_user_id();
+  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
 begin
-  return (select e.id from public.employees as e where e.user_id = v_user_id and e.is_active);
+  return (
+    select e.id
+    from public.employees as e
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+  );
+exception
+  when invalid_text_representation then
+    return null;
 end;
 $function$;
 comment on function private.current_employee_id() is 'The signed-in caller''s active employee row, or null.';
@@ -4859,12 +4872,20 @@ CREATE OR REPLACE FUNCTION private.current_organization_id()
  SET search_path TO ''
 AS $function$
 declare
-  v_user_id uuid := private.current_user_id();
+  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
 begin
-  if v_user_id is null then
+  if v_claims ->> 'role' = 'api_key' then
     return (private.current_api_key()).organization_id;
   end if;
-  return (select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active);
+  return (
+    select e.organization_id
+    from public.employees as e
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+  );
+exception
+  -- The sub of a foreign issuer need not be a uuid.
+  when invalid_text_representation then
+    return null;
 end;
 $function$;
 comment on function private.current_organization_id() is 'The organization in which the signed-in caller is active now, or that of the calling API key; or null.';
@@ -6669,11 +6690,17 @@ CREATE OR REPLACE FUNCTION private.is_admin()
  SET search_path TO ''
 AS $function$
 declare
-  v_user_id uuid := private.current_user_id();
+  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
 begin
   return exists (
-    select from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
+    select
+    from public.employees as e
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+      and e.app_role = 'ADMIN'
   );
+exception
+  when invalid_text_representation then
+    return false;
 end;
 $function$;
 comment on function private.is_admin() is 'Whether the signed-in caller is an active administrator of the own organization.';
