@@ -54,6 +54,7 @@ async function runAll(wanted: readonly Section[]): Promise<void> {
     const missed: string[] = [];
     for (const section of wanted) {
       console.log(`\n== ${section.name}: ${section.question}`);
+      const began = performance.now();
       // One that fails does not take the others' figures with it.
       const rows = await runSection(section, cluster).catch((error: unknown) => {
         console.error(error);
@@ -64,6 +65,7 @@ async function runAll(wanted: readonly Section[]): Promise<void> {
         continue;
       }
       print(rows);
+      console.log(`  (${Math.round((performance.now() - began) / 1000)} s)`);
       if (!values.quick) mergeResults(section.name, { ...conditions, measured_at: new Date().toISOString() }, rows);
       missed.push(...rows.filter(({ met }) => met === false).map(({ name }) => `${section.name}: ${name}`));
     }

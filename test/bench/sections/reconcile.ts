@@ -8,7 +8,7 @@ export const reconcile: Section = {
   name: 'reconcile',
   question: 'What does it cost to compare every snapshot with its base, and to mend it?',
   async run(bench) {
-    const employees = bench.quick ? 1000 : 10_000;
+    const employees = bench.quick ? 400 : 10_000;
     const database = await bench.createDatabase();
     await populate(database, { employees, days: 30, pointsPerSession: 17 });
     const owner = database.sql('supabase_admin');

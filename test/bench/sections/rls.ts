@@ -4,7 +4,6 @@ import type { Section } from '../section.ts';
 import { quantile } from './distance/track-store.ts';
 import { populate } from './reads/population.ts';
 
-const rounds = 600;
 const warmUpRounds = 40;
 
 interface Question {
@@ -44,9 +43,10 @@ export const rls: Section = {
     const database = await bench.createDatabase();
     const { organizationId, adminUserId } = await populate(database, {
       employees: bench.quick ? 100 : 1000,
-      days: 60,
+      days: bench.quick ? 20 : 60,
       pointsPerSession: 10,
     });
+    const rounds = bench.quick ? 150 : 600;
     const owner = database.sql('supabase_admin');
     const [session] = await owner<{ id: string }[]>`
       select id from public.attendance_sessions where status = 'CLOSED' order by checked_in_at desc limit 1`;

@@ -16,8 +16,8 @@ export async function measureLatency(
   { url, residentKiB, cpuSeconds }: StreamProcess,
   tenants: readonly Tenant[],
 ): Promise<void> {
-  const clients = bench.quick ? 100 : 500;
-  const seconds = bench.quick ? 5 : 30;
+  const clients = bench.quick ? 50 : 500;
+  const seconds = bench.quick ? 3 : 30;
   const before = residentKiB();
   const streams: OpenStream[] = [];
   for (let index = 0; index < clients; index += 1) {
