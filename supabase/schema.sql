@@ -3003,16 +3003,14 @@ CREATE OR REPLACE FUNCTION private.admin_organization_id()
 AS $function$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
 begin
   return (
     select e.organization_id
     from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
       and e.app_role = 'ADMIN'
   );
-exception
-  when invalid_text_representation then
-    return null;
 end;
 $function$;
 comment on function private.admin_organization_id() is 'The organization of which the signed-in caller is an active administrator now, or null.';
@@ -4825,15 +4823,13 @@ CREATE OR REPLACE FUNCTION private.current_employee_id()
 AS $function$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
 begin
   return (
     select e.id
     from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
   );
-exception
-  when invalid_text_representation then
-    return null;
 end;
 $function$;
 comment on function private.current_employee_id() is 'The signed-in caller''s active employee row, or null.';
@@ -4873,6 +4869,7 @@ CREATE OR REPLACE FUNCTION private.current_organization_id()
 AS $function$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
 begin
   if v_claims ->> 'role' = 'api_key' then
     return (private.current_api_key()).organization_id;
@@ -4880,12 +4877,8 @@ begin
   return (
     select e.organization_id
     from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
   );
-exception
-  -- The sub of a foreign issuer need not be a uuid.
-  when invalid_text_representation then
-    return null;
 end;
 $function$;
 comment on function private.current_organization_id() is 'The organization in which the signed-in caller is active now, or that of the calling API key; or null.';
@@ -4941,13 +4934,10 @@ AS $function$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
 begin
-  if v_claims ->> 'role' = 'authenticated' then
+  if v_claims ->> 'role' = 'authenticated' and v_claims ->> 'sub' like '________-____-____-____-____________' then
     return (v_claims ->> 'sub')::uuid;
   end if;
   return null;
-exception
-  when invalid_text_representation then
-    return null;
 end;
 $function$;
 comment on function private.current_user_id() is 'auth.users.id of the signed-in caller, or null.';
@@ -6691,16 +6681,14 @@ CREATE OR REPLACE FUNCTION private.is_admin()
 AS $function$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
 begin
   return exists (
     select
     from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
       and e.app_role = 'ADMIN'
   );
-exception
-  when invalid_text_representation then
-    return false;
 end;
 $function$;
 comment on function private.is_admin() is 'Whether the signed-in caller is an active administrator of the own organization.';

@@ -4,7 +4,8 @@
 -- from the token: deactivation, a changed role or a revoked key takes effect on the next statement. The helpers are SECURITY
 -- DEFINER so that the policies of these very tables can call them without recursion (the system before this one recursed,
 -- so its policies never worked). Scalar, stable and wrapped in (select …) by the policies, they run once a statement: those
--- that stand in policies read the claims themselves, because a call of private.current_user_id costs as much as the lookup.
+-- that stand in policies read the claims themselves, as private.current_user_id does, because a call of it costs as much as the
+-- lookup.
 
 create function private.current_api_key() returns public.api_keys
 language plpgsql stable security definer
@@ -35,6 +36,7 @@ set search_path = ''
 as $$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
 begin
   if v_claims ->> 'role' = 'api_key' then
     return (private.current_api_key()).organization_id;
@@ -42,12 +44,8 @@ begin
   return (
     select e.organization_id
     from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
   );
-exception
-  -- The sub of a foreign issuer need not be a uuid.
-  when invalid_text_representation then
-    return null;
 end;
 $$;
 
@@ -60,15 +58,13 @@ set search_path = ''
 as $$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
 begin
   return (
     select e.id
     from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
   );
-exception
-  when invalid_text_representation then
-    return null;
 end;
 $$;
 
@@ -80,16 +76,14 @@ set search_path = ''
 as $$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
 begin
   return exists (
     select
     from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
       and e.app_role = 'ADMIN'
   );
-exception
-  when invalid_text_representation then
-    return false;
 end;
 $$;
 
@@ -102,16 +96,14 @@ set search_path = ''
 as $$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
 begin
   return (
     select e.organization_id
     from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = (v_claims ->> 'sub')::uuid and e.is_active
+    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
       and e.app_role = 'ADMIN'
   );
-exception
-  when invalid_text_representation then
-    return null;
 end;
 $$;
 
