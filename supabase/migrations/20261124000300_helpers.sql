@@ -101,8 +101,8 @@ comment on function private.jwt() is 'The claims of the caller''s token, or null
 
 grant execute on function private.jwt() to authenticated, api_key, service_role, fieldtrack_worker;
 
--- Null when there is no signed-in person: an API key's token has no sub, a foreign issuer's sub need not be a uuid. That is seen by
--- its shape, because catching the cast's error costs as much as the rest (a subtransaction).
+-- Null when there is no signed-in person: an API key's token has no sub, a foreign issuer's sub need not be a uuid. That is seen
+-- by its shape, because catching the cast's error costs as much as the rest (a subtransaction).
 create function private.current_user_id() returns uuid
 language plpgsql stable
 set search_path = ''
