@@ -169,6 +169,36 @@ describe('webhooks', () => {
     await admin.client.from('webhooks').delete().eq('id', hanging.id);
   });
 
+  test('two hundred endpoints that hang, of ten organizations, leave the others what is left of the sockets', async () => {
+    receiver.answers.set('/silent', () => {});
+    const quick = await createWebhook('/lively', ['expense.approved']);
+    await stack.admin`
+      with organization as (
+        insert into public.organizations (name, slug, time_zone, currency)
+        select 'Silent', 'silent-' || i, 'UTC', 'EUR' from generate_series(1, 10) as i returning id
+      ),
+      hook as (
+        insert into public.webhooks (organization_id, url, events)
+        select o.id, ${`${receiver.url}/silent`}, '{*}' from organization as o, generate_series(1, 20)
+        returning organization_id, id
+      ),
+      circuit as (
+        insert into public.webhook_circuits (organization_id, webhook_id) select h.organization_id, h.id from hook as h
+      )
+      select private.new_webhook_secret(h.organization_id, h.id) from hook as h`;
+    await stack.admin`
+      select private.emit_event(id, 'expense.approved', 'expense', gen_random_uuid(), null, '{}')
+      from public.organizations where slug like 'silent-%'`;
+    await eventually('all of them hang', async () => arrived('/silent').length === 200, 5000);
+    const began = performance.now();
+    const deliveryId = await sendTest(quick.id);
+    await eventually('the lively one', async () => (await deliveryOf(deliveryId)).state === 'DELIVERED', 8000);
+    // Not when the first of them has used up its ten seconds.
+    expect(performance.now() - began).toBeLessThan(3000);
+    await stack.admin`delete from public.organizations where slug like 'silent-%'`;
+    await admin.client.from('webhooks').delete().eq('id', quick.id);
+  });
+
   test('a webhook that is deleted while its delivery is under way leaves nothing, and the sender goes on', async () => {
     const { id } = await createWebhook('/deleted', ['expense.approved']);
     let release = () => {};

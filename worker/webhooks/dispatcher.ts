@@ -84,15 +84,17 @@ export function createWebhookDispatcher(options: {
       isNews = false;
       if (maxInFlight - inFlight < maxPerClaim) {
         await pause(pollMs);
-        continue;
+        // News: more come free in a moment. None: those under way hang, and what is left is used.
+        if (isNews || inFlight === maxInFlight) continue;
       }
       try {
+        const atMost = Math.min(maxPerClaim, maxInFlight - inFlight);
         const began = performance.now();
-        const claimed = await database.claimWebhookDeliveries(maxPerClaim, leaseSeconds);
+        const claimed = await database.claimWebhookDeliveries(atMost, leaseSeconds);
         const tookMs = performance.now() - began;
         inFlight += claimed.length;
         for (const delivery of claimed) begin(delivery);
-        if (claimed.length === maxPerClaim) continue;
+        if (claimed.length === atMost) continue;
         // Whatever the news, so that the next one brings many: each looks at every endpoint.
         await sleep(Math.min(tookMs, longestRestMs));
         if (!stopping && !isNews) await pause(Math.max(pollMs, tookMs / pollShare));
