@@ -18,7 +18,7 @@ export const checkins: Section = {
       postgres(database.url('authenticator'), { max: 1, onnotice: () => {}, connection: { role: 'authenticated' } }),
     );
     try {
-      const seconds = bench.quick ? 1 : 3;
+      const seconds = bench.quick ? 0.5 : 3;
       const rounds = bench.quick ? 3 : 5;
       const turns = new Map<Worker, number>();
       const calls = (people: Worker[]) => async (client: number, turn: number) => {

@@ -7,7 +7,6 @@ import type { Section } from '../section.ts';
 import { quantile } from './distance/track-store.ts';
 
 const clients = 32;
-const roundMs = 2000;
 
 /** Whether the people of one organization stand in each other's way: no row of it may be written by all of them. */
 export const contention: Section = {
@@ -15,7 +14,8 @@ export const contention: Section = {
   question: 'Do 32 clients check in as fast in one organization as in 32?',
   async run(bench) {
     const rounds = bench.quick ? 1 : 7;
-    const perClient = bench.quick ? 250 : 1200;
+    const roundMs = bench.quick ? 1000 : 2000;
+    const perClient = bench.quick ? 150 : 1200;
     const database = await bench.createDatabase();
     const together = await makePeople(database, [randomUUID()], clients * perClient);
     const apart = await makePeople(

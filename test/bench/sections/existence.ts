@@ -52,7 +52,7 @@ export const existence: Section = {
     const authenticated = await database.sql('authenticated').reserve();
     const claims = JSON.stringify({ role: 'authenticated', sub: outsider });
     await authenticated`select set_config('request.jwt.claims', ${claims}, false)`;
-    const rounds = bench.quick ? 100 : 2000;
+    const rounds = bench.quick ? 40 : 2000;
     for (const [name, { ids, statement }] of Object.entries(calls)) {
       const foreign = await admin.unsafe<{ id: string }[]>(
         `${ids} where organization_id = '${organizationId}' limit 100`,

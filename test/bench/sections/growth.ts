@@ -17,7 +17,9 @@ export const growth: Section = {
   async run(bench) {
     const sizes: [string, Population][] = [
       ['0.1 M', { employees: 100, days: 30, pointsPerSession: 33 }],
-      ['1 M', { employees: 1000, days: 30, pointsPerSession: 33 }],
+      bench.quick
+        ? ['0.3 M', { employees: 300, days: 30, pointsPerSession: 33 }]
+        : ['1 M', { employees: 1000, days: 30, pointsPerSession: 33 }],
     ];
     if (!bench.quick) sizes.push(['10 M', { employees: 10_000, days: 30, pointsPerSession: 33 }]);
     const places: {

@@ -94,7 +94,7 @@ export const reads: Section = {
       [
         'large',
         bench.quick
-          ? { employees: 1000, days: 30, pointsPerSession: 4 }
+          ? { employees: 1000, days: 10, pointsPerSession: 4 }
           : { employees: 10_000, days: 30, pointsPerSession: 17 },
       ],
     ];

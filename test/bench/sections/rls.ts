@@ -46,7 +46,7 @@ export const rls: Section = {
       days: bench.quick ? 20 : 60,
       pointsPerSession: 10,
     });
-    const rounds = bench.quick ? 150 : 600;
+    const rounds = bench.quick ? 60 : 600;
     const owner = database.sql('supabase_admin');
     const [session] = await owner<{ id: string }[]>`
       select id from public.attendance_sessions where status = 'CLOSED' order by checked_in_at desc limit 1`;

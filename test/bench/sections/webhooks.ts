@@ -31,7 +31,7 @@ export const webhooks: Section = {
 };
 
 async function throughput(bench: Bench, receiver: ReceiverProcess): Promise<void> {
-  const deliveries = bench.quick ? 2000 : 10_000;
+  const deliveries = bench.quick ? 1000 : 10_000;
   const database = await bench.createDatabase();
   const sql = database.sql('supabase_admin');
   const each = endpoints / organizations;
@@ -48,7 +48,7 @@ async function throughput(bench: Bench, receiver: ReceiverProcess): Promise<void
   const worker = await startWorker(database);
   const rates = { bare: [] as number[], own: [] as number[], worker: [] as number[] };
   try {
-    for (let run = 0; run <= (bench.quick ? 2 : 5); run += 1) {
+    for (let run = 0; run <= (bench.quick ? 1 : 5); run += 1) {
       const bare = await bareLoop(receiver, texts, deliveries);
       const own = await senderLoop(receiver, texts, deliveries);
       const byWorker = await workerRun(sql, receiver, deliveries);
@@ -165,7 +165,7 @@ async function workerRun(sql: postgres.Sql, receiver: ReceiverProcess, deliverie
 }
 
 async function oneDead(bench: Bench, receiver: ReceiverProcess): Promise<void> {
-  const seconds = bench.quick ? 4 : 30;
+  const seconds = bench.quick ? 2 : 30;
   const p95s = new Map<string, number>();
   for (const tenth of ['/alive', '/dead']) {
     const database = await bench.createDatabase();

@@ -45,7 +45,7 @@ export async function measureAccuracy(bench: Bench, store: TrackStore, gap_s: nu
   for (const motion of motions) {
     for (let seed = 1; seed <= seeds; seed += 1) {
       const truth = makeTruth(motion, seed);
-      for (const noise of noises) {
+      for (const noise of bench.quick ? noises.slice(1) : noises) {
         for (const sigma_m of wantedSigmas_m) {
           const tracks: { row: Row; fixes: Fix[]; ordered: Fix[] }[] = [];
           for (const interval_s of intervals_s) {

@@ -74,6 +74,8 @@ export async function populate(database: TestDatabase, population: Population): 
         case when not waits then checked_out_at end
       from public.attendance_sessions cross join lateral (select checked_in_at > current_date - 2) as v (waits)
       where status = 'CLOSED' and hashtext(id::text) % 10 = 0`;
+    // What follows reads what was just written, and would do so by the plans of empty tables.
+    await trx`analyze`;
     await trx`insert into public.employee_daily_metrics
         (organization_id, employee_id, day, time_zone, currency, sessions, duration_s, distance_m, expenses_pending,
          expenses_approved, claimed_amount, approved_amount)

@@ -17,7 +17,7 @@ export async function measureLatency(
   tenants: readonly Tenant[],
 ): Promise<void> {
   const clients = bench.quick ? 50 : 500;
-  const seconds = bench.quick ? 3 : 30;
+  const seconds = bench.quick ? 2 : 30;
   const before = residentKiB();
   const streams: OpenStream[] = [];
   for (let index = 0; index < clients; index += 1) {

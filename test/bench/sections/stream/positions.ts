@@ -20,7 +20,7 @@ export async function measurePositions(
   stack: TestStack,
   { url, cpuSeconds }: StreamProcess,
 ): Promise<void> {
-  const seconds = bench.quick ? 3 : 30;
+  const seconds = bench.quick ? 2 : 30;
   const workers = await settle(stack.database, ORGANIZATIONS, PEOPLE, true);
   const organizationIds = [...new Set(workers.map(({ organizationId }) => organizationId))];
   const phones = postgres(stack.database.url('authenticator'), {

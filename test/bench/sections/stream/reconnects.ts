@@ -20,7 +20,7 @@ export async function measureReconnects(
   { url }: StreamProcess,
   tenants: readonly Tenant[],
 ): Promise<void> {
-  const wanted = bench.quick ? 60 : 1000;
+  const wanted = bench.quick ? 25 : 1000;
   const random = seededRandom('reconnects');
   const proxy = await startBreakingProxy(url, random.below);
   const known = new Map<string, Set<string>>();
