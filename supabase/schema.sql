@@ -3002,14 +3002,10 @@ CREATE OR REPLACE FUNCTION private.admin_organization_id()
  SET search_path TO ''
 AS $function$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
-  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
+  v_user_id uuid := private.current_user_id();
 begin
   return (
-    select e.organization_id
-    from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
-      and e.app_role = 'ADMIN'
+    select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
   );
 end;
 $function$;
@@ -4822,14 +4818,9 @@ CREATE OR REPLACE FUNCTION private.current_employee_id()
  SET search_path TO ''
 AS $function$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
-  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
+  v_user_id uuid := private.current_user_id();
 begin
-  return (
-    select e.id
-    from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
-  );
+  return (select e.id from public.employees as e where e.user_id = v_user_id and e.is_active);
 end;
 $function$;
 comment on function private.current_employee_id() is 'The signed-in caller''s active employee row, or null.';
@@ -4868,17 +4859,12 @@ CREATE OR REPLACE FUNCTION private.current_organization_id()
  SET search_path TO ''
 AS $function$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
-  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
+  v_user_id uuid := private.current_user_id();
 begin
-  if v_claims ->> 'role' = 'api_key' then
+  if v_user_id is null then
     return (private.current_api_key()).organization_id;
   end if;
-  return (
-    select e.organization_id
-    from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
-  );
+  return (select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active);
 end;
 $function$;
 comment on function private.current_organization_id() is 'The organization in which the signed-in caller is active now, or that of the calling API key; or null.';
@@ -4934,7 +4920,9 @@ AS $function$
 declare
   v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
 begin
-  if v_claims ->> 'role' = 'authenticated' and v_claims ->> 'sub' like '________-____-____-____-____________' then
+  if v_claims ->> 'role' = 'authenticated' and v_claims ->> 'sub' like '________-____-____-____-____________'
+    and pg_catalog.translate(v_claims ->> 'sub', '0123456789abcdefABCDEF', '') = '----'
+  then
     return (v_claims ->> 'sub')::uuid;
   end if;
   return null;
@@ -6680,14 +6668,10 @@ CREATE OR REPLACE FUNCTION private.is_admin()
  SET search_path TO ''
 AS $function$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
-  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
+  v_user_id uuid := private.current_user_id();
 begin
   return exists (
-    select
-    from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
-      and e.app_role = 'ADMIN'
+    select from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
   );
 end;
 $function$;
@@ -7601,12 +7585,8 @@ begin
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
-  -- Ended, and of a delivery that went while it was sent: any other lease is taken over within seconds.
-  delete from private.webhook_leases as l
-  where l.expires_at < pg_catalog.now() - interval '1 hour'
-    and not exists (
-      select from public.webhook_deliveries as d where d.organization_id = l.organization_id and d.id = l.delivery_id
-    );
+  -- Of deliveries that went while they were sent, mostly; a lease that has ended counts for nothing.
+  delete from private.webhook_leases as l where l.expires_at < pg_catalog.now() - interval '1 hour';
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
@@ -7647,7 +7627,7 @@ begin
   return v_deleted;
 end;
 $function$;
-comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, leases whose delivery is gone, invitations a month past their expiry (their employees are deactivated) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
+comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, leases that ended an hour ago, invitations a month past their expiry (their employees are deactivated) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
 
 CREATE OR REPLACE FUNCTION private.purge_locations(max_sessions integer DEFAULT 500, max_points integer DEFAULT 50000)
  RETURNS bigint

@@ -51,8 +51,8 @@ export function createQueue(options: {
     await boss.work(
       job.queue,
       { ...job.options, burstWhenBatchFull: job.options.batchSize > 1, perJobResults: true },
-      async (batch) => {
-        return Promise.all(
+      (batch) =>
+        Promise.all(
           batch.map(async ({ id, data, signal }) => {
             const began = performance.now();
             const seconds = () => (performance.now() - began) / 1000;
@@ -105,8 +105,7 @@ export function createQueue(options: {
               return { id, status: 'failed' as const, output: { error: describeError(error) } };
             }
           }),
-        );
-      },
+        ),
     );
   }
 

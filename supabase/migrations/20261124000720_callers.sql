@@ -3,9 +3,7 @@
 -- A person's tenant and role are read from employees, a key's tenant and scopes from api_keys, at each statement and never
 -- from the token: deactivation, a changed role or a revoked key takes effect on the next statement. The helpers are SECURITY
 -- DEFINER so that the policies of these very tables can call them without recursion (the system before this one recursed,
--- so its policies never worked). Scalar, stable and wrapped in (select …) by the policies, they run once a statement: those
--- that stand in policies read the claims themselves, as private.current_user_id does, because a call of it costs as much as the
--- lookup.
+-- so its policies never worked). Scalar, stable and wrapped in (select …) by the policies, they run once a statement.
 
 create function private.current_api_key() returns public.api_keys
 language plpgsql stable security definer
@@ -35,17 +33,12 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
-  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
+  v_user_id uuid := private.current_user_id();
 begin
-  if v_claims ->> 'role' = 'api_key' then
+  if v_user_id is null then
     return (private.current_api_key()).organization_id;
   end if;
-  return (
-    select e.organization_id
-    from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
-  );
+  return (select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active);
 end;
 $$;
 
@@ -57,14 +50,9 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
-  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
+  v_user_id uuid := private.current_user_id();
 begin
-  return (
-    select e.id
-    from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
-  );
+  return (select e.id from public.employees as e where e.user_id = v_user_id and e.is_active);
 end;
 $$;
 
@@ -75,14 +63,10 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
-  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
+  v_user_id uuid := private.current_user_id();
 begin
   return exists (
-    select
-    from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
-      and e.app_role = 'ADMIN'
+    select from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
   );
 end;
 $$;
@@ -95,14 +79,10 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
-  v_user_id uuid := case when v_claims ->> 'sub' like '________-____-____-____-____________' then (v_claims ->> 'sub')::uuid end;
+  v_user_id uuid := private.current_user_id();
 begin
   return (
-    select e.organization_id
-    from public.employees as e
-    where v_claims ->> 'role' = 'authenticated' and e.user_id = v_user_id and e.is_active
-      and e.app_role = 'ADMIN'
+    select e.organization_id from public.employees as e where e.user_id = v_user_id and e.is_active and e.app_role = 'ADMIN'
   );
 end;
 $$;

@@ -73,8 +73,8 @@ create policy select_key on public.webhook_deliveries for select to api_key usin
 grant select on public.webhook_deliveries to authenticated, api_key, service_role;
 
 -- Apart from the delivery, so that claiming one does not move its row in every index. A sender that dies leaves a lease that ends
--- by itself. No foreign key, which would cost as much as all the rest of it: a lease whose delivery is gone is held by nobody,
--- counts for nothing once it has ended, and goes with the leftovers.
+-- by itself. No foreign key, which would be checked at each claim for little: a lease whose delivery is gone counts for nothing
+-- once it has ended, and goes with the leftovers.
 create table private.webhook_leases (
   organization_id uuid not null,
   webhook_id uuid not null,

@@ -118,16 +118,16 @@ describe.concurrent('positions', () => {
     await sendPoint(bob, secondsAgo(120), 46);
     await sendPoint(bob, secondsAgo(20), 46.01);
     const stream = await openReady({ token: admin.accessToken, query: '?locations=1' });
-    await eventually('the position', async () => newestOf(stream)?.latitude === 46.01);
+    await eventually('the position', async () => newestOf(stream)?.latitude === 46.01, 5000);
     const recordedAt = newestOf(stream)?.recorded_at;
 
     await sendPoint(bob, secondsAgo(90), 46.2);
-    await eventually('the mark', async () => newestOf(stream)?.distance_is_provisional === true);
+    await eventually('the mark', async () => newestOf(stream)?.distance_is_provisional === true, 5000);
     expect(newestOf(stream)).toMatchObject({ latitude: 46.01, recorded_at: recordedAt });
 
     const dismissed = await admin.client.rpc('set_employee_active', { employee_id: bob.employeeId, is_active: false });
     expect(dismissed.error).toBeNull();
-    await eventually('the end', async () => newestOf(stream)?.is_checked_in === false);
+    await eventually('the end', async () => newestOf(stream)?.is_checked_in === false, 5000);
     expect(newestOf(stream)).toMatchObject({
       employee_id: bob.employeeId,
       session_id: sessionId,
@@ -154,11 +154,11 @@ describe.concurrent('positions', () => {
     await eventually('the event', async () => first.messages.some(({ event }) => event === 'organization.updated'));
     const lastEventId = first.messages.findLast(({ id }) => id !== undefined)?.id ?? '';
     await sendPoint(bob, secondsAgo(10), 46.01);
-    await eventually('the position', async () => newestOf(first)?.latitude === 46.01);
+    await eventually('the position', async () => newestOf(first)?.latitude === 46.01, 5000);
     first.close();
     await emit(stack, organizationId, 2);
     const second = await openReady({ token, lastEventId, query: '?locations=1' });
-    await eventually('the position', async () => newestOf(second) !== undefined);
+    await eventually('the position', async () => newestOf(second) !== undefined, 5000);
     // The second event comes as one that was missed or as a live one; the first does not come again.
     const updates = second.messages.filter(({ event }) => event === 'organization.updated');
     expect(updates.map(({ data }) => data.data)).toEqual([expect.objectContaining({ number: 2 })]);
@@ -202,7 +202,7 @@ describe.concurrent('an API key', () => {
       const numbers = one.messages.flatMap(({ data }) => (data.data as { number?: number } | undefined)?.number ?? []);
       expect(numbers).toEqual([2]);
     }
-    await eventually('the position', async () => locationsOf(withLocations).length === 1);
+    await eventually('the position', async () => locationsOf(withLocations).length === 1, 5000);
     expect(locationsOf(stream)).toEqual([]);
 
     const { error } = await acme.admin.client.rpc('revoke_api_key', { api_key_id: events.id });

@@ -2,19 +2,21 @@ import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
-import { startUntilItWaits } from '../fixtures/overtaking.ts';
+import { meet } from '../fixtures/overtaking.ts';
 
 let database: TestDatabase;
 let administrator: postgres.Sql;
 let worker: postgres.Sql;
+let gate: postgres.Sql;
 
 beforeAll(async () => {
   database = await createTestDatabase();
   administrator = postgres(database.url('postgres'), { max: 1 });
   worker = postgres(database.url('fieldtrack_worker'), { max: 1 });
+  gate = postgres(database.url('postgres'), { max: 1 });
 });
 afterAll(async () => {
-  await Promise.all([administrator?.end(), worker?.end()]);
+  await Promise.all([administrator?.end(), worker?.end(), gate?.end()]);
   await database?.drop();
 });
 
@@ -34,24 +36,16 @@ test('A webhook that is deleted while a failure of it is recorded: the recording
   const outcomes = [{ ...claimed, duration_ms: 5, status: 500, error: 'status', response: null, retry_after_s: null }];
 
   // The circuit is held, so that the deletion has the webhook and not yet what hangs on it.
-  const holder = await owner.reserve();
-  await holder`begin`;
-  await holder`select from public.webhook_circuits where webhook_id = ${webhookId} for update`;
-  const deletion = await startUntilItWaits(
+  const [deletion, recording] = await meet(
     owner,
-    administrator,
-    () => administrator`delete from public.webhooks where id = ${webhookId}`,
-  );
-  const recording = await startUntilItWaits(
-    owner,
-    worker,
-    () => worker<{ recorded: number }[]>`
+    [gate, () => gate`select from public.webhook_circuits where webhook_id = ${webhookId} for update`],
+    [administrator, () => administrator`delete from public.webhooks where id = ${webhookId}`],
+    [
+      worker,
+      () => worker<{ recorded: number }[]>`
       select private.record_webhook_attempts(${JSON.stringify(outcomes)}::text::jsonb) as recorded`,
+    ],
   );
-  expect([deletion.waits, recording.waits]).toEqual([true, true]);
-  await holder`commit`;
-  holder.release();
-
-  expect((await deletion.ended).count).toBe(1);
-  expect(await recording.ended).toEqual([{ recorded: 0 }]);
+  expect(deletion.count).toBe(1);
+  expect(recording).toEqual([{ recorded: 0 }]);
 });
