@@ -1,6 +1,6 @@
 -- A sender that comes late, after its delivery was claimed by another, overwrites nothing.
 begin;
-select plan(11);
+select plan(13);
 select tests.cast_on_stage();
 select tests.webhook() is not null as made;
 select tests.emit('expense.approved');
@@ -17,7 +17,14 @@ select tests.become_worker(null);
 insert into claim select 1, organization_id, webhook_id, delivery_id, lease from private.claim_webhook_deliveries(10, 30);
 select tests.become_postgres();
 select is_empty('select private.claim_webhook_deliveries(10, 30)', 'what one sender has in hand no other gets');
+select tests.become('alice');
+select tests.throws_code('select public.retry_webhook_delivery(id) from public.webhook_deliveries', 'conflict_retry',
+  'and nobody sends it again meanwhile');
+select tests.become_postgres();
 update private.webhook_leases set expires_at = now() where true;
+select tests.become('alice');
+select results_eq('select (public.retry_webhook_delivery(id)).state from public.webhook_deliveries', $$values ('PENDING')$$,
+  'of a sender that died nobody has to wait for another');
 select tests.become_worker(null);
 insert into claim select 2, organization_id, webhook_id, delivery_id, lease from private.claim_webhook_deliveries(10, 30);
 select is((select count(*) from claim), 2::bigint, 'a lease that ran out is taken over');

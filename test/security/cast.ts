@@ -40,7 +40,7 @@ export type Person = { userId: string; employeeId: string; organizationId: strin
 
 export type Cast = { acme: string; other: string; people: Record<string, Person>; actors: Actor[] };
 
-/** Acme: alice (administrator), bob and carol, dave (deactivated). Other: mallory (administrator) and mike. */
+/** Acme: alice (administrator), bob and carol; dave and the administrator dana, both deactivated. Other: mallory (administrator) and mike. */
 export async function castOnStage(database: TestDatabase): Promise<Cast> {
   const admin = database.sql('supabase_admin');
   const acme = randomUUID();
@@ -61,6 +61,7 @@ export async function castOnStage(database: TestDatabase): Promise<Cast> {
   const bob = await cast('bob', acme, 'EMPLOYEE');
   const carol = await cast('carol', acme, 'EMPLOYEE');
   const dave = await cast('dave', acme, 'EMPLOYEE');
+  const dana = await cast('dana', acme, 'ADMIN');
   const mallory = await cast('mallory', other, 'ADMIN');
   const mike = await cast('mike', other, 'EMPLOYEE');
   const strangerId = randomUUID();
@@ -100,6 +101,7 @@ export async function castOnStage(database: TestDatabase): Promise<Cast> {
     person('mallory, administrator of Other', 'administrator', mallory),
     person('mike, employee of Other', 'employee', mike),
     person('dave, deactivated', 'signedIn', dave),
+    person('dana, deactivated administrator', 'signedIn', dana),
     {
       name: 'a user without an organization',
       kind: 'signedIn',
@@ -146,7 +148,7 @@ export async function castOnStage(database: TestDatabase): Promise<Cast> {
   }
   await workADay(admin, dave.userId);
   await admin`update public.employees set is_active = false
-    where organization_id = ${acme} and id = ${dave.employeeId}`;
+    where organization_id = ${acme} and id in (${dave.employeeId}, ${dana.employeeId})`;
   return { acme, other, people, actors };
 }
 
