@@ -17,7 +17,8 @@ export function createLogger(level: string): Logger {
 
 /** What of an error may be logged: its kind and code. A message of PostgreSQL can quote a row. */
 export function describeError(error: unknown): { name: string; code?: string } {
-  if (!(error instanceof Error)) return { name: typeof error };
-  const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
-  return { name: error.name, ...code };
+  // pg-boss tells of an error by a copy that is none, with its code.
+  const isObject = typeof error === 'object' && error !== null;
+  const code = isObject && 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
+  return { name: error instanceof Error ? error.name : typeof error, ...code };
 }

@@ -49,6 +49,8 @@ const metrics = createMetrics({
 const queue = createQueue({ connectionString: env.DATABASE_URL, database, log, metrics, tracing });
 
 const closeTimeoutMs = 2000;
+/** For all of it. Jobs get 10 s, webhooks 8 s; only a database that neither answers nor hangs up takes longer. */
+const stopTimeoutMs = 20_000;
 
 let isWorking = false;
 let stopping = false;
@@ -59,7 +61,10 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     stopping = true;
     isWorking = false;
     log.info({ signal }, 'worker stops');
-    stop().then(
+    const late = setTimeout(stopTimeoutMs).then(() => {
+      throw new DOMException('The worker did not stop in time', 'TimeoutError');
+    });
+    Promise.race([stop(), late]).then(
       () => process.exit(0),
       (error: unknown) => {
         log.error({ err: describeError(error) }, 'worker did not stop cleanly');

@@ -1,35 +1,21 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { join } from 'node:path';
+import type { ChildProcess } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { npmBinary } from '../../supabase/local/binaries.ts';
-import { repositoryDir } from '../../supabase/local/paths.ts';
 import { createTestDatabase } from '../fixtures/database.ts';
 import { addEmployee, eventually, foundOrganization, type Member, workAnHour } from '../fixtures/organization.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
-
-type Worker = { child: ChildProcess; lines: string[]; ended: Promise<{ code: number | null; signal: string | null }> };
+import { type RunningWorker, spawnWorker } from '../fixtures/worker.ts';
 
 const running = new Set<ChildProcess>();
 
-function startWorker(env: Record<string, string>): Worker {
-  const child = spawn(npmBinary('node'), [join(repositoryDir, 'worker', 'main.ts')], {
-    env: { PATH: process.env.PATH ?? '', HTTP_PORT: '0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  running.add(child);
-  const lines: string[] = [];
-  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data: Buffer) => lines.push(String(data)));
-  const ended = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
-    child.once('exit', (code, signal) => {
-      running.delete(child);
-      resolve({ code, signal });
-    }),
-  );
-  return { child, lines, ended };
+function startWorker(env: Record<string, string>): RunningWorker {
+  const worker = spawnWorker(env);
+  running.add(worker.child);
+  worker.child.once('exit', () => running.delete(worker.child));
+  return worker;
 }
 
-const ready = (worker: Worker) =>
+const ready = (worker: RunningWorker) =>
   eventually('worker ready', async () => worker.lines.join('').includes('worker ready'));
 
 afterEach(() => {
@@ -108,6 +94,22 @@ describe('with a database', () => {
       select state from pgboss.job where name = 'distance' and singleton_key = ${sessionId}`;
     expect(job?.state).toBe('retry');
   });
+
+  test('SIGTERM while the database neither answers nor hangs up: the worker ends all the same', async () => {
+    const worker = startWorker(env);
+    await ready(worker);
+    const backends = await stack.admin<{ pid: number }[]>`
+      select pid from pg_stat_activity where usename = 'fieldtrack_worker' and datname = current_database()`;
+    expect(backends.length).toBeGreaterThan(0);
+    for (const { pid } of backends) process.kill(pid, 'SIGSTOP');
+    try {
+      worker.child.kill('SIGTERM');
+      expect(await worker.ended).toEqual({ code: 1, signal: null });
+    } finally {
+      for (const { pid } of backends) process.kill(pid, 'SIGCONT');
+    }
+    expect(worker.lines.join('')).toContain('TimeoutError');
+  }, 40_000);
 
   test('a worker killed in the middle of a job loses nothing: the next one does it', async () => {
     const first = startWorker(env);
