@@ -17,7 +17,6 @@ export interface Row {
 export interface Run {
   measured_at: string;
   commit: string;
-  quick: boolean;
   postgres: string;
   cpu: string;
 }

@@ -3,9 +3,9 @@ import { Pool } from 'undici';
 import { createKey } from '../../fixtures/api-keys.ts';
 import { foundOrganization } from '../../fixtures/organization.ts';
 import type { Section } from '../section.ts';
+import { type Load, load } from './ingest/field.ts';
 
 type Way = { name: string; headers: (turn: number) => Record<string, string>; path: string };
-type Measured = { perSecond: number; p50Ms: number; p99Ms: number };
 
 /** One row by key, as an integrator polls; the way there is what is measured. */
 const QUERY = 'employees?select=id,name&limit=1';
@@ -36,18 +36,26 @@ export const api: Section = {
       headers: (turn) => ({ 'x-api-key': keys[turn % keys.length]?.key ?? '' }),
     };
 
+    const pool = new Pool(stack.url, { connections: 16 });
+    const ask = (way: Way) => async (_client: number, turn: number) => {
+      const answer = await pool.request({ path: way.path, method: 'GET', headers: way.headers(turn) });
+      await answer.body.dump();
+      if (answer.statusCode !== 200) throw new Error(`${way.name} answered ${answer.statusCode}`);
+    };
     const seconds = bench.quick ? 0.6 : 8;
     const rows: (string | number)[][] = [];
     for (const clients of [1, 16]) {
-      const results: Measured[][] = [[], []];
+      const results: Load[][] = [[], []];
       // In turns, so that what else the machine does meets both.
       for (let round = 0; round < 4; round += 1) {
         for (const [index, way] of [straight, through].entries()) {
-          const measured = await load(stack.url, way, clients, round === 0 ? Math.min(1, seconds) : seconds / 3);
+          const measured = await load(clients, round === 0 ? Math.min(1, seconds) : seconds / 3, ask(way));
           if (round > 0) results[index]?.push(measured);
+          // What is left to be written of this round does not belong to the next.
+          await setTimeout(100);
         }
       }
-      const [a, b] = results.map(middle) as [Measured, Measured];
+      const [a, b] = results.map(middle) as [Load, Load];
       for (const [way, { perSecond, p50Ms, p99Ms }] of [
         [straight, a],
         [through, b],
@@ -60,6 +68,7 @@ export const api: Section = {
       bench.report({ name: `share of straight that is left, ${of}`, value: b.perSecond / a.perSecond, unit: 'x' });
       if (clients === 1) bench.report({ name: 'added to a call (p50)', value: b.p50Ms - a.p50Ms, unit: 'ms' });
     }
+    await pool.close();
     bench.table(['clients', 'way', 'requests/s', 'p50 ms', 'p99 ms'], rows);
     bench.note(
       'Load, gateway, function, PostgREST and PostgreSQL share the machine, and the gateway is passed twice on the way through.',
@@ -67,32 +76,7 @@ export const api: Section = {
   },
 };
 
-function middle(results: Measured[]): Measured {
+function middle(results: Load[]): Load {
   const sorted = [...results].sort((a, b) => a.perSecond - b.perSecond);
-  return sorted[Math.floor(sorted.length / 2)] ?? { perSecond: 0, p50Ms: 0, p99Ms: 0 };
-}
-
-async function load(url: string, way: Way, clients: number, seconds: number): Promise<Measured> {
-  const pool = new Pool(url, { connections: clients });
-  const times: number[] = [];
-  const end = performance.now() + seconds * 1000;
-  const startedAt = performance.now();
-  await Promise.all(
-    Array.from({ length: clients }, async () => {
-      for (let turn = 0; performance.now() < end; turn += 1) {
-        const from = performance.now();
-        const answer = await pool.request({ path: way.path, method: 'GET', headers: way.headers(turn) });
-        await answer.body.dump();
-        if (answer.statusCode !== 200) throw new Error(`${way.name} answered ${answer.statusCode}`);
-        times.push(performance.now() - from);
-      }
-    }),
-  );
-  const tookMs = performance.now() - startedAt;
-  await pool.close();
-  // What is left to be written of the last round does not belong to the next.
-  await setTimeout(100);
-  times.sort((a, b) => a - b);
-  const quantile = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0;
-  return { perSecond: (times.length / tookMs) * 1000, p50Ms: quantile(0.5), p99Ms: quantile(0.99) };
+  return sorted[Math.floor(sorted.length / 2)] ?? { calls: 0, perSecond: 0, p50Ms: 0, p99Ms: 0 };
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import type { TestDatabase } from '../../fixtures/database.ts';
+import { median } from '../quantile.ts';
 import type { Bench, Section } from '../section.ts';
 import { load, settle, type Worker } from './ingest/field.ts';
 
@@ -36,20 +37,19 @@ export const checkins: Section = {
         // A call is a check-in and a check-out.
         rates.push([inOne.perSecond * 2, inMany.perSecond * 2]);
       }
-      const middle = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
       bench.report({
         name: 'check-ins and -outs/s, one organization',
-        value: middle(rates.map(([a]) => a)),
+        value: median(rates.map(([a]) => a)),
         unit: '1/s',
       });
       bench.report({
         name: 'check-ins and -outs/s, 32 organizations',
-        value: middle(rates.map(([, b]) => b)),
+        value: median(rates.map(([, b]) => b)),
         unit: '1/s',
       });
       bench.report({
         name: 'one organization / 32',
-        value: middle(rates.map(([a, b]) => a / b)),
+        value: median(rates.map(([a, b]) => a / b)),
         unit: 'x',
         goal: { atLeast: 0.9 },
       });

@@ -1,14 +1,13 @@
 import { performance } from 'node:perf_hooks';
 import type postgres from 'postgres';
 import type { TestDatabase } from '../../fixtures/database.ts';
+import { median } from '../quantile.ts';
 import type { Section } from '../section.ts';
-import { quantile } from './distance/track-store.ts';
 import { type Population, populate } from './reads/population.ts';
 
 const batches = 60;
 const warmUpBatches = 5;
 const pointsPerBatch = 100;
-const reads = 200;
 
 /** The same people's day, in organizations whose history is ten and a hundred times as long. */
 export const growth: Section = {
@@ -41,6 +40,7 @@ export const growth: Section = {
         select id from public.attendance_sessions where status = 'CLOSED' order by checked_in_at desc, id limit 1`;
       places.push({ size, database, userId, sessionId: session?.id ?? '', batch: [], list: [], route: [] });
     }
+    const reads = bench.quick ? 50 : 200;
     // In turns over the sizes, so that whatever else the machine does befalls all.
     for (let round = -warmUpBatches; round < batches; round += 1) {
       for (const place of places) {
@@ -74,13 +74,13 @@ export const growth: Section = {
       ] as const) {
         bench.report({
           name: `${name}: ${place.size} over 0.1 M`,
-          value: quantile(place[key], 0.5) / quantile(smallest?.[key] ?? [], 0.5),
+          value: median(place[key]) / median(smallest?.[key] ?? []),
           unit: 'x',
           goal: { atMost: 1.2 },
         });
       }
     }
-    const ms = (values: readonly number[]) => quantile(values, 0.5).toFixed(2);
+    const ms = (values: readonly number[]) => median(values).toFixed(2);
     bench.table(
       ['ms, p50', 'batch of 100', 'sessions, newest 50', 'a route'],
       places.map(({ size, batch, list, route }) => [size, ms(batch), ms(list), ms(route)]),

@@ -1,8 +1,8 @@
 import postgres from 'postgres';
 import { Pool } from 'undici';
 import type { TestStack } from '../../fixtures/stack.ts';
+import { median } from '../quantile.ts';
 import type { Bench, Section } from '../section.ts';
-import { quantile } from './distance/track-store.ts';
 import { load, type Point, settle, takePoints, type Worker } from './ingest/field.ts';
 
 const SIZES = [1, 10, 100];
@@ -54,11 +54,7 @@ export const ingest: Section = {
               rates[name].push((await load(count, seconds / rounds, ways[name](size))).perSecond * size);
             }
           }
-          const [ours, bare, floor] = [
-            quantile(rates.ours, 0.5),
-            quantile(rates.bare, 0.5),
-            quantile(rates.floor, 0.5),
-          ];
+          const [ours, bare, floor] = [median(rates.ours), median(rates.bare), median(rates.floor)];
           const of = `batches of ${size}, ${count} ${count === 1 ? 'client' : 'clients'}`;
           rows.push([size, count, ...[ours, bare, floor].map((rate) => rate.toFixed(0)), (ours / bare).toFixed(2)]);
           bench.report({ name: `points/s, ${of}`, value: ours, unit: 'points/s' });

@@ -2,6 +2,7 @@ import { PgBoss } from 'pg-boss';
 import { distance } from '../../../worker/jobs/distance.ts';
 import { eventually } from '../../fixtures/organization.ts';
 import { spawnWorker } from '../../fixtures/worker.ts';
+import { median } from '../quantile.ts';
 import type { Section } from '../section.ts';
 import { populate } from './reads/population.ts';
 
@@ -93,7 +94,7 @@ export const jobs: Section = {
     bench.report({ name: 'empty jobs/s by pg-boss alone', value: bare, unit: 'jobs/s' });
     bench.report({
       name: 'share of pg-boss alone',
-      value: shares.sort((a, b) => a - b)[Math.floor(rounds / 2)] ?? 0,
+      value: median(shares),
       unit: 'x',
       goal: { atLeast: 0.5 },
     });

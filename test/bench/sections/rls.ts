@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type postgres from 'postgres';
+import { quantile } from '../quantile.ts';
 import type { Section } from '../section.ts';
-import { quantile } from './distance/track-store.ts';
 import { populate } from './reads/population.ts';
 
 const warmUpRounds = 40;

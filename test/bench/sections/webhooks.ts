@@ -6,6 +6,7 @@ import { realNetwork } from '../../../worker/webhooks/connect.ts';
 import { createSender, signatures } from '../../../worker/webhooks/send.ts';
 import type { TestDatabase } from '../../fixtures/database.ts';
 import { type RunningWorker, spawnWorker } from '../../fixtures/worker.ts';
+import { median, quantile } from '../quantile.ts';
 import type { Bench, Section } from '../section.ts';
 import { type ReceiverProcess, startReceiverProcess } from './webhooks/receiver-process.ts';
 
@@ -186,7 +187,7 @@ async function oneDead(bench: Bench, receiver: ReceiverProcess): Promise<void> {
     bench.table(
       [`tenth endpoint ${tenth.slice(1)}: the other nine`, 'ms'],
       [
-        ['p50', Math.round(quantile(those, 0.5))],
+        ['p50', Math.round(median(those))],
         ['p95', Math.round(quantile(those, 0.95))],
         ['max', Math.round(Math.max(...those))],
         ['deliveries', those.length],
@@ -204,7 +205,7 @@ async function oneDead(bench: Bench, receiver: ReceiverProcess): Promise<void> {
 
 /** What every business transaction pays. */
 async function fanOut(bench: Bench): Promise<void> {
-  const events = bench.quick ? 2000 : 20_000;
+  const events = bench.quick ? 500 : 20_000;
   const database = await bench.createDatabase();
   const sql = database.sql('supabase_admin');
   const organizationId = await foundOrganization(sql);
@@ -283,11 +284,4 @@ async function rateOf(receiver: ReceiverProcess): Promise<number> {
 
 async function until(check: () => Promise<boolean>): Promise<void> {
   while (!(await check())) await setTimeout(50);
-}
-
-const median = (values: readonly number[]): number => quantile(values, 0.5);
-
-function quantile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }

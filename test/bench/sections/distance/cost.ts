@@ -1,7 +1,8 @@
 import { performance } from 'node:perf_hooks';
 import { type Fix, makeTruth, makeWorkingDay, observe } from '../../../fixtures/tracks.ts';
+import { median } from '../../quantile.ts';
 import type { Bench } from '../../section.ts';
-import { median, type TrackStore } from './track-store.ts';
+import type { TrackStore } from './track-store.ts';
 
 /** Recalculation of a long session beside a bare scan of the same points with the window sort. */
 export async function measureCost(bench: Bench, store: TrackStore): Promise<void> {

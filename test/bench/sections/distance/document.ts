@@ -1,4 +1,5 @@
 import { motions } from '../../../fixtures/tracks.ts';
+import { median } from '../../quantile.ts';
 import { methods, p95, type Row, size, type Verdict } from './accuracy.ts';
 
 const titles: Record<Row['motion'], string> = {
@@ -107,8 +108,7 @@ function table(motion: Row['motion'], rows: readonly Row[]): string {
     )
     .map((row) => {
       const cells = methods.map((method) => `${number(size(row.errors[method]))} / ${number(p95(row.errors[method]))}`);
-      const sorted = [...row.errors.ours].sort((a, b) => a - b);
-      const bias = sorted[Math.floor(sorted.length / 2)] ?? 0;
+      const bias = median(row.errors.ours);
       return `| ${row.world} | ${row.noise} | ${row.sigma_m} | ${row.interval_s} | ${cells.join(' | ')} | ${number(bias)} |`;
     });
   return `## ${titles[motion]}

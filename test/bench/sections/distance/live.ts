@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { makeWorkingDay } from '../../../fixtures/tracks.ts';
+import { median } from '../../quantile.ts';
 import type { Bench } from '../../section.ts';
-import { median, type TrackStore } from './track-store.ts';
+import type { TrackStore } from './track-store.ts';
 
 /** Batches of an open session in order, each with the live distance that it updates: the late ones cost what the first did. */
 export async function measureLive(bench: Bench, store: TrackStore): Promise<void> {

@@ -76,16 +76,3 @@ export async function createTrackStore(bench: Bench): Promise<TrackStore> {
     },
   };
 }
-
-export function median(values: readonly number[]): number {
-  return quantile(values, 0.5);
-}
-
-/** With linear interpolation between neighbours. */
-export function quantile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (sorted.length - 1) * share;
-  const low = sorted[Math.floor(at)] ?? Number.NaN;
-  const high = sorted[Math.ceil(at)] ?? low;
-  return low + (high - low) * (at - Math.floor(at));
-}

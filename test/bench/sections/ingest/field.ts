@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { TestDatabase } from '../../../fixtures/database.ts';
+import { median, quantile } from '../../quantile.ts';
 
 /** Somebody at work, with a phone that reports a point each five seconds since yesterday. */
 export interface Worker {
@@ -125,12 +126,10 @@ export async function load(
     }),
   );
   const tookMs = performance.now() - startedAt;
-  times.sort((a, b) => a - b);
-  const quantile = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0;
   return {
     calls: times.length,
     perSecond: (times.length / tookMs) * 1000,
-    p50Ms: quantile(0.5),
-    p99Ms: quantile(0.99),
+    p50Ms: median(times),
+    p99Ms: quantile(times, 0.99),
   };
 }

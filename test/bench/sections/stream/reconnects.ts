@@ -5,7 +5,7 @@ import type { TestStack } from '../../../fixtures/stack.ts';
 import type { Bench } from '../../section.ts';
 import type { StreamProcess } from './process.ts';
 import type { Tenant } from './tenants.ts';
-import { pause } from './waiting.ts';
+import { pause, waitUntil } from './waiting.ts';
 
 const CLIENTS_AN_ORGANIZATION = 5;
 const MAX_LIFE_MS = 1000;
@@ -44,12 +44,26 @@ export async function measureReconnects(
   proxy.spare();
   isOver = true;
   await writing;
-  // Whoever is away now comes back after at most 3 s and reads what it missed.
-  await pause(6000);
+  const written = new Map<string, string[]>();
+  for (const organizationId of organizationIds) {
+    const ids = await idsInLog(stack, organizationId);
+    written.set(
+      organizationId,
+      ids.filter((id) => !known.get(organizationId)?.has(id)),
+    );
+  }
+  const expectedOf = (organizationId: string) => written.get(organizationId) ?? [];
+  // Whoever is away now comes back after at most 3 s and reads what it missed; then time for what should not come.
+  await waitUntil(
+    () =>
+      clients.every(({ organizationId, follower }) => follower.received.length >= expectedOf(organizationId).length),
+    10_000,
+  );
+  await pause(500);
 
   let [lost, twice, disordered, total, resets] = [0, 0, 0, 0, 0];
   for (const organizationId of organizationIds) {
-    const expected = (await idsInLog(stack, organizationId)).filter((id) => !known.get(organizationId)?.has(id));
+    const expected = expectedOf(organizationId);
     total += expected.length;
     for (const { follower } of clients.filter((client) => client.organizationId === organizationId)) {
       const heard = new Set(follower.received);

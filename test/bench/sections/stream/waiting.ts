@@ -12,9 +12,10 @@ export async function allReady(streams: readonly OpenStream[]): Promise<void> {
   }
 }
 
-/** Of values in order. */
-export function quantile(sorted: readonly number[], share: number): number {
-  return sorted[Math.floor(share * (sorted.length - 1))] ?? Number.NaN;
+/** Until it holds, but no longer than the time for it; what is missing then is for the caller to find. */
+export async function waitUntil(holds: () => boolean, atMostMs: number): Promise<void> {
+  const deadline = performance.now() + atMostMs;
+  while (!holds() && performance.now() < deadline) await pause(20);
 }
 
 /** What functions of the database took since the database was made: calls and milliseconds. Wants track_functions. */
