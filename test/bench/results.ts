@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import type { Figure, Goal } from './section.ts';
+import { sections } from './sections.ts';
 
 export interface Row {
   section: string;
@@ -33,18 +34,25 @@ export function toRow(section: string, { name, value, unit, goal }: Figure): Row
 }
 
 function goalText(goal: Goal): string {
-  return 'atMost' in goal ? `<= ${goal.atMost}` : `>= ${goal.atLeast}`;
+  const [sign, bound] = 'atMost' in goal ? ['<=', goal.atMost] : ['>=', goal.atLeast];
+  // Some goals are measured too.
+  return `${sign} ${Number(bound.toPrecision(4))}`;
 }
 
 function isMet(value: number, goal: Goal): boolean {
   return 'atMost' in goal ? value <= goal.atMost : value >= goal.atLeast;
 }
 
-/** Replaces the section's rows; those of other sections stay as they are. */
+/** Replaces the section's rows; those of other sections stay as they are. All in the order in which sections run. */
 export function mergeResults(section: string, run: Run, rows: readonly Row[]): void {
-  const results = readResults();
-  results.runs[section] = run;
-  results.rows = [...results.rows.filter((row) => row.section !== section), ...rows];
+  const before = readResults();
+  const runsByName = { ...before.runs, [section]: run };
+  const all = [...before.rows.filter((row) => row.section !== section), ...rows];
+  const names = sections.map(({ name }) => name).filter((name) => name in runsByName);
+  const results: Results = {
+    runs: Object.fromEntries(names.map((name) => [name, runsByName[name] as Run])),
+    rows: names.flatMap((name) => all.filter((row) => row.section === name)),
+  };
   const runs = Object.entries(results.runs).map(
     ([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`,
   );
@@ -56,7 +64,8 @@ export function mergeResults(section: string, run: Run, rows: readonly Row[]): v
 
 /** docs/performance.md: the same rows for people. */
 function page({ runs, rows }: Results): string {
-  const sections = Object.entries(runs).map(([name, run]) => {
+  const count = (met: boolean) => rows.filter((row) => row.met === met).length;
+  const chapters = Object.entries(runs).map(([name, run]) => {
     const lines = rows
       .filter((row) => row.section === name)
       .map(({ name: figure, value, unit, goal, met }) => {
@@ -81,7 +90,9 @@ function page({ runs, rows }: Results): string {
     'machine, durable settings (fsync on). Ratios are of runs in turns on the same machine and travel; absolute figures are of the machine named.',
     'What was tried to make them so is in [decisions.md](decisions.md); accuracy is in [accuracy.md](accuracy.md).',
     '',
-    ...sections,
+    `Goals: ${count(true)} met, ${count(false)} missed.`,
+    '',
+    ...chapters,
   ].join('\n');
 }
 
