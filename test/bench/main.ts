@@ -47,6 +47,8 @@ if (values.help) {
 }
 
 async function runAll(wanted: readonly Section[]): Promise<void> {
+  // So that what ends with the process ends: the default of a signal is to end it without a word.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
   const server = await startThrowAwayCluster({ shared_buffers: `${sharedBuffersMb}MB`, max_wal_size: '2GB' });
   try {
     const cluster = await buildTemplates(server.adminUrl);
