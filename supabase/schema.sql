@@ -71,6 +71,9 @@ comment on table public.active_users is 'A row for each open session, none other
 comment on column public.active_users.session_id is 'The open session.';
 comment on column public.active_users.checked_in_at is 'Since when.';
 comment on column public.active_users.last_seen_at is 'When the phone last reached the database (check-in or points): the heartbeat. Not recomputable, so no repair touches it.';
+create policy refuse_estimates on public.active_users
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.active_users
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
@@ -120,6 +123,9 @@ comment on column public.api_keys.expires_at is 'The key is refused from then on
 comment on column public.api_keys.revoked_at is 'The key is refused from then on; null: not revoked.';
 comment on column public.api_keys.last_used_at is 'Last use, coarse (at most one write a minute).';
 comment on column public.api_keys.created_by is 'The administrator (employees.id) who made it.';
+create policy refuse_estimates on public.api_keys
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.api_keys
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -214,6 +220,9 @@ comment on column public.attendance_sessions.points_rejected is 'Points flagged 
 comment on column public.attendance_sessions.algorithm_version is 'Version of the distance algorithm that gave distance_m.';
 comment on column public.attendance_sessions.distance_parameters is 'The parameters that it used, units in the key names.';
 comment on column public.attendance_sessions.points_purged_at is 'When retention deleted the points. From then on the session is sealed: its figures do not change any more.';
+create policy refuse_estimates on public.attendance_sessions
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.attendance_sessions
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
@@ -263,6 +272,9 @@ comment on column public.audit_log.subject_id is 'Its id.';
 comment on column public.audit_log.reason is 'The reason that the actor gave.';
 comment on column public.audit_log.before is 'Changed values before.';
 comment on column public.audit_log.after is 'Changed values after.';
+create policy refuse_estimates on public.audit_log
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.audit_log
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -302,6 +314,9 @@ comment on column public.device_tokens.last_protocol is 'What its app spoke: osm
 comment on column public.device_tokens.points_stored is 'Points that were stored.';
 comment on column public.device_tokens.points_without_session is 'Points that fell into no session and were not kept.';
 comment on column public.device_tokens.points_refused is 'Points that were not valid, or came too late.';
+create policy refuse_estimates on public.device_tokens
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.device_tokens
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
@@ -348,6 +363,9 @@ comment on column public.employee_daily_metrics.approved_amount is 'What was app
 create policy insert_worker on public.employee_daily_metrics
   as permissive for insert to fieldtrack_worker
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy refuse_estimates on public.employee_daily_metrics
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.employee_daily_metrics
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
@@ -408,6 +426,9 @@ comment on column public.employee_last_state.battery_pct is 'Charge of the phone
 comment on column public.employee_last_state.is_mock is 'The phone said that an app made the position up.';
 comment on column public.employee_last_state.distance_m is 'Metres so far in the open session; null if none is open or no point came.';
 comment on column public.employee_last_state.distance_is_provisional is 'A late point waits to be counted in distance_m.';
+create policy refuse_estimates on public.employee_last_state
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.employee_last_state
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('locations:read'::text) AS key_organization_id));
@@ -443,6 +464,9 @@ comment on column public.employee_latest_sessions.checked_out_at is 'Of that ses
 comment on column public.employee_latest_sessions.duration_s is 'Whole seconds; null while it is open.';
 comment on column public.employee_latest_sessions.distance_m is 'Metres, once computed; null until then.';
 comment on column public.employee_latest_sessions.distance_status is 'Of that session: PENDING, DONE or FAILED.';
+create policy refuse_estimates on public.employee_latest_sessions
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.employee_latest_sessions
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
@@ -476,6 +500,9 @@ comment on column public.employee_metrics_snapshot.expenses_submitted is 'All ex
 comment on column public.employee_metrics_snapshot.expenses_approved is 'Those that were approved.';
 comment on column public.employee_metrics_snapshot.expenses_rejected is 'Those that were rejected.';
 comment on column public.employee_metrics_snapshot.approved_amounts is 'Sum of approved_amount by currency, such as {"EUR": 12.50}: amounts of different currencies are never added.';
+create policy refuse_estimates on public.employee_metrics_snapshot
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.employee_metrics_snapshot
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
@@ -513,6 +540,9 @@ comment on column public.employee_monthly_metrics.approved_amount is 'What was a
 create policy insert_worker on public.employee_monthly_metrics
   as permissive for insert to fieldtrack_worker
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy refuse_estimates on public.employee_monthly_metrics
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.employee_monthly_metrics
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
@@ -570,6 +600,9 @@ comment on column public.employees.employee_code is 'Unique in the organization;
 comment on column public.employees.app_role is 'ADMIN or EMPLOYEE.';
 comment on column public.employees.is_active is 'False: the person may do nothing more; the history stays.';
 comment on column public.employees.erased_at is 'When the person was erased: identity, positions and receipts are gone or going, the figures stay. Null: not erased.';
+create policy refuse_estimates on public.employees
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.employees
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
@@ -621,6 +654,9 @@ comment on column public.events.actor_id is 'Id of the employee, key or device; 
 comment on column public.events.payload is 'The facts, in the shape that types/events.ts gives for the type.';
 comment on column public.events.traceparent is 'W3C trace context of the request that caused it, if it had one.';
 comment on column public.events.occurred_at is 'When the transaction that wrote it began.';
+create policy refuse_estimates on public.events
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.events
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -701,6 +737,9 @@ comment on column public.expenses.reviewed_at is 'When that was; null while PEND
 comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
 comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
+create policy refuse_estimates on public.expenses
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.expenses
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('expenses:read'::text) AS key_organization_id));
@@ -745,6 +784,9 @@ comment on column public.gps_locations.battery_pct is 'Charge of the phone''s ba
 comment on column public.gps_locations.is_mock is 'The phone said that an app made the position up.';
 comment on column public.gps_locations.sequence_number is 'The phone''s own count, if it keeps one.';
 comment on column public.gps_locations.received_at is 'When the point reached the database.';
+create policy refuse_estimates on public.gps_locations
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.gps_locations
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('locations:read'::text) AS key_organization_id));
@@ -791,6 +833,9 @@ comment on column public.invitations.status is 'PENDING, ACCEPTED or REVOKED. A 
 comment on column public.invitations.expires_at is 'Not accepted after this.';
 comment on column public.invitations.invited_by is 'The administrator (employees.id) who invited.';
 comment on column public.invitations.accepted_at is 'When a user accepted; null while it waits.';
+create policy refuse_estimates on public.invitations
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.invitations
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -832,6 +877,9 @@ create policy delete_worker on public.org_daily_expenses
 create policy insert_worker on public.org_daily_expenses
   as permissive for insert to fieldtrack_worker
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy refuse_estimates on public.org_daily_expenses
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.org_daily_expenses
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -884,6 +932,9 @@ comment on column public.org_daily_metrics.approved_amount is 'What was approved
 create policy insert_worker on public.org_daily_metrics
   as permissive for insert to fieldtrack_worker
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy refuse_estimates on public.org_daily_metrics
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.org_daily_metrics
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -935,6 +986,9 @@ comment on column public.org_dashboard_snapshot.distance_today_m is 'Metres trav
 comment on column public.org_dashboard_snapshot.pending_expenses is 'Expenses that nobody reviewed yet.';
 comment on column public.org_dashboard_snapshot.pending_amounts is 'Their amounts by currency, such as {"EUR": 12.50}.';
 comment on column public.org_dashboard_snapshot.valid_until is 'Until when the counts hold if nothing happens.';
+create policy refuse_estimates on public.org_dashboard_snapshot
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.org_dashboard_snapshot
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -956,6 +1010,9 @@ alter table public.organization_time_zones enable row level security;
 comment on table public.organization_time_zones is 'Which time zone counted from when. The first row is valid from -infinity; later ones begin at a local midnight.';
 comment on column public.organization_time_zones.valid_from is 'From this instant on (a midnight of the zone before).';
 comment on column public.organization_time_zones.time_zone is 'IANA name.';
+create policy refuse_estimates on public.organization_time_zones
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.organization_time_zones
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
@@ -1022,6 +1079,9 @@ comment on column public.organizations.late_upload_grace_hours is 'How far back 
 comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions keep their figures.';
 comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
 comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
+create policy refuse_estimates on public.organizations
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.organizations
   as permissive for select to api_key
   using (id = ( SELECT private.key_organization_id(NULL::text) AS key_organization_id));
@@ -1059,6 +1119,9 @@ comment on column public.pending_expenses.currency is 'ISO 4217 code.';
 comment on column public.pending_expenses.category is 'As in expenses.';
 comment on column public.pending_expenses.spent_on is 'Local date on which it was spent.';
 comment on column public.pending_expenses.submitted_at is 'When the claim reached the database.';
+create policy refuse_estimates on public.pending_expenses
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.pending_expenses
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('expenses:read'::text) AS key_organization_id));
@@ -1111,6 +1174,9 @@ comment on column public.retry_intents.replay_job_id is 'The job that the last r
 create policy insert_worker on public.retry_intents
   as permissive for insert to fieldtrack_worker
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy refuse_estimates on public.retry_intents
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.retry_intents
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -1160,6 +1226,9 @@ create policy delete_worker on public.session_days
 create policy insert_worker on public.session_days
   as permissive for insert to fieldtrack_worker
   with check (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
+create policy refuse_estimates on public.session_days
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_key on public.session_days
   as permissive for select to api_key
   using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
@@ -1197,6 +1266,9 @@ comment on column public.webhook_attempts.duration_ms is 'How long it took, in m
 comment on column public.webhook_attempts.status is 'HTTP status of the answer; null: there was none.';
 comment on column public.webhook_attempts.error is 'Why it failed, null if it did not: status, redirect, timeout, dns, address_refused, tls, connection, closed.';
 comment on column public.webhook_attempts.response is 'First 4 KiB of the answer''s body, as text.';
+create policy refuse_estimates on public.webhook_attempts
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.webhook_attempts
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -1231,6 +1303,9 @@ comment on column public.webhook_circuits.failing_since is 'First failure since 
 comment on column public.webhook_circuits.paused_until is 'Nothing is sent before: the circuit is open, or the endpoint asked for it.';
 comment on column public.webhook_circuits.last_success_at is 'Last success, coarse (at most one write a minute).';
 comment on column public.webhook_circuits.last_failure_at is 'Last failure.';
+create policy refuse_estimates on public.webhook_circuits
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.webhook_circuits
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -1279,6 +1354,9 @@ comment on column public.webhook_deliveries.last_status is 'HTTP status of the l
 comment on column public.webhook_deliveries.last_error is 'Why the last attempt failed, as in webhook_attempts.error.';
 comment on column public.webhook_deliveries.last_attempt_at is 'When the last attempt began.';
 comment on column public.webhook_deliveries.delivered_at is 'When it was delivered, the last time.';
+create policy refuse_estimates on public.webhook_deliveries
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.webhook_deliveries
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -1328,6 +1406,9 @@ create policy delete_admin on public.webhooks
 create policy delete_key on public.webhooks
   as permissive for delete to api_key
   using (organization_id = ( SELECT private.key_organization_id('webhooks:manage'::text) AS key_organization_id));
+create policy refuse_estimates on public.webhooks
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
 create policy select_admin on public.webhooks
   as permissive for select to authenticated
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
@@ -8749,6 +8830,22 @@ begin
 end;
 $function$;
 comment on function private.refresh_latest_session(uuid,uuid) is 'Writes an employee''s row of employee_latest_sessions if it differs from the base; says whether it did. The row stays locked: other changes of the person''s sessions wait for this transaction.';
+
+CREATE OR REPLACE FUNCTION private.refuse_estimates()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  if pg_catalog.current_query() ~* '^\s*explain' and pg_catalog.current_setting('request.method', true) <> '' then
+    perform private.fail('invalid_argument', 'Rows are counted, not estimated.', 'Prefer', 'Send Prefer: count=exact.');
+  end if;
+  return true;
+end;
+$function$;
+comment on function private.refuse_estimates() is 'True; while a request''s EXPLAIN is planned it raises invalid_argument 400 instead. For policies.';
+grant execute on function private.refuse_estimates() to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.refuse_retry_intent(organization_id uuid, retry_intent_id uuid)
  RETURNS void

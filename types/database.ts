@@ -1190,6 +1190,7 @@ export type Database = {
       refresh_dashboards: { Args: { max_due?: number; max_events?: number }; Returns: number };
       refresh_last_state: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
       refresh_latest_session: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
+      refuse_estimates: { Args: Record<PropertyKey, never>; Returns: boolean };
       refuse_retry_intent: { Args: { organization_id: string; retry_intent_id: string }; Returns: undefined };
       refuse_settled_session: {
         Args: {

@@ -32,7 +32,7 @@ Generated: \`test/api/documentation.test.ts\` plays each call against a running 
   points: the first answer comes again, nothing is doubled. After a 429 wait \`Retry-After\` seconds. Send late points in the order that suits
   the phone, up to 100 a call.
 - **Read** tables and views at \`GET /rest/v1/<table>\` with PostgREST's filters, order and paging (1,000 rows a page at the most;
-  \`Range\` and \`Prefer: count=exact\`): attendance_sessions, session_days, gps_locations, expenses, employees, invitations,
+  \`Range\` and \`Prefer: count=exact\`, the only count: an estimate would tell of other tenants): attendance_sessions, session_days, gps_locations, expenses, employees, invitations,
   audit_log, organizations, employee_daily_metrics, employee_monthly_metrics, org_daily_metrics, org_daily_expenses, webhooks,
   webhook_circuits, webhook_deliveries, webhook_attempts, retry_intents. Relations embed by the role they play:
   \`attendance_sessions?select=*,employee(name)\`,

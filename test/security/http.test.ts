@@ -1,4 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto';
+import { request } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { addEmployee, foundOrganization, type Member, workAnHour } from '../fixtures/organization.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
@@ -85,6 +86,53 @@ test('counting by Prefer, HEAD or ranges counts no rows of another organization'
       expect(mentions(await response.text()), name).toEqual([]);
     }
   }
+});
+
+// PostgREST answers count=planned with what the planner expects, which it knows from all tenants' rows: ranges of names, bisected,
+// spelt out names of other organizations, for whoever had signed up.
+test('nobody is told what the planner expects, which it knows from everybody’s rows', async () => {
+  await stack.admin`analyze`;
+  const relations = await stack.admin<{ name: string }[]>`
+    select c.relname as name from pg_class as c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v') order by 1`;
+  const outsider = await stack.signUp(`outsider-${randomUUID().slice(0, 8)}@example.test`);
+  const told: string[] = [];
+  for (const { name } of relations) {
+    for (const query of [`${name}?limit=0`, name]) {
+      for (const [who, { accessToken }] of Object.entries({ mallory, bob, outsider })) {
+        const response = await get(query, accessToken, { prefer: 'count=planned' });
+        const range = response.headers.get('content-range');
+        const body = await response.text();
+        if (response.status !== 400 || range !== null || !body.includes('invalid_argument')) {
+          told.push(`${who} ${query}: ${response.status} ${range} ${body}`);
+        }
+      }
+    }
+  }
+  expect(told).toEqual([]);
+  for (const path of [
+    `employees?select=id,organizations!inner(id)&organizations.id=eq.${acme}`,
+    'employees?name=gte.a&name=lt.c&id=is.null',
+  ]) {
+    const response = await get(path, mallory.accessToken, { prefer: 'count=planned' });
+    expect(await response.json(), path).toMatchObject({ code: 'invalid_argument', hint: 'Send Prefer: count=exact.' });
+  }
+  // Of two headers of one name the database is shown one; both count.
+  const { port, hostname } = new URL(stack.url);
+  const doubled = await new Promise<number | undefined>((resolve, reject) => {
+    const question = request(
+      { hostname, port, path: '/rest/v1/employees?select=id' },
+      (response) => response.resume() && resolve(response.statusCode),
+    );
+    question.on('error', reject);
+    question.setHeader('apikey', stack.publishableKey);
+    question.setHeader('authorization', `Bearer ${mallory.accessToken}`);
+    question.setHeader('prefer', ['count=planned', 'return=minimal']);
+    question.end();
+  });
+  expect(doubled).toBe(400);
+  const counted = await get('employees?select=id', bob.accessToken, { prefer: 'count=exact' });
+  expect(counted.headers.get('content-range')).toBe('0-0/1');
 });
 
 test('filters, orders and aggregates on embedded rows tell nothing of another organization', async () => {
