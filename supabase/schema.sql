@@ -1050,7 +1050,7 @@ create table public.organizations (
   constraint currency_is_iso_4217_shaped CHECK ((currency ~ '^[A-Z]{3}$'::text)),
   constraint gap_s_is_10_to_3600 CHECK (((gap_s >= 10) AND (gap_s <= 3600))),
   constraint late_upload_grace_hours_is_0_to_720 CHECK (((late_upload_grace_hours >= 0) AND (late_upload_grace_hours <= 720))),
-  constraint locked_until_is_a_day CHECK (isfinite(locked_until)),
+  constraint locked_until_is_a_day CHECK (((locked_until >= '1900-01-01'::date) AND (locked_until <= '9999-12-31'::date))),
   constraint max_accuracy_m_is_1_to_10000 CHECK (((max_accuracy_m >= 1) AND (max_accuracy_m <= 10000))),
   constraint max_session_hours_is_1_to_168 CHECK (((max_session_hours >= 1) AND (max_session_hours <= 168))),
   constraint max_speed_mps_is_1_to_350 CHECK (((max_speed_mps >= (1)::double precision) AND (max_speed_mps <= (350)::double precision))),
@@ -1069,7 +1069,7 @@ comment on table public.organizations is 'The tenants. A member reads the own or
 comment on column public.organizations.slug is 'Short name for URLs, unique over the installation.';
 comment on column public.organizations.time_zone is 'IANA name; a change counts from the next local midnight.';
 comment on column public.organizations.currency is 'ISO 4217 code, the default for expenses.';
-comment on column public.organizations.locked_until is 'Nothing that counts for a local day before this date changes any more; null: nothing is locked. A session that is open when this moves still gets its end, and what it counts until then.';
+comment on column public.organizations.locked_until is 'Nothing that counts for a local day before this date changes any more; null: nothing is locked. It moves forward over sessions that are closed and have their figures only.';
 comment on column public.organizations.max_accuracy_m is 'Points that report a larger error radius (metres) are flagged low_accuracy and do not count for distance.';
 comment on column public.organizations.max_speed_mps is 'Legs that imply a higher speed (metres per second) are flagged impossible_speed and do not count.';
 comment on column public.organizations.gap_s is 'Seconds without a point after which nothing is known of the way: the straight leg counts once and is marked as a gap.';
@@ -2937,8 +2937,9 @@ AS $function$
 $function$;
 comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
 max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in.
-Administrators; audited.
-Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
+locked_until moves forward when every session that began before it is closed and has its figures. Administrators; audited.
+Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
+the sessions).';
 grant execute on function public.update_organization(jsonb) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.update_webhook(webhook_id uuid, changes jsonb)
@@ -3031,10 +3032,11 @@ grant execute on function private.accept_invitation(text) to authenticated;
 CREATE OR REPLACE FUNCTION private.accepted_time(organization_id uuid, at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
- STABLE SECURITY DEFINER
+ SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 declare
+  v_locked_until date := private.hold_locked_until(accepted_time.organization_id);
   v_organization public.organizations;
 begin
   if accepted_time.at is null then
@@ -3050,9 +3052,9 @@ begin
       pg_catalog.format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
       accepted_time.at::text, 'Ask an administrator for a correction.');
   end if;
-  if private.local_day(v_organization.id, accepted_time.at) < v_organization.locked_until then
-    perform private.fail('period_locked',
-      pg_catalog.format('Days before %s are locked.', v_organization.locked_until), accepted_time.at::text);
+  if private.local_day(v_organization.id, accepted_time.at) < v_locked_until then
+    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+      accepted_time.at::text);
   end if;
   return least(accepted_time.at, pg_catalog.now());
 end;
@@ -3625,13 +3627,14 @@ CREATE OR REPLACE FUNCTION private.check_in_by_device(organization_id uuid, empl
  SET search_path TO ''
 AS $function$
 declare
+  v_locked_until date := private.hold_locked_until(check_in_by_device.organization_id);
   v_organization public.organizations;
   v_day date;
 begin
   select o.* into strict v_organization from public.organizations as o where o.id = check_in_by_device.organization_id;
   v_day := private.local_day(v_organization.id, check_in_by_device.at);
   if not v_organization.device_checks_in
-    or v_day < v_organization.locked_until
+    or v_day < v_locked_until
     or check_in_by_device.at > pg_catalog.now() + interval '2 minutes'
     or check_in_by_device.at
       < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
@@ -3967,6 +3970,8 @@ begin
     from public.attendance_sessions as s
     join public.organizations as o on o.id = s.organization_id
     where s.status = 'ACTIVE' and s.checked_in_at < pg_catalog.now() - interval '1 hour'
+      -- A day that was spent without signal comes late and all at once: its points and its check-out are still on their way.
+      and s.checked_in_received_at < pg_catalog.now() - interval '1 hour'
       and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours)
     order by s.checked_in_at
     limit close_forgotten_sessions.at_most
@@ -4214,6 +4219,11 @@ begin
     return 'live';
   elsif v_session.points_purged_at is not null then
     return 'sealed';
+  elsif v_session.distance_status = 'DONE' and private.local_day(v_session.organization_id, v_session.checked_in_at) < (
+    select o.locked_until from public.organizations as o where o.id = v_session.organization_id
+  ) then
+    -- A job that came twice, or late: the settings may be others by now.
+    return 'locked';
   end if;
 
   v_parameters := private.distance_parameters(v_session.organization_id);
@@ -4282,7 +4292,7 @@ begin
   return 'done';
 end;
 $function$;
-comment on function private.compute_session_distance(uuid,uuid) is 'Computes a closed session''s distance and session_days from its points (done), an open one''s live distance (live), or nothing (sealed, gone). Run by the worker under row level security (queue distance).';
+comment on function private.compute_session_distance(uuid,uuid) is 'Computes a closed session''s distance and session_days from its points (done), an open one''s live distance (live), or nothing (sealed, locked, gone). Run by the worker under row level security (queue distance).';
 grant execute on function private.compute_session_distance(uuid,uuid) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.consumer_report()
@@ -4503,6 +4513,7 @@ begin
     perform private.fail('invalid_argument', 'A session is at most 168 hours long.', 'checked_out_at');
   end if;
 
+  perform private.hold_locked_until(v_admin.organization_id);
   select s.* into v_before
   from public.attendance_sessions as s
   where s.organization_id = v_admin.organization_id and s.id = correct_session.session_id
@@ -4523,7 +4534,8 @@ begin
     status = 'CLOSED',
     closed_by = coalesce(s.closed_by, 'ADMIN'),
     original_checked_in_at = coalesce(s.original_checked_in_at, s.checked_in_at),
-    original_checked_out_at = coalesce(s.original_checked_out_at, s.checked_out_at),
+    -- Null stays null: who was still at work when it was first corrected had not checked out.
+    original_checked_out_at = case when s.corrected_at is null then s.checked_out_at else s.original_checked_out_at end,
     corrected_at = pg_catalog.now(),
     distance_status = 'PENDING'
   where s.organization_id = v_before.organization_id and s.id = v_before.id
@@ -5094,6 +5106,23 @@ $function$;
 comment on function private.dashboard_of(uuid) is 'What org_dashboard_snapshot should hold of an organization now. Costs its employees and pending expenses, no history.';
 grant execute on function private.dashboard_of(uuid) to api_key, authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION private.day_starts_at(day date, time_zone text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_midnight timestamptz := day::timestamp at time zone time_zone;
+  v_noon_before timestamptz := v_midnight - interval '12 hours';
+  v_first timestamptz := v_noon_before + (day::timestamp - (v_noon_before at time zone time_zone));
+begin
+  return case when v_first at time zone time_zone = day::timestamp then least(v_first, v_midnight) else v_midnight end;
+end;
+$function$;
+comment on function private.day_starts_at(date,text) is 'The first instant of a date in a time zone.';
+grant execute on function private.day_starts_at(date,text) to api_key, authenticated, fieldtrack_worker, service_role;
+
 CREATE OR REPLACE FUNCTION private.delete_due_organizations(max_rows integer DEFAULT 20000)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -5606,6 +5635,7 @@ AS $function$
     when 'webhook_inactive' then 409
     when 'retry_intent_settled' then 409
     when 'period_locked' then 409
+    when 'period_unsettled' then 409
     when 'conflict_retry' then 409
     when 'invitation_expired' then 410
     when 'time_in_future' then 422
@@ -6209,6 +6239,24 @@ $function$;
 comment on function private.hold_employee(uuid,uuid) is 'Holds a person against deactivation and erasure until the transaction ends, before it locks anything of theirs; false when there is no such person.';
 grant execute on function private.hold_employee(uuid,uuid) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.hold_locked_until(organization_id uuid, exclusively boolean DEFAULT false)
+ RETURNS date
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_key bigint := pg_catalog.hashtextextended('fieldtrack.locked_until ' || hold_locked_until.organization_id::text, 0);
+begin
+  if exclusively then
+    perform pg_catalog.pg_advisory_xact_lock(v_key);
+  else
+    perform pg_catalog.pg_advisory_xact_lock_shared(v_key);
+  end if;
+  return (select o.locked_until from public.organizations as o where o.id = hold_locked_until.organization_id);
+end;
+$function$;
+comment on function private.hold_locked_until(uuid,boolean) is 'The organization''s locked_until, which stays what it is until the transaction ends. For definers.';
+
 CREATE OR REPLACE FUNCTION private.hold_sessions(organization_id uuid, employee_id uuid)
  RETURNS void
  LANGUAGE plpgsql
@@ -6396,6 +6444,7 @@ begin
       'Send 1 to 100 points a call.');
   end if;
 
+  perform private.hold_locked_until(insert_locations.organization_id);
   -- The lock settles two races. With check_out: it waits, so the job it enqueues sees these points. With a distance job:
   -- the job holds this row while it reads, so what it may have missed is written after it, and enqueued again below.
   select s.* into v_session
@@ -7211,8 +7260,8 @@ begin
     select
       d.day::date as day,
       s.time_zone,
-      greatest(s.span_starts_at, d.day at time zone s.time_zone) as part_starts_at,
-      least(s.span_ends_at, (d.day + interval '1 day') at time zone s.time_zone) as part_ends_at
+      greatest(s.span_starts_at, private.day_starts_at(d.day::date, s.time_zone)) as part_starts_at,
+      least(s.span_ends_at, private.day_starts_at(d.day::date + 1, s.time_zone)) as part_ends_at
     from spans as s
     cross join lateral pg_catalog.generate_series(
       pg_catalog.date_trunc('day', s.span_starts_at at time zone s.time_zone),
@@ -8135,6 +8184,7 @@ declare
   v_employee public.employees := private.require_employee();
   v_session public.attendance_sessions;
 begin
+  perform private.hold_locked_until(v_employee.organization_id);
   select s.* into v_session
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.id = recalculate_session.session_id
@@ -8892,6 +8942,35 @@ end;
 $function$;
 comment on function private.refuse_settled_session(public.attendance_sessions) is 'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
 
+CREATE OR REPLACE FUNCTION private.refuse_unsettled_period(organization_id uuid, locked_from date, locked_until date)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_sessions text[];
+begin
+  v_sessions := array(
+    select s.id::text
+    from public.attendance_sessions as s
+    where s.organization_id = refuse_unsettled_period.organization_id
+      and s.checked_in_at >= coalesce(locked_from::timestamptz - interval '2 days', '-infinity')
+      and (s.status = 'ACTIVE' or s.distance_status <> 'DONE') and s.points_purged_at is null
+      and private.local_day(s.organization_id, s.checked_in_at) < refuse_unsettled_period.locked_until
+    order by s.checked_in_at, s.id
+    limit 10
+  );
+  if pg_catalog.cardinality(v_sessions) > 0 then
+    perform private.fail('period_unsettled',
+      pg_catalog.format('Sessions that began before %s are open or have no figures yet.', locked_until),
+      pg_catalog.array_to_string(v_sessions, ', '),
+      'Check out or correct who is still at work; figures follow a check-out within seconds (distance_status).');
+  end if;
+end;
+$function$;
+comment on function private.refuse_unsettled_period(uuid,date,date) is 'Refuses (period_unsettled) if sessions that began on days from locked_from (null: any) until before locked_until are open or have no figures yet. The caller holds the lock date exclusively.';
+
 CREATE OR REPLACE FUNCTION private.register_event_consumer(name text)
  RETURNS void
  LANGUAGE plpgsql
@@ -9388,6 +9467,13 @@ begin
   if pg_catalog.char_length(v_comment) > 1000 then
     perform private.fail('invalid_argument', 'A comment has at most 1000 characters.', 'comment');
   end if;
+  v_locked_until := private.hold_locked_until(v_admin.organization_id);
+  -- The person before the expense, which an erasure would hold while it waits for us; and before it is read, or the audit log
+  -- would tell again what an erasure took out meanwhile.
+  perform private.hold_employee(v_admin.organization_id, (
+    select e.employee_id from public.expenses as e
+    where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id
+  ));
   select e.* into v_before
   from public.expenses as e
   where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
@@ -9404,13 +9490,10 @@ begin
     perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
       'approved_amount');
   end if;
-  select o.locked_until into v_locked_until from public.organizations as o where o.id = v_admin.organization_id;
   if v_before.spent_on < v_locked_until then
     perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until), v_before.id::text);
   end if;
 
-  -- The person before the expense, which an erasure would hold while it waits for us.
-  perform private.hold_employee(v_admin.organization_id, v_before.employee_id);
   update public.expenses as e
   set status = review_expense.status,
     approved_amount = case review_expense.status
@@ -9880,6 +9963,7 @@ declare
   v_employee public.employees := private.require_employee();
   v_organization public.organizations;
   v_today date;
+  v_locked_until date;
   v_expense public.expenses;
   v_constraint text;
 begin
@@ -9912,9 +9996,10 @@ begin
   where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
     and e.client_request_id = submit_expense.client_request_id;
   if not found then
-    if coalesce(submit_expense.spent_on, v_today) < v_organization.locked_until then
-      perform private.fail('period_locked',
-        pg_catalog.format('Days before %s are locked.', v_organization.locked_until), submit_expense.spent_on::text);
+    v_locked_until := private.hold_locked_until(v_organization.id);
+    if coalesce(submit_expense.spent_on, v_today) < v_locked_until then
+      perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+        submit_expense.spent_on::text);
     end if;
     insert into public.expenses (
       organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, client_request_id
@@ -10656,8 +10741,7 @@ begin
       insert into public.organization_time_zones (organization_id, valid_from, time_zone)
       values (
         new.id,
-        (pg_catalog.date_trunc('day', pg_catalog.now() at time zone v_current) + interval '1 day')
-          at time zone v_current,
+        private.day_starts_at((pg_catalog.now() at time zone v_current)::date + 1, v_current),
         new.time_zone
       );
     end if;
@@ -10725,7 +10809,7 @@ begin
     select z.time_zone
     from public.organization_time_zones as z
     where z.organization_id = time_zone_of_day.organization_id
-      and z.valid_from < (time_zone_of_day.day + 1)::timestamp at time zone z.time_zone
+      and z.valid_from < private.day_starts_at(time_zone_of_day.day + 1, z.time_zone)
     order by z.valid_from desc
     limit 1
   );
@@ -10844,6 +10928,9 @@ begin
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
       'late_upload_grace_hours, location_retention_days and device_checks_in; only those to change.');
   end if;
+  if update_organization.changes ? 'locked_until' then
+    perform private.hold_locked_until(v_admin.organization_id, exclusively => true);
+  end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
   update public.organizations as o
@@ -10861,6 +10948,9 @@ begin
     device_checks_in = v_after.device_checks_in
   where o.id = v_admin.organization_id
   returning o.* into v_after;
+  if v_after.locked_until > coalesce(v_before.locked_until, '-infinity') then
+    perform private.refuse_unsettled_period(v_after.id, v_before.locked_until, v_after.locked_until);
+  end if;
   perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
   from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
   where c.new_values is not null;

@@ -822,6 +822,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      day_starts_at: { Args: { day: string; time_zone: string }; Returns: string };
       delete_due_organizations: { Args: { max_rows?: number }; Returns: number };
       delete_organization: {
         Args: { reason: string; slug: string };
@@ -904,6 +905,7 @@ export type Database = {
       hash_token: { Args: { token: string }; Returns: string };
       health_audience: { Args: Record<PropertyKey, never>; Returns: string };
       hold_employee: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
+      hold_locked_until: { Args: { exclusively?: boolean; organization_id: string }; Returns: string };
       hold_sessions: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
       horizon_report: {
         Args: Record<PropertyKey, never>;
@@ -1199,6 +1201,10 @@ export type Database = {
             Database['public']['Tables']['attendance_sessions']['ComputedFields']
           >;
         };
+        Returns: undefined;
+      };
+      refuse_unsettled_period: {
+        Args: { locked_from: string; locked_until: string; organization_id: string };
         Returns: undefined;
       };
       register_event_consumer: { Args: { name: string }; Returns: undefined };

@@ -46,6 +46,10 @@ export const errors = {
     meaning: 'The retry intent was replayed or discarded before; details names its state.',
   },
   period_locked: { status: 409, meaning: 'The day lies before the organization’s locked_until.' },
+  period_unsettled: {
+    status: 409,
+    meaning: 'Sessions that began before the day are open or have no figures yet; details names some of them.',
+  },
   conflict_retry: { status: 409, meaning: 'Somebody did the same at the same moment; try again.' },
   invitation_expired: { status: 410, meaning: 'The invitation’s seven days are over.' },
   time_in_future: { status: 422, meaning: 'A phone’s time is more than two minutes ahead.' },

@@ -44,6 +44,7 @@ as $$
     when 'webhook_inactive' then 409
     when 'retry_intent_settled' then 409
     when 'period_locked' then 409
+    when 'period_unsettled' then 409
     when 'conflict_retry' then 409
     when 'invitation_expired' then 410
     when 'time_in_future' then 422

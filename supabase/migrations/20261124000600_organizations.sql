@@ -40,7 +40,7 @@ create table public.organizations (
   constraint slug_is_valid check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'),
   constraint currency_is_iso_4217_shaped check (currency ~ '^[A-Z]{3}$'),
   -- Infinity would lock every day to come, or stand for none.
-  constraint locked_until_is_a_day check (isfinite(locked_until)),
+  constraint locked_until_is_a_day check (locked_until between '1900-01-01' and '9999-12-31'),
   constraint max_accuracy_m_is_1_to_10000 check (max_accuracy_m between 1 and 10000),
   constraint max_speed_mps_is_1_to_350 check (max_speed_mps between 1 and 350),
   constraint gap_s_is_10_to_3600 check (gap_s between 10 and 3600),
@@ -66,8 +66,8 @@ comment on column public.organizations.slug is 'Short name for URLs, unique over
 comment on column public.organizations.time_zone is 'IANA name; a change counts from the next local midnight.';
 comment on column public.organizations.currency is 'ISO 4217 code, the default for expenses.';
 comment on column public.organizations.locked_until is
-  'Nothing that counts for a local day before this date changes any more; null: nothing is locked. A session '
-  'that is open when this moves still gets its end, and what it counts until then.';
+  'Nothing that counts for a local day before this date changes any more; null: nothing is locked. It moves forward over '
+  'sessions that are closed and have their figures only.';
 comment on column public.organizations.max_accuracy_m is
   'Points that report a larger error radius (metres) are flagged low_accuracy and do not count for distance.';
 comment on column public.organizations.max_speed_mps is
@@ -101,6 +101,25 @@ comment on table public.organization_time_zones is
 comment on column public.organization_time_zones.valid_from is 'From this instant on (a midnight of the zone before).';
 comment on column public.organization_time_zones.time_zone is 'IANA name.';
 
+-- Where the clock goes back over midnight (the Azores, Havana) a date has two of them and AT TIME ZONE answers the later one; the
+-- hour before it is the new date's already. The offset that counted before midnight tells the first.
+create function private.day_starts_at(day date, time_zone text) returns timestamptz
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+  v_midnight timestamptz := day::timestamp at time zone time_zone;
+  v_noon_before timestamptz := v_midnight - interval '12 hours';
+  v_first timestamptz := v_noon_before + (day::timestamp - (v_noon_before at time zone time_zone));
+begin
+  return case when v_first at time zone time_zone = day::timestamp then least(v_first, v_midnight) else v_midnight end;
+end;
+$$;
+
+comment on function private.day_starts_at(date, text) is 'The first instant of a date in a time zone.';
+
+grant execute on function private.day_starts_at(date, text) to authenticated, api_key, service_role, fieldtrack_worker;
+
 -- Keeps the history in step with the column. What has begun stays: the new zone counts from the old zone's next midnight.
 create function private.tg_organizations__keep_time_zones() returns trigger
 language plpgsql security definer
@@ -129,8 +148,7 @@ begin
       insert into public.organization_time_zones (organization_id, valid_from, time_zone)
       values (
         new.id,
-        (pg_catalog.date_trunc('day', pg_catalog.now() at time zone v_current) + interval '1 day')
-          at time zone v_current,
+        private.day_starts_at((pg_catalog.now() at time zone v_current)::date + 1, v_current),
         new.time_zone
       );
     end if;
@@ -179,8 +197,8 @@ begin
     select
       d.day::date as day,
       s.time_zone,
-      greatest(s.span_starts_at, d.day at time zone s.time_zone) as part_starts_at,
-      least(s.span_ends_at, (d.day + interval '1 day') at time zone s.time_zone) as part_ends_at
+      greatest(s.span_starts_at, private.day_starts_at(d.day::date, s.time_zone)) as part_starts_at,
+      least(s.span_ends_at, private.day_starts_at(d.day::date + 1, s.time_zone)) as part_ends_at
     from spans as s
     cross join lateral pg_catalog.generate_series(
       pg_catalog.date_trunc('day', s.span_starts_at at time zone s.time_zone),

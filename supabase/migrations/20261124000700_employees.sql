@@ -85,9 +85,10 @@ comment on function private.tg_employees__make_code() is 'Before insert without 
 create trigger _100_make_code before insert on public.employees
   for each row when (new.employee_code is null) execute function private.tg_employees__make_code();
 
--- Order of locks: the person, then invitations, expenses and sessions (several in the order of their ids), then days, then
--- snapshots. A row that refers to the person locks it in passing; who would do so with a session or an expense in hand does it
--- before, by this. A deactivation and an erasure hold the person `for update` and find nobody half-way.
+-- Order of locks: the lock date (private.hold_locked_until), the person, then invitations, expenses and sessions (several in the
+-- order of their ids), then days, then snapshots. A row that refers to the person locks it in passing; who would do so with a
+-- session or an expense in hand does it before, by this. A deactivation and an erasure hold the person `for update` and find
+-- nobody half-way.
 create function private.hold_employee(organization_id uuid, employee_id uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = ''

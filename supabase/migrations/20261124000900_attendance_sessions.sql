@@ -214,13 +214,36 @@ grant insert (organization_id, session_id, day, employee_id, time_zone, starts_a
   on public.session_days to fieldtrack_worker;
 grant delete on public.session_days to fieldtrack_worker;
 
--- A phone's clock may be a little ahead: up to two minutes count as now. More is refused, as is what is older than the
--- organization's grace, or falls on a day that is locked.
-create function private.accepted_time(organization_id uuid, at timestamptz) returns timestamptz
-language plpgsql stable security definer
+-- Whoever writes what counts for a day holds the lock date from before it looks until it commits; update_organization holds it
+-- exclusively while it moves it. So nothing that was let in by the old date comes after the new one. Taken before every row (the
+-- person, the session, …): who waits here holds nothing that the other side could need.
+create function private.hold_locked_until(organization_id uuid, exclusively boolean default false) returns date
+language plpgsql volatile
 set search_path = ''
 as $$
 declare
+  v_key bigint := pg_catalog.hashtextextended('fieldtrack.locked_until ' || hold_locked_until.organization_id::text, 0);
+begin
+  if exclusively then
+    perform pg_catalog.pg_advisory_xact_lock(v_key);
+  else
+    perform pg_catalog.pg_advisory_xact_lock_shared(v_key);
+  end if;
+  return (select o.locked_until from public.organizations as o where o.id = hold_locked_until.organization_id);
+end;
+$$;
+
+comment on function private.hold_locked_until(uuid, boolean) is
+  'The organization''s locked_until, which stays what it is until the transaction ends. For definers.';
+
+-- A phone's clock may be a little ahead: up to two minutes count as now. More is refused, as is what is older than the
+-- organization's grace, or falls on a day that is locked.
+create function private.accepted_time(organization_id uuid, at timestamptz) returns timestamptz
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_locked_until date := private.hold_locked_until(accepted_time.organization_id);
   v_organization public.organizations;
 begin
   if accepted_time.at is null then
@@ -236,9 +259,9 @@ begin
       pg_catalog.format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
       accepted_time.at::text, 'Ask an administrator for a correction.');
   end if;
-  if private.local_day(v_organization.id, accepted_time.at) < v_organization.locked_until then
-    perform private.fail('period_locked',
-      pg_catalog.format('Days before %s are locked.', v_organization.locked_until), accepted_time.at::text);
+  if private.local_day(v_organization.id, accepted_time.at) < v_locked_until then
+    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+      accepted_time.at::text);
   end if;
   return least(accepted_time.at, pg_catalog.now());
 end;
@@ -247,7 +270,7 @@ $$;
 comment on function private.accepted_time(uuid, timestamptz) is
   'The phone''s time if it may count, at most now. Errors: invalid_argument, time_in_future, time_too_old, period_locked.';
 
--- What every change of a session shares: may it still change, and the job that follows.
+-- What every change of a session shares: may it still change, and the job that follows. The caller holds the lock date.
 create function private.refuse_settled_session(session public.attendance_sessions) returns void
 language plpgsql stable security definer
 set search_path = ''

@@ -157,6 +157,7 @@ begin
       'Send 1 to 100 points a call.');
   end if;
 
+  perform private.hold_locked_until(insert_locations.organization_id);
   -- The lock settles two races. With check_out: it waits, so the job it enqueues sees these points. With a distance job:
   -- the job holds this row while it reads, so what it may have missed is written after it, and enqueued again below.
   select s.* into v_session

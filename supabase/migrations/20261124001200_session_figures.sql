@@ -34,6 +34,11 @@ begin
     return 'live';
   elsif v_session.points_purged_at is not null then
     return 'sealed';
+  elsif v_session.distance_status = 'DONE' and private.local_day(v_session.organization_id, v_session.checked_in_at) < (
+    select o.locked_until from public.organizations as o where o.id = v_session.organization_id
+  ) then
+    -- A job that came twice, or late: the settings may be others by now.
+    return 'locked';
   end if;
 
   v_parameters := private.distance_parameters(v_session.organization_id);
@@ -105,7 +110,7 @@ $$;
 
 comment on function private.compute_session_distance(uuid, uuid) is
   'Computes a closed session''s distance and session_days from its points (done), an open one''s live distance (live), or '
-  'nothing (sealed, gone). Run by the worker under row level security (queue distance).';
+  'nothing (sealed, locked, gone). Run by the worker under row level security (queue distance).';
 
 grant execute on function private.compute_session_distance(uuid, uuid) to fieldtrack_worker;
 

@@ -165,6 +165,7 @@ declare
   v_employee public.employees := private.require_employee();
   v_organization public.organizations;
   v_today date;
+  v_locked_until date;
   v_expense public.expenses;
   v_constraint text;
 begin
@@ -197,9 +198,10 @@ begin
   where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
     and e.client_request_id = submit_expense.client_request_id;
   if not found then
-    if coalesce(submit_expense.spent_on, v_today) < v_organization.locked_until then
-      perform private.fail('period_locked',
-        pg_catalog.format('Days before %s are locked.', v_organization.locked_until), submit_expense.spent_on::text);
+    v_locked_until := private.hold_locked_until(v_organization.id);
+    if coalesce(submit_expense.spent_on, v_today) < v_locked_until then
+      perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+        submit_expense.spent_on::text);
     end if;
     insert into public.expenses (
       organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, client_request_id
@@ -286,6 +288,13 @@ begin
   if pg_catalog.char_length(v_comment) > 1000 then
     perform private.fail('invalid_argument', 'A comment has at most 1000 characters.', 'comment');
   end if;
+  v_locked_until := private.hold_locked_until(v_admin.organization_id);
+  -- The person before the expense, which an erasure would hold while it waits for us; and before it is read, or the audit log
+  -- would tell again what an erasure took out meanwhile.
+  perform private.hold_employee(v_admin.organization_id, (
+    select e.employee_id from public.expenses as e
+    where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id
+  ));
   select e.* into v_before
   from public.expenses as e
   where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
@@ -302,13 +311,10 @@ begin
     perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
       'approved_amount');
   end if;
-  select o.locked_until into v_locked_until from public.organizations as o where o.id = v_admin.organization_id;
   if v_before.spent_on < v_locked_until then
     perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until), v_before.id::text);
   end if;
 
-  -- The person before the expense, which an erasure would hold while it waits for us.
-  perform private.hold_employee(v_admin.organization_id, v_before.employee_id);
   update public.expenses as e
   set status = review_expense.status,
     approved_amount = case review_expense.status

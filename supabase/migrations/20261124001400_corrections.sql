@@ -121,6 +121,7 @@ begin
     perform private.fail('invalid_argument', 'A session is at most 168 hours long.', 'checked_out_at');
   end if;
 
+  perform private.hold_locked_until(v_admin.organization_id);
   select s.* into v_before
   from public.attendance_sessions as s
   where s.organization_id = v_admin.organization_id and s.id = correct_session.session_id
@@ -141,7 +142,8 @@ begin
     status = 'CLOSED',
     closed_by = coalesce(s.closed_by, 'ADMIN'),
     original_checked_in_at = coalesce(s.original_checked_in_at, s.checked_in_at),
-    original_checked_out_at = coalesce(s.original_checked_out_at, s.checked_out_at),
+    -- Null stays null: who was still at work when it was first corrected had not checked out.
+    original_checked_out_at = case when s.corrected_at is null then s.checked_out_at else s.original_checked_out_at end,
     corrected_at = pg_catalog.now(),
     distance_status = 'PENDING'
   where s.organization_id = v_before.organization_id and s.id = v_before.id
@@ -188,6 +190,7 @@ declare
   v_employee public.employees := private.require_employee();
   v_session public.attendance_sessions;
 begin
+  perform private.hold_locked_until(v_employee.organization_id);
   select s.* into v_session
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.id = recalculate_session.session_id
@@ -245,6 +248,8 @@ begin
     from public.attendance_sessions as s
     join public.organizations as o on o.id = s.organization_id
     where s.status = 'ACTIVE' and s.checked_in_at < pg_catalog.now() - interval '1 hour'
+      -- A day that was spent without signal comes late and all at once: its points and its check-out are still on their way.
+      and s.checked_in_received_at < pg_catalog.now() - interval '1 hour'
       and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours)
     order by s.checked_in_at
     limit close_forgotten_sessions.at_most

@@ -162,6 +162,38 @@ Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_o
 
 grant execute on function public.set_employee_active(uuid, boolean) to authenticated, api_key;
 
+-- A lock date is worth that nothing behind it changes any more. So it moves over settled sessions only; those before the old date
+-- are.
+create function private.refuse_unsettled_period(organization_id uuid, locked_from date, locked_until date) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_sessions text[];
+begin
+  v_sessions := array(
+    select s.id::text
+    from public.attendance_sessions as s
+    where s.organization_id = refuse_unsettled_period.organization_id
+      and s.checked_in_at >= coalesce(locked_from::timestamptz - interval '2 days', '-infinity')
+      and (s.status = 'ACTIVE' or s.distance_status <> 'DONE') and s.points_purged_at is null
+      and private.local_day(s.organization_id, s.checked_in_at) < refuse_unsettled_period.locked_until
+    order by s.checked_in_at, s.id
+    limit 10
+  );
+  if pg_catalog.cardinality(v_sessions) > 0 then
+    perform private.fail('period_unsettled',
+      pg_catalog.format('Sessions that began before %s are open or have no figures yet.', locked_until),
+      pg_catalog.array_to_string(v_sessions, ', '),
+      'Check out or correct who is still at work; figures follow a check-out within seconds (distance_status).');
+  end if;
+end;
+$$;
+
+comment on function private.refuse_unsettled_period(uuid, date, date) is
+  'Refuses (period_unsettled) if sessions that began on days from locked_from (null: any) until before locked_until are open or '
+  'have no figures yet. The caller holds the lock date exclusively.';
+
 create function private.update_organization(changes jsonb) returns public.organizations
 language plpgsql volatile security definer
 set search_path = ''
@@ -181,6 +213,9 @@ begin
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
       'late_upload_grace_hours, location_retention_days and device_checks_in; only those to change.');
   end if;
+  if update_organization.changes ? 'locked_until' then
+    perform private.hold_locked_until(v_admin.organization_id, exclusively => true);
+  end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
   update public.organizations as o
@@ -198,6 +233,9 @@ begin
     device_checks_in = v_after.device_checks_in
   where o.id = v_admin.organization_id
   returning o.* into v_after;
+  if v_after.locked_until > coalesce(v_before.locked_until, '-infinity') then
+    perform private.refuse_unsettled_period(v_after.id, v_before.locked_until, v_after.locked_until);
+  end if;
   perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
   from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
   where c.new_values is not null;
@@ -223,8 +261,9 @@ $$;
 comment on function public.update_organization(jsonb) is
   'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
 max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in.
-Administrators; audited.
-Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken).';
+locked_until moves forward when every session that began before it is closed and has its figures. Administrators; audited.
+Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
+the sessions).';
 
 grant execute on function public.update_organization(jsonb) to authenticated;
 

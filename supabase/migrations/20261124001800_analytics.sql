@@ -307,7 +307,7 @@ begin
     select z.time_zone
     from public.organization_time_zones as z
     where z.organization_id = time_zone_of_day.organization_id
-      and z.valid_from < (time_zone_of_day.day + 1)::timestamp at time zone z.time_zone
+      and z.valid_from < private.day_starts_at(time_zone_of_day.day + 1, z.time_zone)
     order by z.valid_from desc
     limit 1
   );

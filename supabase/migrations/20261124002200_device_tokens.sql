@@ -252,13 +252,14 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
+  v_locked_until date := private.hold_locked_until(check_in_by_device.organization_id);
   v_organization public.organizations;
   v_day date;
 begin
   select o.* into strict v_organization from public.organizations as o where o.id = check_in_by_device.organization_id;
   v_day := private.local_day(v_organization.id, check_in_by_device.at);
   if not v_organization.device_checks_in
-    or v_day < v_organization.locked_until
+    or v_day < v_locked_until
     or check_in_by_device.at > pg_catalog.now() + interval '2 minutes'
     or check_in_by_device.at
       < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)

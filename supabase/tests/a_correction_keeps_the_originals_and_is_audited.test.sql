@@ -1,12 +1,14 @@
 -- Administrators correct times; what was first is kept, what is settled or overlaps is refused, and figures follow.
 begin;
-select plan(16);
+select plan(18);
 select tests.cast_on_stage();
 create temporary table s (name text primary key, id uuid) on commit drop;
 grant select on s to authenticated;
 insert into s values
   ('first', tests.closed_session('bob', now() - interval '10 hours', now() - interval '8 hours')),
   ('second', tests.closed_session('bob', now() - interval '6 hours', now() - interval '4 hours'));
+insert into public.attendance_sessions (organization_id, employee_id, checked_in_at)
+values (tests.acme(), tests.user_id('carol'), now() - interval '3 hours');
 create function pg_temp.correct(session text, check_in text, check_out text, reason text default 'forgot the phone')
 returns public.attendance_sessions language sql as $$
   select public.correct_session((select id from s where name = session),
@@ -41,6 +43,13 @@ select results_eq(
   'both are in the audit log with their actor');
 select tests.become_postgres();
 select is((select count(*) from pgboss.job where name = 'distance'), 1::bigint, 'one job waits');
+insert into s
+select 'open', s.id from public.attendance_sessions as s where s.employee_id = tests.user_id('carol') and s.status = 'ACTIVE';
+select tests.become('alice');
+select is((pg_temp.correct('open', '3 hours', '2 hours')).original_checked_out_at, null, 'who was at work had not checked out');
+select is((pg_temp.correct('open', '3 hours', '1 hour')).original_checked_out_at, null, 'nor has by a second correction');
+select tests.become_postgres();
+update public.attendance_sessions set distance_m = 0, algorithm_version = 2, distance_status = 'DONE' where true;
 update public.attendance_sessions set points_purged_at = now() where id = (select id from s where name = 'first');
 select tests.become('alice');
 select pg_temp.refused('first', '10 hours', '9 hours', 'reason', 'session_sealed', 'a sealed session stays');

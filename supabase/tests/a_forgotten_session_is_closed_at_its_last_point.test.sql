@@ -1,11 +1,11 @@
--- By schedule, after the organization's limit; a later upload extends nothing.
+-- By schedule, after the organization's limit; a later upload extends nothing, and one that is under way is waited for.
 begin;
-select plan(7);
+select plan(9);
 select tests.cast_on_stage();
-insert into public.attendance_sessions (organization_id, id, employee_id, checked_in_at) values
-  (tests.acme(), tests.user_id('s bob'), tests.user_id('bob'), now() - interval '17 hours'),
-  (tests.acme(), tests.user_id('s carol'), tests.user_id('carol'), now() - interval '17 hours'),
-  (tests.acme(), tests.user_id('s alice'), tests.user_id('alice'), now() - interval '15 hours');
+insert into public.attendance_sessions (organization_id, id, employee_id, checked_in_at, checked_in_received_at) values
+  (tests.acme(), tests.user_id('s bob'), tests.user_id('bob'), now() - interval '17 hours', now() - interval '17 hours'),
+  (tests.acme(), tests.user_id('s carol'), tests.user_id('carol'), now() - interval '17 hours', now() - interval '61 minutes'),
+  (tests.acme(), tests.user_id('s alice'), tests.user_id('alice'), now() - interval '15 hours', now() - interval '15 hours');
 insert into public.gps_locations (organization_id, session_id, recorded_at, employee_id, latitude, longitude)
 values (tests.acme(), tests.user_id('s bob'), now() - interval '12 hours', tests.user_id('bob'), 46, 14),
   (tests.acme(), tests.user_id('s bob'), now() - interval '11 hours', tests.user_id('bob'), 46, 14);
@@ -25,5 +25,13 @@ select is(
   public.record_locations(jsonb_build_array(tests.point(now() - interval '10 hours')),
   tests.user_id('s bob')) #>> '{rejected,0,code}',
   'point_after_session', 'a late point past it extends nothing');
+
+-- Carol's yesterday comes now, its parts a moment apart.
+select tests.become('carol');
+select (public.check_in(now() - interval '40 hours', gen_random_uuid())).status;
+select tests.become_postgres();
+select is(private.close_forgotten_sessions(), 0, 'a day that comes late is not cut off while it comes');
+select tests.become('carol');
+select is((public.check_out(now() - interval '32 hours', gen_random_uuid())).duration_s, 28800, 'its check-out counts');
 select * from finish();
 rollback;

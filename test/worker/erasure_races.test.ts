@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
-import { meet } from '../fixtures/overtaking.ts';
+import { meet, overtake } from '../fixtures/overtaking.ts';
 
 // An erasure takes everything of a person while something of theirs is under way. A third transaction stops one of the two in its
 // middle, so that they meet there: neither is ended for it, and the erased person stays erased.
@@ -110,6 +110,23 @@ test('a review between its expense and the totals of somebody who is at work', a
   const [reviewed] = await gate`select status, description from public.expenses where id = ${expense?.id ?? ''}`;
   expect(reviewed).toEqual({ status: 'APPROVED', description: 'Erased' });
   await expectErased();
+});
+
+test('a review that comes while the person is erased writes nothing of the claim into the audit log', async () => {
+  const [expense] = await gate<{ id: string }[]>`
+    insert into public.expenses (organization_id, employee_id, amount, currency, description, spent_on, client_request_id)
+    values (${organizationId}, ${person.employeeId}, 12, 'EUR', 'Lunch with Eva', '2026-11-09', gen_random_uuid()) returning id`;
+  await become(one, admins[0]);
+  await become(other, admins[1]);
+  await overtake(
+    database.sql('postgres'),
+    [one, () => erase(one)],
+    [other, () => other`select public.review_expense(${expense?.id ?? ''}, 'APPROVED')`],
+  );
+  const rows = await gate<{ text: string }[]>`
+    select concat_ws(' ', action, before, after) as text from public.audit_log where subject_id = ${expense?.id ?? ''}`;
+  expect(rows.map(({ text }) => text)).toEqual([expect.stringMatching(/^expense\.approved /)]);
+  expect(rows[0]?.text).not.toMatch('Lunch');
 });
 
 test('points that took their token and wait for the session', async () => {
