@@ -29,7 +29,8 @@ select tests.become('alice');
 select is(pg_temp.lock(tests.today() - 2), tests.today() - 2, 'a date before the night shift may be locked');
 select pg_temp.refuses_to_lock(tests.today() - 1, 'it still may not move over the night shift');
 select is(
-  (public.force_check_out(tests.user_id('bob'), (tests.today() - 1 + time '06:00') at time zone 'Europe/Ljubljana')).closed_by, 'ADMIN',
+  (public.force_check_out(tests.user_id('bob'), (tests.today() - 1 + time '06:00') at time zone 'Europe/Ljubljana')).closed_by,
+  'ADMIN',
   'who is still at work is checked out');
 select pg_temp.refuses_to_lock(tests.today() - 1, 'its days are not written yet');
 select is(tests.compute_distance(id), 'done', 'computed') from s where name = 'night';
