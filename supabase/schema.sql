@@ -339,8 +339,8 @@ create table public.employee_daily_metrics (
   expenses_approved integer not null default 0,
   expenses_rejected integer not null default 0,
   currency text not null,
-  claimed_amount numeric(16,2) not null default 0,
-  approved_amount numeric(16,2) not null default 0,
+  claimed_amount numeric(20,2) not null default 0,
+  approved_amount numeric(20,2) not null default 0,
   updated_at timestamp with time zone not null default now(),
   constraint employee_daily_metrics_pkey PRIMARY KEY (organization_id, employee_id, day),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE
@@ -521,7 +521,7 @@ create table public.employee_monthly_metrics (
   duration_s integer not null default 0,
   distance_m numeric(14,2) not null default 0,
   currency text not null,
-  approved_amount numeric(16,2) not null default 0,
+  approved_amount numeric(20,2) not null default 0,
   updated_at timestamp with time zone not null default now(),
   constraint employee_monthly_metrics_pkey PRIMARY KEY (organization_id, employee_id, month),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
@@ -854,9 +854,9 @@ create table public.org_daily_expenses (
   expenses_pending integer not null,
   expenses_approved integer not null,
   expenses_rejected integer not null,
-  pending_amount numeric(16,2) not null,
-  approved_amount numeric(16,2) not null,
-  rejected_amount numeric(16,2) not null,
+  pending_amount numeric(20,2) not null,
+  approved_amount numeric(20,2) not null,
+  rejected_amount numeric(20,2) not null,
   constraint org_daily_expenses_pkey PRIMARY KEY (organization_id, day, currency, category),
   constraint organization_day FOREIGN KEY (organization_id, day) REFERENCES public.org_daily_metrics(organization_id, day) ON DELETE CASCADE
 );
@@ -907,8 +907,8 @@ create table public.org_daily_metrics (
   expenses_approved integer not null default 0,
   expenses_rejected integer not null default 0,
   currency text not null,
-  claimed_amount numeric(16,2) not null default 0,
-  approved_amount numeric(16,2) not null default 0,
+  claimed_amount numeric(20,2) not null default 0,
+  approved_amount numeric(20,2) not null default 0,
   updated_at timestamp with time zone not null default now(),
   constraint org_daily_metrics_pkey PRIMARY KEY (organization_id, day),
   constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
@@ -1049,7 +1049,7 @@ create table public.organizations (
   constraint organizations_slug_key UNIQUE (slug),
   constraint currency_is_iso_4217_shaped CHECK ((currency ~ '^[A-Z]{3}$'::text)),
   constraint gap_s_is_10_to_3600 CHECK (((gap_s >= 10) AND (gap_s <= 3600))),
-  constraint late_upload_grace_hours_is_0_to_720 CHECK (((late_upload_grace_hours >= 0) AND (late_upload_grace_hours <= 720))),
+  constraint late_upload_grace_hours_is_1_to_720 CHECK (((late_upload_grace_hours >= 1) AND (late_upload_grace_hours <= 720))),
   constraint locked_until_is_a_day CHECK (((locked_until >= '1900-01-01'::date) AND (locked_until <= '9999-12-31'::date))),
   constraint max_accuracy_m_is_1_to_10000 CHECK (((max_accuracy_m >= 1) AND (max_accuracy_m <= 10000))),
   constraint max_session_hours_is_1_to_168 CHECK (((max_session_hours >= 1) AND (max_session_hours <= 168))),
@@ -1065,6 +1065,7 @@ CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.organizations FOR EAC
 CREATE TRIGGER _200_keep_time_zones_on_insert AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__keep_time_zones();
 CREATE TRIGGER _200_keep_time_zones_on_update AFTER UPDATE OF time_zone ON public.organizations FOR EACH ROW WHEN ((old.time_zone IS DISTINCT FROM new.time_zone)) EXECUTE FUNCTION private.tg_organizations__keep_time_zones();
 CREATE TRIGGER _300_emit_on_update AFTER UPDATE ON public.organizations FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_organizations__emit();
+CREATE TRIGGER _350_request_figures_on_currency AFTER UPDATE OF currency ON public.organizations FOR EACH ROW WHEN ((old.currency IS DISTINCT FROM new.currency)) EXECUTE FUNCTION private.tg_organizations__request_figures();
 comment on table public.organizations is 'The tenants. A member reads the own organization; changes go through RPCs.';
 comment on column public.organizations.slug is 'Short name for URLs, unique over the installation.';
 comment on column public.organizations.time_zone is 'IANA name; a change counts from the next local midnight.';
@@ -2596,11 +2597,11 @@ declare
 begin
   if get_session_trend.employee_id is null then
     return query
-    select d.day::date, coalesce(m.employees, 0), coalesce(m.sessions, 0), coalesce(m.duration_s, 0),
+    select d.day, coalesce(m.employees, 0), coalesce(m.sessions, 0), coalesce(m.duration_s, 0),
       coalesce(m.distance_m, 0)
-    from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
+    from private.days_of(v_range) as d (day)
     left join public.org_daily_metrics as m
-      on m.organization_id = v_caller.organization_id and m.day = d.day::date
+      on m.organization_id = v_caller.organization_id and m.day = d.day
       and m.day between v_range.from_day and v_range.to_day
     order by d.day;
   else
@@ -2612,12 +2613,12 @@ begin
       perform private.fail('employee_not_found', 'There is no such employee.', get_session_trend.employee_id::text);
     end if;
     return query
-    select d.day::date, (coalesce(m.sessions, 0) > 0 or coalesce(m.duration_s, 0) > 0)::integer, coalesce(m.sessions, 0),
+    select d.day, (coalesce(m.sessions, 0) > 0 or coalesce(m.duration_s, 0) > 0)::integer, coalesce(m.sessions, 0),
       coalesce(m.duration_s, 0)::bigint, coalesce(m.distance_m, 0)
-    from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
+    from private.days_of(v_range) as d (day)
     left join public.employee_daily_metrics as m
       on m.organization_id = v_caller.organization_id and m.employee_id = get_session_trend.employee_id
-      and m.day = d.day::date and m.day between v_range.from_day and v_range.to_day
+      and m.day = d.day and m.day between v_range.from_day and v_range.to_day
     order by d.day;
   end if;
 end;
@@ -4140,6 +4141,10 @@ declare
   v_day date := compute_organization_day.day;
   v_currency text;
 begin
+  -- Each of them asks for this day again.
+  if private.request_days_in_another_currency(v_organization_id, v_day) then
+    return 'people first';
+  end if;
   if not private.lock_organization_day(v_organization_id, v_day) then
     return 'gone';
   end if;
@@ -4186,7 +4191,7 @@ begin
   return 'done';
 end;
 $function$;
-comment on function private.compute_organization_day(uuid,date) is 'Computes the organization''s day from those of its people. Returns done, or gone when there is no such organization. Run by the worker under row level security (queue analytics).';
+comment on function private.compute_organization_day(uuid,date) is 'Computes the organization''s day from those of its people. Returns done, people first when they have to be computed before (request_days_in_another_currency), or gone when there is no such organization. Run by the worker under row level security (queue analytics).';
 grant execute on function private.compute_organization_day(uuid,date) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.compute_session_distance(organization_id uuid, session_id uuid)
@@ -5122,6 +5127,20 @@ end;
 $function$;
 comment on function private.day_starts_at(date,text) is 'The first instant of a date in a time zone.';
 grant execute on function private.day_starts_at(date,text) to api_key, authenticated, fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.days_of(range private.report_range)
+ RETURNS SETOF date
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select (range).from_day + i from pg_catalog.generate_series(0, (range).to_day - (range).from_day) as i;
+end;
+$function$;
+comment on function private.days_of(private.report_range) is 'The days of a report''s range, in order.';
+grant execute on function private.days_of(private.report_range) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.delete_due_organizations(max_rows integer DEFAULT 20000)
  RETURNS bigint
@@ -9199,6 +9218,39 @@ $function$;
 comment on function private.report_range(uuid,date,date,integer) is 'The range of a report: to_day is today where it is missing, from_day lies default_days back. Errors: invalid_argument.';
 grant execute on function private.report_range(uuid,date,date,integer) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION private.request_days_in_another_currency(organization_id uuid, day date)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_requested bigint;
+begin
+  if not exists (
+    select from public.org_daily_metrics as m
+    join public.organizations as o on o.id = m.organization_id
+    where m.organization_id = request_days_in_another_currency.organization_id
+      and m.day = request_days_in_another_currency.day and m.currency <> o.currency
+  ) then
+    return false;
+  end if;
+  select pg_catalog.count(private.request_employee_day(s.organization_id, s.employee_id, s.day)::text) into v_requested
+  from (
+    select m.organization_id, m.employee_id, m.day
+    from public.employee_daily_metrics as m
+    join public.organizations as o on o.id = m.organization_id
+    where m.organization_id = request_days_in_another_currency.organization_id
+      and m.day = request_days_in_another_currency.day and m.currency <> o.currency
+      and m.expenses_pending + m.expenses_approved + m.expenses_rejected > 0
+    order by m.employee_id
+  ) as s;
+  return v_requested > 0;
+end;
+$function$;
+comment on function private.request_days_in_another_currency(uuid,date) is 'If the organization''s day is in another currency than the organization, asks for the days of its people that are too; says whether there were any. Takes its locks before the organization''s day.';
+grant execute on function private.request_days_in_another_currency(uuid,date) to fieldtrack_worker;
+
 CREATE OR REPLACE FUNCTION private.request_distance(session public.attendance_sessions)
  RETURNS void
  LANGUAGE plpgsql
@@ -9256,7 +9308,7 @@ begin
   end if;
 end;
 $function$;
-comment on function private.request_organization_day(uuid,date) is 'Asks for the figures of the organization''s day a second from now, after locking them. Never in a client''s transaction.';
+comment on function private.request_organization_day(uuid,date) is 'Asks for the figures of the organization''s day a second from now, after locking them. Never in a client''s transaction, but for a change of the currency.';
 grant execute on function private.request_organization_day(uuid,date) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.require_admin(scope text DEFAULT NULL::text)
@@ -10720,6 +10772,7 @@ CREATE OR REPLACE FUNCTION private.tg_organizations__keep_time_zones()
 AS $function$
 declare
   v_current text;
+  v_today date;
 begin
   if not private.is_time_zone(new.time_zone) then
     perform private.fail('invalid_argument', pg_catalog.format('%L is not an IANA time zone.', new.time_zone),
@@ -10738,10 +10791,17 @@ begin
     order by z.valid_from desc
     limit 1;
     if v_current <> new.time_zone then
+      v_today := (pg_catalog.now() at time zone v_current)::date;
+      -- A date that comes twice in a row is one day. From Kiritimati to Samoa yesterday would come again, and then today.
+      if (private.day_starts_at(v_today + 1, v_current) at time zone new.time_zone)::date < v_today then
+        perform private.fail('invalid_argument',
+          pg_catalog.format('%s lags more than a day behind %s.', new.time_zone, v_current), 'time_zone',
+          'Change to UTC first and to this one tomorrow.');
+      end if;
       insert into public.organization_time_zones (organization_id, valid_from, time_zone)
       values (
         new.id,
-        private.day_starts_at((pg_catalog.now() at time zone v_current)::date + 1, v_current),
+        private.day_starts_at(v_today + 1, v_current),
         new.time_zone
       );
     end if;
@@ -10750,6 +10810,22 @@ begin
 end;
 $function$;
 comment on function private.tg_organizations__keep_time_zones() is 'After insert or a change of time_zone: checks the name and writes organization_time_zones.';
+
+CREATE OR REPLACE FUNCTION private.tg_organizations__request_figures()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.request_organization_day(new.id, x.spent_on)
+  from (
+    select distinct e.spent_on from public.expenses as e where e.organization_id = new.id order by e.spent_on
+  ) as x;
+  return null;
+end;
+$function$;
+comment on function private.tg_organizations__request_figures() is 'After a change of the currency: asks for the figures of all days with expenses, which are in the new one then.';
 
 CREATE OR REPLACE FUNCTION private.tg_request_spans__end()
  RETURNS trigger

@@ -823,6 +823,7 @@ export type Database = {
         };
       };
       day_starts_at: { Args: { day: string; time_zone: string }; Returns: string };
+      days_of: { Args: { range: Database['private']['CompositeTypes']['report_range'] }; Returns: string[] };
       delete_due_organizations: { Args: { max_rows?: number }; Returns: number };
       delete_organization: {
         Args: { reason: string; slug: string };
@@ -1244,6 +1245,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      request_days_in_another_currency: { Args: { day: string; organization_id: string }; Returns: boolean };
       request_distance: {
         Args: {
           session: Omit<

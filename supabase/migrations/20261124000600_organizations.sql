@@ -46,7 +46,8 @@ create table public.organizations (
   constraint gap_s_is_10_to_3600 check (gap_s between 10 and 3600),
   constraint stop_s_is_30_to_86400 check (stop_s between 30 and 86400),
   constraint max_session_hours_is_1_to_168 check (max_session_hours between 1 and 168),
-  constraint late_upload_grace_hours_is_0_to_720 check (late_upload_grace_hours between 0 and 720),
+  -- With 0 every check-in would be too late by the time it takes to come.
+  constraint late_upload_grace_hours_is_1_to_720 check (late_upload_grace_hours between 1 and 720),
   constraint retention_is_longer_than_grace_and_session check (
     location_retention_days <= 3650
     and location_retention_days * 24 > late_upload_grace_hours + max_session_hours
@@ -127,6 +128,7 @@ set search_path = ''
 as $$
 declare
   v_current text;
+  v_today date;
 begin
   if not private.is_time_zone(new.time_zone) then
     perform private.fail('invalid_argument', pg_catalog.format('%L is not an IANA time zone.', new.time_zone),
@@ -145,10 +147,17 @@ begin
     order by z.valid_from desc
     limit 1;
     if v_current <> new.time_zone then
+      v_today := (pg_catalog.now() at time zone v_current)::date;
+      -- A date that comes twice in a row is one day. From Kiritimati to Samoa yesterday would come again, and then today.
+      if (private.day_starts_at(v_today + 1, v_current) at time zone new.time_zone)::date < v_today then
+        perform private.fail('invalid_argument',
+          pg_catalog.format('%s lags more than a day behind %s.', new.time_zone, v_current), 'time_zone',
+          'Change to UTC first and to this one tomorrow.');
+      end if;
       insert into public.organization_time_zones (organization_id, valid_from, time_zone)
       values (
         new.id,
-        private.day_starts_at((pg_catalog.now() at time zone v_current)::date + 1, v_current),
+        private.day_starts_at(v_today + 1, v_current),
         new.time_zone
       );
     end if;

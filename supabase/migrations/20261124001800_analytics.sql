@@ -44,8 +44,8 @@ create table public.employee_daily_metrics (
   expenses_approved integer not null default 0,
   expenses_rejected integer not null default 0,
   currency text not null,
-  claimed_amount numeric(16, 2) not null default 0,
-  approved_amount numeric(16, 2) not null default 0,
+  claimed_amount numeric(20, 2) not null default 0,
+  approved_amount numeric(20, 2) not null default 0,
   updated_at timestamptz not null default now(),
   primary key (organization_id, employee_id, day),
   constraint employee foreign key (organization_id, employee_id)
@@ -112,7 +112,7 @@ create table public.employee_monthly_metrics (
   duration_s integer not null default 0,
   distance_m numeric(14, 2) not null default 0,
   currency text not null,
-  approved_amount numeric(16, 2) not null default 0,
+  approved_amount numeric(20, 2) not null default 0,
   updated_at timestamptz not null default now(),
   primary key (organization_id, employee_id, month),
   constraint employee foreign key (organization_id, employee_id)
@@ -176,8 +176,8 @@ create table public.org_daily_metrics (
   expenses_approved integer not null default 0,
   expenses_rejected integer not null default 0,
   currency text not null,
-  claimed_amount numeric(16, 2) not null default 0,
-  approved_amount numeric(16, 2) not null default 0,
+  claimed_amount numeric(20, 2) not null default 0,
+  approved_amount numeric(20, 2) not null default 0,
   updated_at timestamptz not null default now(),
   primary key (organization_id, day)
 );
@@ -239,9 +239,9 @@ create table public.org_daily_expenses (
   expenses_pending integer not null,
   expenses_approved integer not null,
   expenses_rejected integer not null,
-  pending_amount numeric(16, 2) not null,
-  approved_amount numeric(16, 2) not null,
-  rejected_amount numeric(16, 2) not null,
+  pending_amount numeric(20, 2) not null,
+  approved_amount numeric(20, 2) not null,
+  rejected_amount numeric(20, 2) not null,
   primary key (organization_id, day, currency, category),
   constraint organization_day foreign key (organization_id, day)
     references public.org_daily_metrics (organization_id, day) on delete cascade
@@ -426,7 +426,8 @@ end;
 $$;
 
 comment on function private.request_organization_day(uuid, date) is
-  'Asks for the figures of the organization''s day a second from now, after locking them. Never in a client''s transaction.';
+  'Asks for the figures of the organization''s day a second from now, after locking them. Never in a client''s transaction, but '
+  'for a change of the currency.';
 
 grant execute on function private.request_organization_day(uuid, date) to fieldtrack_worker;
 
@@ -551,6 +552,42 @@ comment on function private.compute_employee_day(uuid, uuid, date) is
 
 grant execute on function private.compute_employee_day(uuid, uuid, date) to fieldtrack_worker;
 
+-- After a change of the organization's currency a day's amounts are made anew, of all its people or of none.
+create function private.request_days_in_another_currency(organization_id uuid, day date) returns boolean
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_requested bigint;
+begin
+  if not exists (
+    select from public.org_daily_metrics as m
+    join public.organizations as o on o.id = m.organization_id
+    where m.organization_id = request_days_in_another_currency.organization_id
+      and m.day = request_days_in_another_currency.day and m.currency <> o.currency
+  ) then
+    return false;
+  end if;
+  select pg_catalog.count(private.request_employee_day(s.organization_id, s.employee_id, s.day)::text) into v_requested
+  from (
+    select m.organization_id, m.employee_id, m.day
+    from public.employee_daily_metrics as m
+    join public.organizations as o on o.id = m.organization_id
+    where m.organization_id = request_days_in_another_currency.organization_id
+      and m.day = request_days_in_another_currency.day and m.currency <> o.currency
+      and m.expenses_pending + m.expenses_approved + m.expenses_rejected > 0
+    order by m.employee_id
+  ) as s;
+  return v_requested > 0;
+end;
+$$;
+
+comment on function private.request_days_in_another_currency(uuid, date) is
+  'If the organization''s day is in another currency than the organization, asks for the days of its people that are too; says '
+  'whether there were any. Takes its locks before the organization''s day.';
+
+grant execute on function private.request_days_in_another_currency(uuid, date) to fieldtrack_worker;
+
 create function private.compute_organization_day(organization_id uuid, day date) returns text
 language plpgsql volatile
 set search_path = ''
@@ -560,6 +597,10 @@ declare
   v_day date := compute_organization_day.day;
   v_currency text;
 begin
+  -- Each of them asks for this day again.
+  if private.request_days_in_another_currency(v_organization_id, v_day) then
+    return 'people first';
+  end if;
   if not private.lock_organization_day(v_organization_id, v_day) then
     return 'gone';
   end if;
@@ -608,7 +649,28 @@ end;
 $$;
 
 comment on function private.compute_organization_day(uuid, date) is
-  'Computes the organization''s day from those of its people. Returns done, or gone when there is no such organization. Run '
-  'by the worker under row level security (queue analytics).';
+  'Computes the organization''s day from those of its people. Returns done, people first when they have to be computed before '
+  '(request_days_in_another_currency), or gone when there is no such organization. Run by the worker under row level security '
+  '(queue analytics).';
 
 grant execute on function private.compute_organization_day(uuid, date) to fieldtrack_worker;
+
+create function private.tg_organizations__request_figures() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  perform private.request_organization_day(new.id, x.spent_on)
+  from (
+    select distinct e.spent_on from public.expenses as e where e.organization_id = new.id order by e.spent_on
+  ) as x;
+  return null;
+end;
+$$;
+
+comment on function private.tg_organizations__request_figures() is
+  'After a change of the currency: asks for the figures of all days with expenses, which are in the new one then.';
+
+create trigger _350_request_figures_on_currency after update of currency on public.organizations
+  for each row when (old.currency is distinct from new.currency)
+  execute function private.tg_organizations__request_figures();

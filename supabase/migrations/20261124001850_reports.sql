@@ -43,6 +43,22 @@ comment on function private.report_range(uuid, date, date, integer) is
 
 grant execute on function private.report_range(uuid, date, date, integer) to authenticated, api_key;
 
+-- Dates are counted, not made of times: generate_series would go through midnights of the zone that the request prefers
+-- (Prefer: timezone), and where one of them is missing the last day is lost.
+create function private.days_of(range private.report_range) returns setof date
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return query
+  select (range).from_day + i from pg_catalog.generate_series(0, (range).to_day - (range).from_day) as i;
+end;
+$$;
+
+comment on function private.days_of(private.report_range) is 'The days of a report''s range, in order.';
+
+grant execute on function private.days_of(private.report_range) to authenticated, api_key;
+
 create function public.get_org_summary(from_day date default null, to_day date default null) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -171,11 +187,11 @@ declare
 begin
   if get_session_trend.employee_id is null then
     return query
-    select d.day::date, coalesce(m.employees, 0), coalesce(m.sessions, 0), coalesce(m.duration_s, 0),
+    select d.day, coalesce(m.employees, 0), coalesce(m.sessions, 0), coalesce(m.duration_s, 0),
       coalesce(m.distance_m, 0)
-    from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
+    from private.days_of(v_range) as d (day)
     left join public.org_daily_metrics as m
-      on m.organization_id = v_caller.organization_id and m.day = d.day::date
+      on m.organization_id = v_caller.organization_id and m.day = d.day
       and m.day between v_range.from_day and v_range.to_day
     order by d.day;
   else
@@ -187,12 +203,12 @@ begin
       perform private.fail('employee_not_found', 'There is no such employee.', get_session_trend.employee_id::text);
     end if;
     return query
-    select d.day::date, (coalesce(m.sessions, 0) > 0 or coalesce(m.duration_s, 0) > 0)::integer, coalesce(m.sessions, 0),
+    select d.day, (coalesce(m.sessions, 0) > 0 or coalesce(m.duration_s, 0) > 0)::integer, coalesce(m.sessions, 0),
       coalesce(m.duration_s, 0)::bigint, coalesce(m.distance_m, 0)
-    from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
+    from private.days_of(v_range) as d (day)
     left join public.employee_daily_metrics as m
       on m.organization_id = v_caller.organization_id and m.employee_id = get_session_trend.employee_id
-      and m.day = d.day::date and m.day between v_range.from_day and v_range.to_day
+      and m.day = d.day and m.day between v_range.from_day and v_range.to_day
     order by d.day;
   end if;
 end;

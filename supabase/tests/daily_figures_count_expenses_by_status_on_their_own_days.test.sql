@@ -1,6 +1,6 @@
 -- An expense counts on the day it was spent on, in the state it is in now; amounts of different currencies are not added.
 begin;
-select plan(9);
+select plan(14);
 select tests.cast_on_stage();
 create temporary table e (name text primary key, id uuid) on commit drop;
 grant all on e to authenticated;
@@ -57,5 +57,37 @@ select results_eq('select * from pg_temp.day(tests.today() - 7)', $$values (0, 1
 select results_eq('select * from pg_temp.day(tests.today() - 8)', $$values (0, 1, 0, 20.50, 20.00, 'EUR')$$,
   'and counts where it is');
 
+-- Another currency: what was claimed in it counts, whenever that was.
+select tests.become('carol');
+select (public.submit_expense(7, 'Taxi', gen_random_uuid(), currency => 'USD', spent_on => tests.today() - 7)).status;
+select tests.work_off_analytics();
+select tests.become('alice');
+select (public.update_organization('{"currency": "USD"}')).currency;
+select tests.work_off_analytics();
+select results_eq('select * from pg_temp.day(tests.today() - 7)', $$values (0, 1, 0, 99.00, 99.00, 'USD')$$,
+  'after a change of the currency a person''s days are in the new one');
+select results_eq(
+  $$select claimed_amount, approved_amount, currency from public.org_daily_metrics where day = tests.today() - 7$$,
+  $$values (106.00, 99.00, 'USD')$$, 'and the organization''s, of all its people');
+select results_eq(
+  $$select claimed_amount, approved_amount, currency from public.org_daily_metrics where day = tests.today() - 8$$,
+  $$values (0.00, 0.00, 'USD')$$, 'what was claimed in the old one is not added');
+select tests.become('alice');
+select is((public.get_org_summary() ->> 'claimed_amount')::numeric, (
+  select sum((c ->> 'pending_amount')::numeric + (c ->> 'approved_amount')::numeric)
+  from jsonb_array_elements(public.get_expense_summary() -> 'currencies') as c where c ->> 'currency' = 'USD'
+), 'the summary and that of the expenses tell the same');
+select tests.become_postgres();
+
+-- Ten thousand claims of all that one may claim, on one day.
+alter table public.expenses disable trigger user;
+insert into public.expenses (organization_id, employee_id, amount, currency, description, spent_on, client_request_id)
+select tests.acme(), tests.user_id('bob'), 9999999999.99, 'USD', 'A yacht', tests.today() - 9, gen_random_uuid()
+from generate_series(1, 10001);
+alter table public.expenses enable trigger user;
+select private.request_employee_day(tests.acme(), tests.user_id('bob'), tests.today() - 9);
+select tests.work_off_analytics();
+select is((select claimed_amount from public.org_daily_metrics where day = tests.today() - 9), 10001 * 9999999999.99,
+  'the largest amounts are added up too');
 select * from finish();
 rollback;

@@ -1,6 +1,6 @@
 -- Midnight is computed in the zone: days of 23 and 25 hours, and a change of zone that waits for midnight.
 begin;
-select plan(13);
+select plan(15);
 select tests.cast_on_stage();
 select results_eq(
   $$select day, day_ends_at - day_starts_at from private.local_days(tests.acme(), '2026-03-28 23:00Z', '2026-03-29 22:00Z')$$,
@@ -47,5 +47,14 @@ select is(
   (select sum(day_ends_at - day_starts_at) from private.local_days(tests.acme(), now() - interval '2 days',
   now() + interval '5 days')),
   '7 days'::interval, 'no second is lost or doubled over the change');
+
+-- 25 hours behind: the same dates would come again after they were over.
+select tests.become_postgres();
+insert into public.organizations (id, name, slug, time_zone, currency)
+values (tests.user_id('kiritimati'), 'Atoll', 'atoll', 'Pacific/Kiritimati', 'AUD');
+select tests.throws_code($$update public.organizations set time_zone = 'Pacific/Pago_Pago' where slug = 'atoll'$$,
+  'invalid_argument', 'a zone that lags more than a day behind is refused');
+select lives_ok($$update public.organizations set time_zone = 'Pacific/Honolulu' where slug = 'atoll'$$,
+  'one that lags a day is not');
 select * from finish();
 rollback;
