@@ -19,6 +19,8 @@ export interface Database {
   continuing(
     within: <T>(name: string, transaction: (traceparent: string | null) => Promise<T>) => Promise<T>,
   ): Database;
+  /** The role that DATABASE_URL logs in as. */
+  role(): Promise<string>;
   /** The schedules that this worker has to run: those of the table where pg_cron does not, else none. */
   schedules(): Promise<{ name: string; cron: string; time_zone: string; is_overdue: boolean }[]>;
   /** One run, cancelled by the database when it takes longer than the schedule allows. */
@@ -79,6 +81,10 @@ export function openDatabase(options: {
         within(`private.${name}`, (traceparent) => callForOrganization(traceparent)(name, ...all)),
       runSchedule: (name) => within('private.run_schedule', () => database.runSchedule(name)),
     }),
+    async role() {
+      const { rows } = await sql<{ role: string }>`select current_user as role`.execute(kysely);
+      return rows[0]?.role ?? '';
+    },
     async schedules() {
       const { rows } = await sql<{ name: string; cron: string; time_zone: string; is_overdue: boolean }>`
         select name, cron, time_zone, is_overdue from private.schedule_report() where not private.is_cron_usable()

@@ -12,6 +12,7 @@ import { createQueue } from './queue.ts';
 import { createReadiness } from './readiness.ts';
 import { createRequestSpanLoop } from './request-spans.ts';
 import { createSnapshotLoop } from './snapshots.ts';
+import { startAdvice } from './start-advice.ts';
 import { noTracing, startTracing } from './tracing.ts';
 import { createWebhookDispatcher } from './webhooks/dispatcher.ts';
 
@@ -87,12 +88,21 @@ const http = await startHttp({
   },
   log,
 }).catch((error: unknown) => {
-  log.fatal({ err: describeError(error) }, 'worker cannot listen: is HTTP_PORT free?');
+  log.fatal(
+    { err: describeError(error) },
+    'worker cannot listen: is HTTP_HOST an address of this machine, and HTTP_PORT free?',
+  );
   process.exit(1);
 });
 log.info({ url: http.url }, 'worker listens');
 
 try {
+  const role = await database.role();
+  if (role !== 'fieldtrack_worker') {
+    // Row level security would not hold it to one organization at a time.
+    log.fatal({ role }, 'worker cannot start: DATABASE_URL logs in as another role than fieldtrack_worker');
+    process.exit(1);
+  }
   await queue.start();
   isWorking = !stopping;
   webhooks.start();
@@ -100,7 +110,7 @@ try {
   requestSpans?.start();
   log.info('worker ready');
 } catch (error) {
-  log.fatal({ err: describeError(error) }, 'worker cannot start: is the database up and migrated?');
+  log.fatal({ err: describeError(error) }, `worker cannot start: ${startAdvice(error)}`);
   process.exit(1);
 }
 

@@ -45,6 +45,30 @@ describe('with a database', () => {
   });
   afterAll(() => stack?.stop());
 
+  test('a worker that cannot start ends at once and says what to look at', async () => {
+    const other = `bare_${stack.database.name}`;
+    await stack.admin`create database ${stack.admin(other)}`;
+    const changed = (change: (url: URL) => void) => {
+      const url = new URL(stack.database.url('fieldtrack_worker'));
+      change(url);
+      return url.href;
+    };
+    const refusals: [string, RegExp][] = [
+      [changed((url) => (url.password = 'not-it')), /28P01.*are role and password of DATABASE_URL the current ones/],
+      [changed((url) => (url.pathname = '/nowhere')), /3D000.*names a database that does not exist/],
+      [changed((url) => (url.pathname = `/${other}`)), /are all migrations applied/],
+      [changed((url) => (url.port = '1')), /ECONNREFUSED.*is it up at the host and port of DATABASE_URL/],
+      [changed((url) => (url.search = '?sslmode=require')), /does sslmode in DATABASE_URL fit/],
+      [stack.database.url('postgres'), /logs in as another role than fieldtrack_worker/],
+    ];
+    for (const [url, said] of refusals) {
+      const worker = startWorker({ DATABASE_URL: url });
+      expect(await worker.ended, String(said)).toEqual({ code: 1, signal: null });
+      expect(worker.lines.join('')).toMatch(said);
+    }
+    await stack.admin`drop database ${stack.admin(other)}`;
+  });
+
   const statusOf = async (sessionId: string) => {
     const [row] = await stack.admin<{ distance_status: string }[]>`
       select distance_status from public.attendance_sessions where id = ${sessionId}`;
