@@ -50,7 +50,11 @@ export const databaseFamilies = {
   sessions_open: { type: 'gauge', help: 'Sessions that are open.', labels: [] },
   webhook_circuits: { type: 'gauge', help: 'Endpoints by the state of their circuit breaker.', labels: ['state'] },
   webhooks_disabled: { type: 'gauge', help: 'Webhooks that were disabled because they failed for days.', labels: [] },
-  webhook_deliveries_pending: { type: 'gauge', help: 'Deliveries that are not settled.', labels: [] },
+  webhook_deliveries_pending: {
+    type: 'gauge',
+    help: 'Deliveries that are not settled, of webhooks that are on.',
+    labels: [],
+  },
   webhook_deliveries_late: { type: 'gauge', help: 'Those of them that are older than an hour.', labels: [] },
   webhook_oldest_delivery_seconds: {
     type: 'gauge',

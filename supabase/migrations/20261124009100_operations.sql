@@ -255,7 +255,17 @@ begin
       pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour')::double precision as late,
       coalesce(extract(epoch from pg_catalog.now() - pg_catalog.min(d.created_at)), 0)::double precision as oldest_s
     from (
-      select d.created_at from public.webhook_deliveries as d where d.state = 'PENDING' limit private.metric_limit()
+      select d.created_at
+      from public.webhooks as w
+      -- What waits at a webhook that is off waits for its owner. Endpoint by endpoint, so that such a backlog is not read.
+      cross join lateral (
+        select q.created_at
+        from public.webhook_deliveries as q
+        where q.organization_id = w.organization_id and q.webhook_id = w.id and q.state = 'PENDING'
+        limit private.metric_limit()
+      ) as d
+      where w.is_active and w.disabled_at is null
+      limit private.metric_limit()
     ) as d
   ) as p
   cross join lateral (
@@ -484,8 +494,15 @@ begin
         'pending', pg_catalog.count(*),
         'late', pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour'))
       from (
-        select d.created_at from public.webhook_deliveries as d
-        where d.organization_id = any (v_organization_ids) and d.state = 'PENDING'
+        select d.created_at
+        from public.webhooks as w
+        cross join lateral (
+          select q.created_at
+          from public.webhook_deliveries as q
+          where q.organization_id = w.organization_id and q.webhook_id = w.id and q.state = 'PENDING'
+          limit private.metric_limit()
+        ) as d
+        where w.organization_id = any (v_organization_ids) and w.is_active and w.disabled_at is null
         limit private.metric_limit()
       ) as d
     ),
@@ -550,9 +567,9 @@ $$;
 
 comment on function public.system_health() is
   'Is all well? {status: ok or degraded, problems: [text], sessions: {open, forgotten}, distances: {pending, failed} (of the last
-week), webhooks: {endpoints, disabled, circuits_open}, deliveries: {pending, late}, retry_intents: {pending}, erasures:
-{unfinished}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own organization;
-service_role: of all together, and the machinery''s state beside it. Counts stop at 100,000.
+week), webhooks: {endpoints, disabled, circuits_open}, deliveries: {pending, late} (of webhooks that are on), retry_intents:
+{pending}, erasures: {unfinished}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own
+organization; service_role: of all together, and the machinery''s state beside it. Counts stop at 100,000.
 Errors: admin_required 403, not_a_member 403.';
 
 grant execute on function public.system_health() to authenticated, service_role;
