@@ -4610,6 +4610,7 @@ declare
   v_admin private.caller := private.require_admin();
   v_key jsonb;
   v_constraint text;
+  v_column text;
 begin
   perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
   if create_api_key.expires_at <= pg_catalog.now() then
@@ -4623,7 +4624,8 @@ begin
   return v_key;
 exception
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The key cannot be made with these values.', v_constraint,
       'name has 1 to 200 characters, scopes are some of the list in docs/security.md, requests_per_minute is 1 to 60000.');
 end;
@@ -4692,6 +4694,7 @@ declare
   v_user_id uuid := private.current_user_id();
   v_organization public.organizations;
   v_constraint text;
+  v_column text;
 begin
   if v_user_id is null then
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
@@ -4724,7 +4727,8 @@ exception
     end if;
     perform private.fail('slug_taken', 'This slug is taken.', 'slug', 'Choose another one.');
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The organization cannot be founded with these values.', v_constraint,
       'name has 1 to 200 characters, slug a-z, 0-9 and single hyphens, currency is an ISO 4217 code such as EUR.');
 end;
@@ -4795,6 +4799,7 @@ declare
   v_caller private.caller := private.require_admin('webhooks:manage');
   v_webhook public.webhooks;
   v_constraint text;
+  v_column text;
 begin
   perform private.check_webhook(create_webhook.url, create_webhook.events);
   -- The lock makes the count hold against a second call at the same time.
@@ -4813,7 +4818,8 @@ begin
     || pg_catalog.jsonb_build_object('secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id));
 exception
   when check_violation or not_null_violation or numeric_value_out_of_range then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), nullif(v_column, ''), 'max_in_flight');
     perform private.fail('invalid_argument', 'The webhook cannot have these values.', v_constraint,
       'description has at most 500 characters, max_in_flight is 1 to 20.');
 end;
@@ -6745,6 +6751,7 @@ declare
   v_invitation public.invitations;
   v_employee_id uuid;
   v_constraint text;
+  v_column text;
 begin
   if invite_employee.app_role = 'ADMIN' then
     perform private.require_person(v_admin);
@@ -6802,7 +6809,8 @@ exception
     end if;
     perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The invitation cannot be made with these values.', v_constraint,
       'email must be an address, name has 1 to 200 characters, app_role is ADMIN or EMPLOYEE.');
 end;
@@ -6940,6 +6948,7 @@ declare
   v_token text := 'ft_device_' || private.random_base62(43);
   v_row public.device_tokens;
   v_constraint text;
+  v_column text;
 begin
   perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
   insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
@@ -6954,7 +6963,8 @@ begin
     'id', v_row.id, 'employee_id', v_row.employee_id, 'name', v_row.name, 'token', v_token);
 exception
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The token cannot be made with these values.', v_constraint,
       'name has 1 to 200 characters.');
 end;
@@ -10028,6 +10038,7 @@ declare
   v_locked_until date;
   v_expense public.expenses;
   v_constraint text;
+  v_column text;
 begin
   if submit_expense.client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
@@ -10095,7 +10106,8 @@ begin
   return v_expense;
 exception
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The expense cannot be submitted with these values.', v_constraint,
       'description has 3 to 500 characters, currency is an ISO 4217 code, category one of the list.');
 end;
@@ -10955,6 +10967,7 @@ declare
   v_before public.employees;
   v_after public.employees;
   v_constraint text;
+  v_column text;
 begin
   if pg_catalog.jsonb_typeof(update_employee.changes) is distinct from 'object'
     or update_employee.changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
@@ -10992,7 +11005,8 @@ exception
   when unique_violation then
     perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The employee cannot have these values.', v_constraint,
       'name has 1 to 200 characters, phone at most 40, app_role is ADMIN or EMPLOYEE.');
 end;
@@ -11011,6 +11025,7 @@ declare
   v_before public.organizations;
   v_after public.organizations;
   v_constraint text;
+  v_column text;
 begin
   if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
@@ -11050,7 +11065,8 @@ begin
   return v_after;
 exception
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The organization cannot have these settings.', v_constraint);
 end;
 $function$;
@@ -11068,6 +11084,7 @@ declare
   v_before public.webhooks;
   v_after public.webhooks;
   v_constraint text;
+  v_column text;
 begin
   if pg_catalog.jsonb_typeof(update_webhook.changes) is distinct from 'object'
     or update_webhook.changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
@@ -11117,7 +11134,8 @@ begin
   return v_after;
 exception
   when check_violation or not_null_violation or numeric_value_out_of_range or invalid_text_representation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), nullif(v_column, ''), 'changes');
     perform private.fail('invalid_argument', 'The webhook cannot have these values.', v_constraint,
       'description has at most 500 characters, max_in_flight is 1 to 20.');
 end;

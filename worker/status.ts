@@ -51,7 +51,9 @@ type Stack = { url: string; secretKey: string };
 
 function stackOf(env: NodeJS.ProcessEnv): Stack {
   const { SUPABASE_URL: url, SUPABASE_SECRET_KEY: secretKey } = env;
-  if (url !== undefined && secretKey !== undefined) return { url, secretKey };
+  if (url && secretKey) return { url: url.replace(/\/+$/, ''), secretKey };
+  // Who names a stack is not shown another one.
+  if (url || secretKey) throw new Error('SUPABASE_URL and SUPABASE_SECRET_KEY belong together: set both, or neither.');
   try {
     const read = (file: string): unknown => JSON.parse(readFileSync(join(localDir(env), file), 'utf8'));
     return {
@@ -76,7 +78,10 @@ async function ask<T>(stack: Stack, name: string, shape: z.ZodType<T>): Promise<
   }).catch(() => {
     throw new Error(`${stack.url} does not answer.`);
   });
-  if (!response.ok) throw new Error(`${name} answered ${response.status}.`);
+  if (!response.ok) {
+    const hint = response.status === 401 || response.status === 403 ? ' Is SUPABASE_SECRET_KEY its secret key?' : '';
+    throw new Error(`${name} answered ${response.status}.${hint}`);
+  }
   return shape.parse(await response.json());
 }
 
@@ -153,22 +158,26 @@ const help = `npm run status   queues, lag, schedules, snapshots and circuits of
 
   SUPABASE_URL, SUPABASE_SECRET_KEY   the stack; without them the one that npm start runs from this folder
 
-Exit code 0 when all is well, 1 when something is wrong, 2 when the stack does not answer.`;
+Exit code 0 when all is well, 1 when something is wrong, 2 when nobody could be asked.`;
 
-if (import.meta.main && parseArgs({ options: { help: { type: 'boolean', short: 'h' } } }).values.help) {
-  console.log(help);
-} else if (import.meta.main) {
+if (import.meta.main) {
   try {
-    const stack = stackOf(process.env);
-    const [health, queues] = await Promise.all([
-      ask(stack, 'system_health', systemHealth),
-      ask(stack, 'queue_stats', queueStats),
-    ]);
-    process.stdout.write(screen(stack.url, health, queues));
-    // For scripts: 1 says that something is wrong.
-    process.exitCode = health.status === 'ok' ? 0 : 1;
+    const { values } = parseArgs({ options: { help: { type: 'boolean', short: 'h' } } });
+    if (values.help) console.log(help);
+    else await show();
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = 2;
   }
+}
+
+async function show(): Promise<void> {
+  const stack = stackOf(process.env);
+  const [health, queues] = await Promise.all([
+    ask(stack, 'system_health', systemHealth),
+    ask(stack, 'queue_stats', queueStats),
+  ]);
+  process.stdout.write(screen(stack.url, health, queues));
+  // For scripts: 1 says that something is wrong.
+  process.exitCode = health.status === 'ok' ? 0 : 1;
 }

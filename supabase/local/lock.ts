@@ -9,7 +9,12 @@ export type Lock = { release: () => void };
 
 /** One stack a data folder. A lock whose process is gone (a crash, a power cut) is taken over. */
 export function takeLock(folder: string, url: string): Lock {
-  mkdirSync(folder, { recursive: true });
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Refusal(`The folder of the local data cannot be made: ${why}.\nFIELDTRACK_LOCAL_DIR names another one.`);
+  }
   const file = join(folder, 'stack.lock');
   const mine = { pid: process.pid, born: birthOf(process.pid) ?? '', url };
   for (let attempt = 0; attempt < 3; attempt++) {

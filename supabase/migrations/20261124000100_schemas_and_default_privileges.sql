@@ -10,6 +10,15 @@
 --
 -- Not covered: pg_cron, realtime and storage. They are the platform's; private.install_platform() uses them if present.
 
+do $$
+begin
+  if pg_catalog.current_setting('server_version_num')::integer < 150000 then
+    raise exception 'FieldTrack needs PostgreSQL 15 or later, and this is %.', pg_catalog.current_setting('server_version')
+      using hint = 'Upgrade the server, then apply the migrations.';
+  end if;
+end
+$$;
+
 create schema if not exists extensions;
 
 create extension if not exists pgcrypto with schema extensions;

@@ -12,6 +12,7 @@ declare
   v_user_id uuid := private.current_user_id();
   v_organization public.organizations;
   v_constraint text;
+  v_column text;
 begin
   if v_user_id is null then
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
@@ -44,7 +45,8 @@ exception
     end if;
     perform private.fail('slug_taken', 'This slug is taken.', 'slug', 'Choose another one.');
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The organization cannot be founded with these values.', v_constraint,
       'name has 1 to 200 characters, slug a-z, 0-9 and single hyphens, currency is an ISO 4217 code such as EUR.');
 end;

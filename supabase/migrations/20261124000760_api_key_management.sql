@@ -105,6 +105,7 @@ declare
   v_admin private.caller := private.require_admin();
   v_key jsonb;
   v_constraint text;
+  v_column text;
 begin
   perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
   if create_api_key.expires_at <= pg_catalog.now() then
@@ -118,7 +119,8 @@ begin
   return v_key;
 exception
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The key cannot be made with these values.', v_constraint,
       'name has 1 to 200 characters, scopes are some of the list in docs/security.md, requests_per_minute is 1 to 60000.');
 end;

@@ -88,6 +88,7 @@ declare
   v_invitation public.invitations;
   v_employee_id uuid;
   v_constraint text;
+  v_column text;
 begin
   if invite_employee.app_role = 'ADMIN' then
     perform private.require_person(v_admin);
@@ -145,7 +146,8 @@ exception
     end if;
     perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The invitation cannot be made with these values.', v_constraint,
       'email must be an address, name has 1 to 200 characters, app_role is ADMIN or EMPLOYEE.');
 end;

@@ -168,6 +168,7 @@ declare
   v_locked_until date;
   v_expense public.expenses;
   v_constraint text;
+  v_column text;
 begin
   if submit_expense.client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
@@ -235,7 +236,8 @@ begin
   return v_expense;
 exception
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The expense cannot be submitted with these values.', v_constraint,
       'description has 3 to 500 characters, currency is an ISO 4217 code, category one of the list.');
 end;

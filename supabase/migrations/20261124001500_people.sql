@@ -32,6 +32,7 @@ declare
   v_before public.employees;
   v_after public.employees;
   v_constraint text;
+  v_column text;
 begin
   if pg_catalog.jsonb_typeof(update_employee.changes) is distinct from 'object'
     or update_employee.changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
@@ -69,7 +70,8 @@ exception
   when unique_violation then
     perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The employee cannot have these values.', v_constraint,
       'name has 1 to 200 characters, phone at most 40, app_role is ADMIN or EMPLOYEE.');
 end;
@@ -203,6 +205,7 @@ declare
   v_before public.organizations;
   v_after public.organizations;
   v_constraint text;
+  v_column text;
 begin
   if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
@@ -242,7 +245,8 @@ begin
   return v_after;
 exception
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The organization cannot have these settings.', v_constraint);
 end;
 $$;

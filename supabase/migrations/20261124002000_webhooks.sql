@@ -319,6 +319,7 @@ declare
   v_caller private.caller := private.require_admin('webhooks:manage');
   v_webhook public.webhooks;
   v_constraint text;
+  v_column text;
 begin
   perform private.check_webhook(create_webhook.url, create_webhook.events);
   -- The lock makes the count hold against a second call at the same time.
@@ -337,7 +338,8 @@ begin
     || pg_catalog.jsonb_build_object('secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id));
 exception
   when check_violation or not_null_violation or numeric_value_out_of_range then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), nullif(v_column, ''), 'max_in_flight');
     perform private.fail('invalid_argument', 'The webhook cannot have these values.', v_constraint,
       'description has at most 500 characters, max_in_flight is 1 to 20.');
 end;
@@ -373,6 +375,7 @@ declare
   v_before public.webhooks;
   v_after public.webhooks;
   v_constraint text;
+  v_column text;
 begin
   if pg_catalog.jsonb_typeof(update_webhook.changes) is distinct from 'object'
     or update_webhook.changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
@@ -422,7 +425,8 @@ begin
   return v_after;
 exception
   when check_violation or not_null_violation or numeric_value_out_of_range or invalid_text_representation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), nullif(v_column, ''), 'changes');
     perform private.fail('invalid_argument', 'The webhook cannot have these values.', v_constraint,
       'description has at most 500 characters, max_in_flight is 1 to 20.');
 end;

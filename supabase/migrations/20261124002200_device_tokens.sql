@@ -88,6 +88,7 @@ declare
   v_token text := 'ft_device_' || private.random_base62(43);
   v_row public.device_tokens;
   v_constraint text;
+  v_column text;
 begin
   perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
   insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
@@ -102,7 +103,8 @@ begin
     'id', v_row.id, 'employee_id', v_row.employee_id, 'name', v_row.name, 'token', v_token);
 exception
   when check_violation or not_null_violation then
-    get stacked diagnostics v_constraint = constraint_name;
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The token cannot be made with these values.', v_constraint,
       'name has 1 to 200 characters.');
 end;

@@ -18,8 +18,9 @@ export function readGpx(file: string): Fix[] {
     ignoreAttributes: false,
     isArray: (name) => ['trk', 'trkseg', 'trkpt'].includes(name),
   });
-  const { gpx } = document.parse(parser.parse(readFileSync(file, 'utf8')));
-  const points = gpx.trk
+  const read = document.safeParse(parser.parse(readFileSync(file, 'utf8')));
+  if (!read.success) throw new Error(`${file} is no GPX file with a track whose points have times.`);
+  const points = read.data.gpx.trk
     .flatMap((track) => track.trkseg.flatMap((segment) => segment.trkpt))
     .map((point) => ({ at: Date.parse(point.time), latitude: point['@_lat'], longitude: point['@_lon'] }))
     .sort((a, b) => a.at - b.at);

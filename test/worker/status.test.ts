@@ -51,5 +51,16 @@ test('a stack that is not there, or a key that is not the operators’, is one l
     text: 'http://127.0.0.1:9 does not answer.\n',
   });
   const refused = await status({ SUPABASE_SECRET_KEY: stack.publishableKey });
-  expect(refused.text).toMatch(/^(system_health|queue_stats) answered 40[13]\.\n$/);
+  expect(refused.text).toMatch(
+    /^(system_health|queue_stats) answered 40[13]\. Is SUPABASE_SECRET_KEY its secret key\?\n$/,
+  );
+});
+
+test('half a stack is none: the one on this machine is not shown instead', async () => {
+  const half = await status({ SUPABASE_SECRET_KEY: '' });
+  expect(half).toEqual({
+    code: 2,
+    text: 'SUPABASE_URL and SUPABASE_SECRET_KEY belong together: set both, or neither.\n',
+  });
+  expect((await status({ SUPABASE_URL: `${stack.url}/` })).code).toBeLessThan(2);
 });
