@@ -2053,7 +2053,8 @@ AS $function$
   select private.delete_organization(slug, reason);
 $function$;
 comment on function public.delete_organization(text,text) is 'Gives notice: in 30 days (deletion_due_at) everything of the caller''s organization is deleted, unless keep_organization is
-called before. Until then all works as always. Again: the first date stays. Administrators; audited.
+called before. Until then all works as always. Again: the first date stays. Receipts are files: until then administrators may
+remove them with Storage''s remove(). Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (slug is not the organization''s).';
 grant execute on function public.delete_organization(text,text) to authenticated;
 
@@ -2090,9 +2091,9 @@ AS $function$
   select private.export_employee_data(employee_id, after_session_id, after_recorded_at);
 $function$;
 comment on function public.export_employee_data(uuid,uuid,timestamp with time zone) is 'All data about a person: the caller''s own, or for administrators any employee''s. The first page has everything but points:
-{employee, organization, account, invitations, sessions, session_days, expenses, device_tokens, acts_on_the_person, receipts}, and
-each page {points, next}: 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute.
-Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
+{employee, organization, account (null: no member any more), invitations, sessions, session_days, expenses, device_tokens,
+acts_on_the_person, receipts}, and each page {points, next}: 10,000 points, and what to send for the next page (null: that was
+all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 grant execute on function public.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.export_session_geojson(session_id uuid)
@@ -2651,9 +2652,9 @@ AS $function$
   select private.invite_employee(email, name, app_role, phone, employee_code);
 $function$;
 comment on function public.invite_employee(text,text,text,text,text) is 'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
-invitation that still waits. Answers {invitation_id, employee_id, token, expires_at}; the token is shown only here.
-Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited. Errors:
-admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
+invitation that still waits, and app_role as it is said now. Answers {invitation_id, employee_id, token, expires_at}; the token
+is shown only here. Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited.
+Errors: admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
 grant execute on function public.invite_employee(text,text,text,text,text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.keep_organization()
@@ -2872,9 +2873,9 @@ CREATE OR REPLACE FUNCTION public.set_employee_active(employee_id uuid, is_activ
 AS $function$
   select private.set_employee_active(employee_id, is_active);
 $function$;
-comment on function public.set_employee_active(uuid,boolean) is 'Deactivates a person (the open session is closed, a pending invitation revoked, the next statement of a valid token is
-refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no administrator); audited.
-Twice is not an error.
+comment on function public.set_employee_active(uuid,boolean) is 'Deactivates a person (the open session is closed, a pending invitation and device tokens are revoked, the next statement of a
+valid token is refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no
+administrator); audited. Twice is not an error.
 Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409.';
 grant execute on function public.set_employee_active(uuid,boolean) to api_key, authenticated;
 
@@ -4412,6 +4413,14 @@ begin
     where d.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
       and d.event_id > coalesce(v_erasure.events_cleaned_to, 0) and d.event_id <= v_last_event
       and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
+    -- Nor is an answer recorded to what is being sent right now: who sends it finds the lease gone, and it is sent anew as it
+    -- is now.
+    delete from private.webhook_leases as l
+    using public.webhook_deliveries as d
+    join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id
+    where d.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and d.event_id > coalesce(v_erasure.events_cleaned_to, 0) and d.event_id <= v_last_event
+      and l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id;
     update private.erasures as x
     set events_cleaned_to = v_last_event
     where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;
@@ -5757,7 +5766,9 @@ begin
     ),
     'account', (
       select pg_catalog.jsonb_build_object('email', u.email, 'created_at', u.created_at)
-      from auth.users as u where u.id = v_employee.user_id
+      from auth.users as u
+      -- The account is the person's: its address after they left, perhaps another organization's, is not for this one to see.
+      where u.id = v_employee.user_id and v_employee.is_active
     ),
     'invitations', (
       select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(i) order by i.created_at), '[]')
@@ -5885,6 +5896,32 @@ end;
 $function$;
 comment on function private.force_check_out(uuid,timestamp with time zone,text) is 'Body of public.force_check_out.';
 grant execute on function private.force_check_out(uuid,timestamp with time zone,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.forget_positions(organization_id uuid, session_id uuid, occurred_at timestamp with time zone[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_events bigint[];
+begin
+  with forgotten as (
+    update public.events as e
+    set payload = e.payload || '{"position": null}'
+    where e.organization_id = forget_positions.organization_id and e.occurred_at = any (forget_positions.occurred_at)
+      and e.subject_id = forget_positions.session_id and e.payload -> 'position' <> 'null'
+    returning e.id
+  )
+  select pg_catalog.array_agg(f.id) into v_events from forgotten as f;
+  -- What an endpoint answered may repeat what it was sent.
+  update public.webhook_attempts as a
+  set response = null
+  from public.webhook_deliveries as d
+  where d.organization_id = forget_positions.organization_id and d.event_id = any (v_events)
+    and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
+end;
+$function$;
+comment on function private.forget_positions(uuid,uuid,timestamp with time zone[]) is 'Takes the positions out of the events of a session''s check-in and check-out, and what endpoints answered to them. For retention.';
 
 CREATE OR REPLACE FUNCTION private.get_dashboard()
  RETURNS jsonb
@@ -6700,19 +6737,28 @@ begin
     drop policy if exists insert_own_receipt on storage.objects;
     create policy insert_own_receipt on storage.objects for insert to authenticated with check (
       bucket_id = 'receipts'
+      -- What create_receipt_path answers and nothing else: no further folder, no `..`, no name in which somebody says something.
+      and name ~ '^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(/|(?=\.))){3}\.(jpg|jpeg|png|webp|pdf)$'
       and (storage.foldername(name))[1] = (select private.current_organization_id())::text
       and (storage.foldername(name))[2] = (select private.current_employee_id())::text
     );
-    -- But the files of a person who was erased: erase_employee lists them, an administrator removes them.
+    -- But the files of a person who was erased (erase_employee lists them) and, once it gave notice, all of an organization: an
+    -- administrator removes them. Deleting rows would leave the files.
     drop policy if exists delete_erased_receipt on storage.objects;
     create policy delete_erased_receipt on storage.objects for delete to authenticated using (
       bucket_id = 'receipts'
       and (storage.foldername(name))[1] = (select private.admin_organization_id())::text
-      and exists (
-        select from public.employees as e
-        where e.organization_id = (select private.admin_organization_id())
-          -- A bare name would be the employee's.
-          and e.id::text = (storage.foldername(objects.name))[2] and e.erased_at is not null
+      and (
+        exists (
+          select from public.employees as e
+          where e.organization_id = (select private.admin_organization_id())
+            -- A bare name would be the employee's.
+            and e.id::text = (storage.foldername(objects.name))[2] and e.erased_at is not null
+        )
+        or exists (
+          select from public.organizations as o
+          where o.id = (select private.admin_organization_id()) and o.deletion_due_at is not null
+        )
       )
     );
     drop policy if exists select_member_receipt on storage.objects;
@@ -6749,7 +6795,7 @@ declare
   v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
-  v_employee_id uuid;
+  v_employee public.employees;
   v_constraint text;
   v_column text;
 begin
@@ -6767,33 +6813,44 @@ begin
     perform private.fail('already_a_member', 'A person with this address is already a member.', 'email');
   end if;
 
-  update public.invitations as i
-  set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.employee_id
+  -- The person before the invitation, like who accepts it.
+  select e.* into v_employee
+  from public.invitations as i
+  join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
   where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
-  returning i.* into v_invitation;
-
+  for no key update of e;
   if found then
     -- A key may not renew what it could not have made.
-    if exists (
-      select from public.employees as e
-      where e.organization_id = v_admin.organization_id and e.id = v_invitation.employee_id and e.app_role = 'ADMIN'
-    ) then
+    if v_employee.app_role = 'ADMIN' then
       perform private.require_person(v_admin);
     end if;
+    update public.invitations as i
+    set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.employee_id
+    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.email = v_email
+      and i.status = 'PENDING'
+    returning i.* into v_invitation;
+    if not found then
+      perform private.fail('conflict_retry', 'This invitation is being accepted or revoked right now.', null, 'Try again.');
+    end if;
+    update public.employees as e
+    set app_role = invite_employee.app_role
+    where e.organization_id = v_admin.organization_id and e.id = v_employee.id
+      and e.app_role is distinct from invite_employee.app_role;
   else
     insert into public.employees (organization_id, name, app_role, phone, employee_code)
     values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
       invite_employee.phone, invite_employee.employee_code)
-    returning id into v_employee_id;
+    returning * into v_employee;
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
-    values (v_admin.organization_id, v_employee_id, v_email, pg_catalog.now() + interval '7 days', v_admin.employee_id)
+    values (v_admin.organization_id, v_employee.id, v_email, pg_catalog.now() + interval '7 days', v_admin.employee_id)
     returning * into v_invitation;
   end if;
   insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
   values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
   on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
   perform private.audit(v_invitation.organization_id, 'employee.invited', 'employee', v_invitation.employee_id, null,
-    pg_catalog.jsonb_build_object('email', v_email, 'expires_at', v_invitation.expires_at));
+    pg_catalog.jsonb_build_object('email', v_email, 'app_role', invite_employee.app_role,
+      'expires_at', v_invitation.expires_at));
 
   return pg_catalog.jsonb_build_object(
     'invitation_id', v_invitation.id,
@@ -7778,6 +7835,8 @@ begin
     set is_active = false
     where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
       and e.user_id is null and e.is_active;
+    -- The audit log would keep the address for as long as the organization is there.
+    perform private.erase_audit_values(v_invitation.organization_id, v_invitation.employee_id);
     perform private.audit(v_invitation.organization_id, 'invitation.expired', 'employee', v_invitation.employee_id, null, null);
     v_deleted := v_deleted + 1;
   end loop;
@@ -7812,10 +7871,10 @@ declare
   v_sealed integer := 0;
 begin
   for v_session in
-    select s.organization_id, s.id, o.location_retention_days
+    select s.organization_id, s.id, s.received_at, o.location_retention_days
     from public.organizations as o
     cross join lateral (
-      select s.organization_id, s.id
+      select s.organization_id, s.id, array[s.checked_in_received_at, s.checked_out_received_at] as received_at
       from public.attendance_sessions as s
       where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
         -- A distance that is still to come needs its points.
@@ -7834,6 +7893,7 @@ begin
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
+    perform private.forget_positions(v_session.organization_id, v_session.id, v_session.received_at);
     v_sealed := v_sealed + 1;
     if v_session.location_retention_days < v_longest then
       delete from public.gps_locations as g
@@ -9915,6 +9975,10 @@ begin
     update public.invitations as i
     set status = 'REVOKED'
     where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
+    -- For good: a phone that was lost must not report again because the person is back.
+    update public.device_tokens as t
+    set revoked_at = pg_catalog.now()
+    where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id and t.revoked_at is null;
   end if;
   update public.employees as e
   set is_active = set_employee_active.is_active
@@ -10544,8 +10608,7 @@ begin
     pg_catalog.jsonb_build_object(
       'id', pg_catalog.format('%s.%s.%s', new.epoch, new.xact, new.id),
       'type', new.type,
-      'timestamp', new.occurred_at,
-      'data', new.payload),
+      'timestamp', new.occurred_at),
     new.type,
     'org:' || new.organization_id;
   return null;
@@ -10556,7 +10619,7 @@ exception
     return null;
 end;
 $function$;
-comment on function private.tg_events__broadcast() is 'After insert, where Realtime is present: publishes the event to the private channel org:<organization_id>.';
+comment on function private.tg_events__broadcast() is 'After insert, where Realtime is present: tells the private channel org:<organization_id>, without the payload.';
 
 CREATE OR REPLACE FUNCTION private.tg_events__fan_out()
  RETURNS trigger

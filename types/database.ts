@@ -898,6 +898,10 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      forget_positions: {
+        Args: { occurred_at: string[]; organization_id: string; session_id: string };
+        Returns: undefined;
+      };
       get_dashboard: { Args: Record<PropertyKey, never>; Returns: Json };
       get_leaderboard: { Args: { from_day: string; metric: string; to_day: string; top: number }; Returns: Json };
       get_live_map: { Args: { max_people: number }; Returns: Json };

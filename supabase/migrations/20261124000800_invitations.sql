@@ -2,7 +2,8 @@
 --
 -- Inviting makes the employee at once (so that work can be planned for it); accepting ties the signed-in user to it. The
 -- token is shown once and stored as a hash. Inviting the same address again replaces the token of the invitation that
--- still waits: that is also what to do when the answer with the token was lost.
+-- still waits: that is also what to do when the answer with the token was lost. The role is that of the newest word: who
+-- invites an employee has made no administrator, whatever was said before.
 -- Not covered: sending the e-mail. The caller gets the token and sends the link.
 
 create table public.invitations (
@@ -86,7 +87,7 @@ declare
   v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
-  v_employee_id uuid;
+  v_employee public.employees;
   v_constraint text;
   v_column text;
 begin
@@ -104,33 +105,44 @@ begin
     perform private.fail('already_a_member', 'A person with this address is already a member.', 'email');
   end if;
 
-  update public.invitations as i
-  set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.employee_id
+  -- The person before the invitation, like who accepts it.
+  select e.* into v_employee
+  from public.invitations as i
+  join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
   where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
-  returning i.* into v_invitation;
-
+  for no key update of e;
   if found then
     -- A key may not renew what it could not have made.
-    if exists (
-      select from public.employees as e
-      where e.organization_id = v_admin.organization_id and e.id = v_invitation.employee_id and e.app_role = 'ADMIN'
-    ) then
+    if v_employee.app_role = 'ADMIN' then
       perform private.require_person(v_admin);
     end if;
+    update public.invitations as i
+    set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.employee_id
+    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.email = v_email
+      and i.status = 'PENDING'
+    returning i.* into v_invitation;
+    if not found then
+      perform private.fail('conflict_retry', 'This invitation is being accepted or revoked right now.', null, 'Try again.');
+    end if;
+    update public.employees as e
+    set app_role = invite_employee.app_role
+    where e.organization_id = v_admin.organization_id and e.id = v_employee.id
+      and e.app_role is distinct from invite_employee.app_role;
   else
     insert into public.employees (organization_id, name, app_role, phone, employee_code)
     values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
       invite_employee.phone, invite_employee.employee_code)
-    returning id into v_employee_id;
+    returning * into v_employee;
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
-    values (v_admin.organization_id, v_employee_id, v_email, pg_catalog.now() + interval '7 days', v_admin.employee_id)
+    values (v_admin.organization_id, v_employee.id, v_email, pg_catalog.now() + interval '7 days', v_admin.employee_id)
     returning * into v_invitation;
   end if;
   insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
   values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
   on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
   perform private.audit(v_invitation.organization_id, 'employee.invited', 'employee', v_invitation.employee_id, null,
-    pg_catalog.jsonb_build_object('email', v_email, 'expires_at', v_invitation.expires_at));
+    pg_catalog.jsonb_build_object('email', v_email, 'app_role', invite_employee.app_role,
+      'expires_at', v_invitation.expires_at));
 
   return pg_catalog.jsonb_build_object(
     'invitation_id', v_invitation.id,
@@ -168,9 +180,9 @@ $$;
 
 comment on function public.invite_employee(text, text, text, text, text) is
   'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
-invitation that still waits. Answers {invitation_id, employee_id, token, expires_at}; the token is shown only here.
-Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited. Errors:
-admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
+invitation that still waits, and app_role as it is said now. Answers {invitation_id, employee_id, token, expires_at}; the token
+is shown only here. Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited.
+Errors: admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
 
 grant execute on function public.invite_employee(text, text, text, text, text) to authenticated, api_key;
 

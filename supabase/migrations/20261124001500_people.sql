@@ -128,6 +128,10 @@ begin
     update public.invitations as i
     set status = 'REVOKED'
     where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
+    -- For good: a phone that was lost must not report again because the person is back.
+    update public.device_tokens as t
+    set revoked_at = pg_catalog.now()
+    where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id and t.revoked_at is null;
   end if;
   update public.employees as e
   set is_active = set_employee_active.is_active
@@ -157,9 +161,9 @@ as $$
 $$;
 
 comment on function public.set_employee_active(uuid, boolean) is
-  'Deactivates a person (the open session is closed, a pending invitation revoked, the next statement of a valid token is
-refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no administrator); audited.
-Twice is not an error.
+  'Deactivates a person (the open session is closed, a pending invitation and device tokens are revoked, the next statement of a
+valid token is refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no
+administrator); audited. Twice is not an error.
 Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409.';
 
 grant execute on function public.set_employee_active(uuid, boolean) to authenticated, api_key;

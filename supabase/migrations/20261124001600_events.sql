@@ -514,8 +514,10 @@ $$;
 comment on function private.drop_stalled_consumers(interval) is
   'Drops internal consumers whose oldest unread event is older than `behind` (7 days). Run by schedule; returns how many.';
 
--- Supabase Realtime, where it is present: the same events on the private channel org:<organization_id>. A hint, not a promise
--- (Realtime may lose messages): clients refetch by the log's position. private.install_platform() makes the trigger.
+-- Supabase Realtime, where it is present: that there is an event, on the private channel org:<organization_id>. A hint, not a
+-- promise (Realtime may lose messages): clients read the row. And the message names nobody: Realtime asks its policy when a
+-- channel is joined and not again until the token is renewed, so somebody who was deactivated would hear names and positions for
+-- up to an hour; and it keeps messages for days, which no erasure reaches. private.install_platform() makes the trigger.
 create function private.tg_events__broadcast() returns trigger
 language plpgsql security definer
 set search_path = ''
@@ -526,8 +528,7 @@ begin
     pg_catalog.jsonb_build_object(
       'id', pg_catalog.format('%s.%s.%s', new.epoch, new.xact, new.id),
       'type', new.type,
-      'timestamp', new.occurred_at,
-      'data', new.payload),
+      'timestamp', new.occurred_at),
     new.type,
     'org:' || new.organization_id;
   return null;
@@ -540,4 +541,4 @@ end;
 $$;
 
 comment on function private.tg_events__broadcast() is
-  'After insert, where Realtime is present: publishes the event to the private channel org:<organization_id>.';
+  'After insert, where Realtime is present: tells the private channel org:<organization_id>, without the payload.';

@@ -9,6 +9,36 @@
 create index attendance_sessions_unsealed on public.attendance_sessions (organization_id, checked_in_at)
   where points_purged_at is null;
 
+-- An organization may keep positions for a shorter time than the log keeps events. Those that tell where a session was opened and
+-- closed were written in the transactions that did it, so they bear its time.
+create function private.forget_positions(organization_id uuid, session_id uuid, occurred_at timestamptz[]) returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_events bigint[];
+begin
+  with forgotten as (
+    update public.events as e
+    set payload = e.payload || '{"position": null}'
+    where e.organization_id = forget_positions.organization_id and e.occurred_at = any (forget_positions.occurred_at)
+      and e.subject_id = forget_positions.session_id and e.payload -> 'position' <> 'null'
+    returning e.id
+  )
+  select pg_catalog.array_agg(f.id) into v_events from forgotten as f;
+  -- What an endpoint answered may repeat what it was sent.
+  update public.webhook_attempts as a
+  set response = null
+  from public.webhook_deliveries as d
+  where d.organization_id = forget_positions.organization_id and d.event_id = any (v_events)
+    and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
+end;
+$$;
+
+comment on function private.forget_positions(uuid, uuid, timestamptz[]) is
+  'Takes the positions out of the events of a session''s check-in and check-out, and what endpoints answered to them. For '
+  'retention.';
+
 -- Seals sessions that ended before their organization's retention, and deletes their points where no partition will fall for them
 -- soon: in organizations that keep points for a shorter time than the longest.
 create function private.purge_locations(max_sessions integer default 500, max_points integer default 50000) returns bigint
@@ -23,10 +53,10 @@ declare
   v_sealed integer := 0;
 begin
   for v_session in
-    select s.organization_id, s.id, o.location_retention_days
+    select s.organization_id, s.id, s.received_at, o.location_retention_days
     from public.organizations as o
     cross join lateral (
-      select s.organization_id, s.id
+      select s.organization_id, s.id, array[s.checked_in_received_at, s.checked_out_received_at] as received_at
       from public.attendance_sessions as s
       where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
         -- A distance that is still to come needs its points.
@@ -45,6 +75,7 @@ begin
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
+    perform private.forget_positions(v_session.organization_id, v_session.id, v_session.received_at);
     v_sealed := v_sealed + 1;
     if v_session.location_retention_days < v_longest then
       delete from public.gps_locations as g
@@ -164,6 +195,8 @@ begin
     set is_active = false
     where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
       and e.user_id is null and e.is_active;
+    -- The audit log would keep the address for as long as the organization is there.
+    perform private.erase_audit_values(v_invitation.organization_id, v_invitation.employee_id);
     perform private.audit(v_invitation.organization_id, 'invitation.expired', 'employee', v_invitation.employee_id, null, null);
     v_deleted := v_deleted + 1;
   end loop;

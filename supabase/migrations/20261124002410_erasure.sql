@@ -132,6 +132,14 @@ begin
     where d.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
       and d.event_id > coalesce(v_erasure.events_cleaned_to, 0) and d.event_id <= v_last_event
       and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
+    -- Nor is an answer recorded to what is being sent right now: who sends it finds the lease gone, and it is sent anew as it
+    -- is now.
+    delete from private.webhook_leases as l
+    using public.webhook_deliveries as d
+    join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id
+    where d.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and d.event_id > coalesce(v_erasure.events_cleaned_to, 0) and d.event_id <= v_last_event
+      and l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id;
     update private.erasures as x
     set events_cleaned_to = v_last_event
     where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;

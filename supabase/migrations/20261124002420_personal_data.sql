@@ -64,7 +64,9 @@ begin
     ),
     'account', (
       select pg_catalog.jsonb_build_object('email', u.email, 'created_at', u.created_at)
-      from auth.users as u where u.id = v_employee.user_id
+      from auth.users as u
+      -- The account is the person's: its address after they left, perhaps another organization's, is not for this one to see.
+      where u.id = v_employee.user_id and v_employee.is_active
     ),
     'invitations', (
       select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(i) order by i.created_at), '[]')
@@ -116,8 +118,8 @@ $$;
 
 comment on function public.export_employee_data(uuid, uuid, timestamptz) is
   'All data about a person: the caller''s own, or for administrators any employee''s. The first page has everything but points:
-{employee, organization, account, invitations, sessions, session_days, expenses, device_tokens, acts_on_the_person, receipts}, and
-each page {points, next}: 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute.
-Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
+{employee, organization, account (null: no member any more), invitations, sessions, session_days, expenses, device_tokens,
+acts_on_the_person, receipts}, and each page {points, next}: 10,000 points, and what to send for the next page (null: that was
+all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 
 grant execute on function public.export_employee_data(uuid, uuid, timestamptz) to authenticated;

@@ -35,7 +35,8 @@ $$;
 
 comment on function public.delete_organization(text, text) is
   'Gives notice: in 30 days (deletion_due_at) everything of the caller''s organization is deleted, unless keep_organization is
-called before. Until then all works as always. Again: the first date stays. Administrators; audited.
+called before. Until then all works as always. Again: the first date stays. Receipts are files: until then administrators may
+remove them with Storage''s remove(). Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (slug is not the organization''s).';
 
 grant execute on function public.delete_organization(text, text) to authenticated;

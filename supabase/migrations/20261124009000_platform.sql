@@ -300,19 +300,28 @@ begin
     drop policy if exists insert_own_receipt on storage.objects;
     create policy insert_own_receipt on storage.objects for insert to authenticated with check (
       bucket_id = 'receipts'
+      -- What create_receipt_path answers and nothing else: no further folder, no `..`, no name in which somebody says something.
+      and name ~ '^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(/|(?=\.))){3}\.(jpg|jpeg|png|webp|pdf)$'
       and (storage.foldername(name))[1] = (select private.current_organization_id())::text
       and (storage.foldername(name))[2] = (select private.current_employee_id())::text
     );
-    -- But the files of a person who was erased: erase_employee lists them, an administrator removes them.
+    -- But the files of a person who was erased (erase_employee lists them) and, once it gave notice, all of an organization: an
+    -- administrator removes them. Deleting rows would leave the files.
     drop policy if exists delete_erased_receipt on storage.objects;
     create policy delete_erased_receipt on storage.objects for delete to authenticated using (
       bucket_id = 'receipts'
       and (storage.foldername(name))[1] = (select private.admin_organization_id())::text
-      and exists (
-        select from public.employees as e
-        where e.organization_id = (select private.admin_organization_id())
-          -- A bare name would be the employee's.
-          and e.id::text = (storage.foldername(objects.name))[2] and e.erased_at is not null
+      and (
+        exists (
+          select from public.employees as e
+          where e.organization_id = (select private.admin_organization_id())
+            -- A bare name would be the employee's.
+            and e.id::text = (storage.foldername(objects.name))[2] and e.erased_at is not null
+        )
+        or exists (
+          select from public.organizations as o
+          where o.id = (select private.admin_organization_id()) and o.deletion_due_at is not null
+        )
       )
     );
     drop policy if exists select_member_receipt on storage.objects;

@@ -1,6 +1,6 @@
 -- Who makes, sees and revokes the tokens of phones, and that only their hash is kept.
 begin;
-select plan(13);
+select plan(14);
 select tests.cast_on_stage();
 create temporary table made (name text, answer jsonb) on commit drop;
 grant all on made to authenticated, fieldtrack_edge;
@@ -45,6 +45,15 @@ select is(
   (select private.ingest_locations(sha256(convert_to(answer ->> 'token', 'UTF8')), '[]', 2, 'osmand', null) - 'device_id'
     from made where name = 'bob'),
   '{"stored": 0, "duplicates": 0, "refused": 2, "without_session": 0}', 'the other one does; what was unreadable counts');
+
+select tests.become('alice');
+select public.set_employee_active(tests.user_id('bob'), false) is not null as away;
+select public.set_employee_active(tests.user_id('bob'), true) is not null as back;
+select tests.become_role('fieldtrack_edge');
+select tests.throws_code(
+  format($$select private.ingest_locations(sha256(%L), '[]', 0, 'osmand', null)$$,
+    (select convert_to(answer ->> 'token', 'UTF8') from made where name = 'bob')),
+  'device_token_invalid', 'a deactivation ends it for good');
 
 select * from finish();
 rollback;

@@ -1,6 +1,6 @@
 -- export_employee_data: everything about one person, points page by page; the own, or as administrator any of the organization.
 begin;
-select plan(10);
+select plan(12);
 select tests.cast_on_stage();
 create temporary table target (session_id uuid) on commit drop;
 insert into target values (tests.closed_session('bob', now() - interval '3 hours', now() - interval '2 hours'));
@@ -30,6 +30,14 @@ select is(public.export_employee_data(tests.user_id('bob')) #>> '{employee,name}
 select is(
   (select count(*) from public.audit_log where action = 'employee.exported' and subject_id = tests.user_id('bob')), 2::bigint,
   'both are audited, a further page is not');
+
+select is(public.export_employee_data(tests.user_id('bob')) #>> '{account,email}', 'bob@example.test', 'the address of a member');
+select public.set_employee_active(tests.user_id('bob'), false) is not null as left_us;
+select tests.become_postgres();
+update auth.users set email = 'bob@elsewhere.test' where id = tests.user_id('bob');
+select tests.become('alice');
+select is(public.export_employee_data(tests.user_id('bob')) -> 'account', 'null'::jsonb,
+  'whoever left has an account that is no business of the organization');
 
 select * from finish();
 rollback;

@@ -1,6 +1,6 @@
 -- The token is shown once and bound to the invited, confirmed address.
 begin;
-select plan(14);
+select plan(17);
 select tests.cast_on_stage();
 insert into auth.users (id, email, email_confirmed_at) values
   (tests.user_id('erin'), 'Erin@Example.test', now()),
@@ -52,5 +52,23 @@ update public.employees set user_id = tests.user_id('ulf') where id = tests.user
 select tests.become('ulf');
 select tests.throws_code(format('select public.accept_invitation(%L)', (select value from token where name = 'ulf')),
   'already_in_organization', 'one active organization at a time');
+
+-- The second word counts: the first one's role went to whoever accepted the second.
+select tests.become('alice');
+insert into token select 'fred 1', public.invite_employee('fred@example.test', 'Fred', 'ADMIN') ->> 'token';
+insert into token select 'fred 2', public.invite_employee('fred@example.test', 'Fred') ->> 'token';
+select results_eq(
+  $$select e.app_role from public.employees as e join public.invitations as i on i.employee_id = e.id
+    where i.email = 'fred@example.test'$$,
+  $$values ('EMPLOYEE')$$, 'who is invited anew as employee is no administrator');
+insert into token select 'fred 3', public.invite_employee('fred@example.test', 'Fred', 'ADMIN') ->> 'token';
+select results_eq(
+  $$select e.app_role from public.employees as e join public.invitations as i on i.employee_id = e.id
+    where i.email = 'fred@example.test'$$,
+  $$values ('ADMIN')$$, 'and the other way round');
+select results_eq(
+  $$select after ->> 'app_role' from public.audit_log
+    where action = 'employee.invited' and after ->> 'email' = 'fred@example.test' order by id$$,
+  $$values ('ADMIN'), ('EMPLOYEE'), ('ADMIN')$$, 'the audit log has each');
 select * from finish();
 rollback;

@@ -1,6 +1,6 @@
 -- Storage is not in the stand-in: its tables and helper are made here with the signatures that Supabase gives them.
 begin;
-select plan(12);
+select plan(17);
 select tests.cast_on_stage();
 create schema storage;
 create table storage.buckets (
@@ -34,12 +34,24 @@ end
 $$;
 grant execute on function pg_temp.upload(text, text) to authenticated;
 
+create function pg_temp.path(person text, organization_id uuid default tests.acme()) returns text language sql as $$
+  select format('%s/%s/%s.jpg', organization_id, tests.user_id(person), gen_random_uuid())
+$$;
+grant execute on function pg_temp.path(text, uuid) to authenticated;
+
 select tests.become('bob');
 select is(pg_temp.upload(public.create_receipt_path('jpg') ->> 'path'), 'stored', 'Bob stores his receipt');
-select is(pg_temp.upload(tests.acme() || '/' || tests.user_id('carol') || '/x.jpg'), 'refused', 'not under a colleague');
-select is(pg_temp.upload(tests.other() || '/' || tests.user_id('bob') || '/x.jpg'), 'refused', 'not under another organization');
-select is(pg_temp.upload('x.jpg'), 'refused', 'not at the root');
-select is(pg_temp.upload(tests.acme() || '/' || tests.user_id('bob') || '/x.jpg', 'avatars'), 'refused', 'not in another bucket');
+select is(pg_temp.upload(pg_temp.path('carol')), 'refused', 'not under a colleague');
+select is(pg_temp.upload(pg_temp.path('bob', tests.other())), 'refused', 'not under another organization');
+select is(pg_temp.upload(gen_random_uuid() || '.jpg'), 'refused', 'not at the root');
+select is(pg_temp.upload(pg_temp.path('bob'), 'avatars'), 'refused', 'not in another bucket');
+select is(pg_temp.upload(tests.acme() || '/' || tests.user_id('bob') || '/../../' || pg_temp.path('carol')), 'refused',
+  'nor on a way round');
+select is(pg_temp.upload(tests.acme() || '/' || tests.user_id('bob') || '/deeper/' || gen_random_uuid() || '.jpg'), 'refused',
+  'nor deeper');
+select is(pg_temp.upload(tests.acme() || '/' || tests.user_id('bob') || '/dinner with Ann.jpg'), 'refused', 'names say nothing');
+select is(pg_temp.upload(pg_temp.path('bob') || '.exe'), 'refused', 'and end as receipts do');
+select is(pg_temp.upload(upper(pg_temp.path('bob'))), 'refused', 'in the one spelling');
 select is((select count(*) from storage.objects), 1::bigint, 'he reads it');
 select tests.become('carol');
 select is((select count(*) from storage.objects), 0::bigint, 'a colleague does not');

@@ -208,7 +208,6 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   const device = await call('ada', 'create_device_token', { employee_id, name: 'Van 3' });
   await call('eva', 'my_device_token', {});
   await call('ada', 'revoke_device_token', { device_token_id: device.id });
-  await call('ada', 'set_employee_active', { employee_id, is_active: false });
   await eventually('every distance', async () => {
     const rows = await stack.admin`select 1 from public.attendance_sessions where distance_status = 'PENDING'`;
     return rows.length === 0;
@@ -218,6 +217,7 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   people.set('service_role', stack.service());
   await call('service_role', 'reconcile_snapshot_tables', {});
   await call('ada', 'system_health', {});
+  await call('ada', 'set_employee_active', { employee_id, is_active: false });
   await call('ada', 'erase_employee', { employee_id, reason: 'Asked for by letter of 3 March.' });
   await call('ada', 'delete_organization', { slug: 'acme', reason: 'We use something else.' });
   await call('ada', 'keep_organization', {});

@@ -188,9 +188,9 @@ test('receipts: each person stores them under the own folder, and nowhere else',
   const { alice, bob, carol, mallory } = cast.people;
   const places = [bob, carol, alice, mallory].map((person) => ({
     employeeId: person?.employeeId,
-    path: `${person?.organizationId}/${person?.employeeId}/new.jpg`,
+    path: `${person?.organizationId}/${person?.employeeId}/${crypto.randomUUID()}.jpg`,
   }));
-  places.push({ employeeId: undefined, path: 'new.jpg' });
+  places.push({ employeeId: undefined, path: `${crypto.randomUUID()}.jpg` });
   const complaints = await complaintsOfAll(async (actor) => {
     const outcomes = await attemptAll(
       database,

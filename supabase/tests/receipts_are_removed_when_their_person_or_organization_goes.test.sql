@@ -1,6 +1,7 @@
--- erase_employee lists the person's receipts; from then on, and not before, an administrator may delete these files.
+-- erase_employee lists the person's receipts; from then on, and not before, an administrator may delete these files. All of them
+-- once the organization has given notice: its rows will go by themselves, files do not.
 begin;
-select plan(6);
+select plan(8);
 select tests.cast_on_stage();
 
 -- What Supabase Storage brings, as far as policies see it.
@@ -40,6 +41,13 @@ select is(
 select is((select count(*) from storage.objects), 2::bigint, 'and nobody else''s');
 select is(
   public.erase_employee(tests.user_id('bob'), 'Once more.') -> 'receipts', '[]'::jsonb, 'then none is left');
+select public.delete_organization('acme') is not null as notice_given;
+select tests.become('carol');
+delete from storage.objects where true;
+select tests.become('alice');
+select is((select count(*) from storage.objects), 2::bigint, 'an employee deletes none, whatever becomes of the organization');
+delete from storage.objects where true;
+select is((select count(*) from storage.objects), 0::bigint, 'its administrator all, once it is to go');
 
 select * from finish();
 rollback;
