@@ -2041,7 +2041,7 @@ AS $function$
 $function$;
 comment on function public.create_webhook(text,text[],text,integer) is 'Subscribes a URL to types of events (* for all) and answers the webhook with its secret, which is shown only here. The URL is
 https to a public host, port 443 or above 1023, without credentials. At most 20 an organization. docs/webhooks.md tells how to
-receive and verify. Administrators, and API keys with webhooks:manage; audited.
+receive and verify. Administrators, and API keys with webhooks:manage and events:read; audited.
 Errors: admin_required 403, scope_missing 403, too_many_webhooks 409, invalid_argument 400 (details: url, events or the rule).';
 grant execute on function public.create_webhook(text,text[],text,integer) to api_key, authenticated;
 
@@ -2952,8 +2952,8 @@ AS $function$
   select private.update_webhook(webhook_id, changes);
 $function$;
 comment on function public.update_webhook(uuid,jsonb) is 'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (deliveries wait);
-true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage;
-audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
+true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage
+and events:read; audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 grant execute on function public.update_webhook(uuid,jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.accept_invitation(token text)
@@ -4805,7 +4805,7 @@ CREATE OR REPLACE FUNCTION private.create_webhook(url text, events text[], descr
  SET search_path TO ''
 AS $function$
 declare
-  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_caller private.caller := private.require_webhook_editor();
   v_webhook public.webhooks;
   v_constraint text;
   v_column text;
@@ -9524,6 +9524,23 @@ $function$;
 comment on function private.require_scope(text) is 'True if the calling API key has the scope; with null, if it is valid at all. Errors: api_key_invalid 401, scope_missing 403.';
 grant execute on function private.require_scope(text) to api_key;
 
+CREATE OR REPLACE FUNCTION private.require_webhook_editor()
+ RETURNS private.caller
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_admin('webhooks:manage');
+begin
+  if v_caller.api_key_id is not null then
+    perform private.require_scope('events:read');
+  end if;
+  return v_caller;
+end;
+$function$;
+comment on function private.require_webhook_editor() is 'The calling administrator, or the API key if it has webhooks:manage and events:read. Errors: those of require_admin. For definers.';
+
 CREATE OR REPLACE FUNCTION private.retry_intent_delay(attempts integer)
  RETURNS interval
  LANGUAGE plpgsql
@@ -11143,7 +11160,7 @@ CREATE OR REPLACE FUNCTION private.update_webhook(webhook_id uuid, changes jsonb
  SET search_path TO ''
 AS $function$
 declare
-  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_caller private.caller := private.require_webhook_editor();
   v_before public.webhooks;
   v_after public.webhooks;
   v_constraint text;

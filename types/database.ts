@@ -1294,6 +1294,16 @@ export type Database = {
       };
       require_person: { Args: { caller: Database['private']['CompositeTypes']['caller'] }; Returns: undefined };
       require_scope: { Args: { scope: string }; Returns: boolean };
+      require_webhook_editor: {
+        Args: Record<PropertyKey, never>;
+        Returns: Database['private']['CompositeTypes']['caller'];
+        SetofOptions: {
+          from: '*';
+          to: 'caller';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       retry_intent_delay: { Args: { attempts: number }; Returns: string };
       retry_webhook_delivery: {
         Args: { delivery_id: string };

@@ -268,6 +268,26 @@ grant select on public.webhook_circuits to authenticated, api_key, service_role;
 
 -- RPCs. Administrators, and API keys with webhooks:manage.
 
+-- An endpoint is told what events:read would show, at an address that the caller chooses. So a key that says where events go, or
+-- which, needs that scope too.
+create function private.require_webhook_editor() returns private.caller
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_caller private.caller := private.require_admin('webhooks:manage');
+begin
+  if v_caller.api_key_id is not null then
+    perform private.require_scope('events:read');
+  end if;
+  return v_caller;
+end;
+$$;
+
+comment on function private.require_webhook_editor() is
+  'The calling administrator, or the API key if it has webhooks:manage and events:read. Errors: those of require_admin. '
+  'For definers.';
+
 create function private.check_webhook(url text, events text[]) returns void
 language plpgsql stable
 set search_path = ''
@@ -316,7 +336,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_caller private.caller := private.require_webhook_editor();
   v_webhook public.webhooks;
   v_constraint text;
   v_column text;
@@ -361,7 +381,7 @@ $$;
 comment on function public.create_webhook(text, text[], text, integer) is
   'Subscribes a URL to types of events (* for all) and answers the webhook with its secret, which is shown only here. The URL is
 https to a public host, port 443 or above 1023, without credentials. At most 20 an organization. docs/webhooks.md tells how to
-receive and verify. Administrators, and API keys with webhooks:manage; audited.
+receive and verify. Administrators, and API keys with webhooks:manage and events:read; audited.
 Errors: admin_required 403, scope_missing 403, too_many_webhooks 409, invalid_argument 400 (details: url, events or the rule).';
 
 grant execute on function public.create_webhook(text, text[], text, integer) to authenticated, api_key;
@@ -371,7 +391,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_caller private.caller := private.require_admin('webhooks:manage');
+  v_caller private.caller := private.require_webhook_editor();
   v_before public.webhooks;
   v_after public.webhooks;
   v_constraint text;
@@ -445,8 +465,8 @@ $$;
 
 comment on function public.update_webhook(uuid, jsonb) is
   'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (deliveries wait);
-true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage;
-audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
+true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage
+and events:read; audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 
 grant execute on function public.update_webhook(uuid, jsonb) to authenticated, api_key;
 

@@ -169,7 +169,7 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.new_webhook_secret(uuid, uuid)', null, 'organization',
     'Called by definers for a webhook they made or locked; secrets are granted to nobody.'),
   ('private.create_webhook(text, text[], text, integer)', 'api_key,authenticated', 'organization',
-    'Nobody may insert webhooks. Behind require_admin with webhooks:manage, in that organization.'),
+    'Nobody may insert webhooks. Behind require_webhook_editor, in that organization.'),
   ('private.update_webhook(uuid, jsonb)', 'api_key,authenticated', 'organization', 'As create_webhook.'),
   ('private.rotate_webhook_secret(uuid, integer)', 'api_key,authenticated', 'organization', 'As create_webhook.'),
   ('private.require_live_webhook(uuid, uuid)', null, 'organization',

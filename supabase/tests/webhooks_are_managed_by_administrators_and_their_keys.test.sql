@@ -1,12 +1,13 @@
 -- Who may make, change, test and delete webhooks; what is shown of secrets; what the audit log says.
 begin;
-select plan(30);
+select plan(32);
 select tests.cast_on_stage();
 create temporary table hook (id uuid, secret text) on commit drop;
 grant all on hook to public;
 with made as (
   insert into public.api_keys (organization_id, name, key_id, last_four, scopes) values
     (tests.acme(), 'hooks', 'abcdefghijk1', 'aaaa', '{webhooks:manage}'),
+    (tests.acme(), 'both', 'abcdefghijk3', 'cccc', '{webhooks:manage,events:read}'),
     (tests.acme(), 'other', 'abcdefghijk2', 'bbbb', '{events:read}')
   returning id, name
 )
@@ -78,7 +79,12 @@ select pg_temp.become_key('other');
 select tests.throws_code('select * from public.webhooks', 'scope_missing', 'a key without the scope reads nothing');
 select pg_temp.become_key('hooks');
 select is((public.test_webhook((select id from hook))).event_type, 'webhook.test', 'a key with it manages');
-select isnt(public.create_webhook('https://hooks.example.com/2', '{*}') ->> 'secret', null, 'and makes');
+select tests.throws_code($$select public.create_webhook('https://hooks.example.com/2', '{*}')$$, 'scope_missing',
+  'but does not send itself what it may not read');
+select tests.throws_code(format($$select public.update_webhook(%L, '{"url": "https://x.example.com/"}')$$, (select id from hook)),
+  'scope_missing', 'nor what others are sent');
+select pg_temp.become_key('both');
+select isnt(public.create_webhook('https://hooks.example.com/2', '{*}') ->> 'secret', null, 'one that reads events makes');
 
 select tests.become('alice');
 select count(public.create_webhook('https://hooks.example.com/', '{*}')) from generate_series(3, 20);
