@@ -1,6 +1,6 @@
 -- Amounts are money, a retry is the first row, one administrator decides, and nobody decides for themselves.
 begin;
-select plan(31);
+select plan(33);
 select tests.cast_on_stage();
 insert into auth.users (id, email, email_confirmed_at) values (tests.user_id('anna'), 'anna@example.test', now());
 insert into public.employees (organization_id, id, user_id, name, app_role)
@@ -29,6 +29,11 @@ select tests.throws_code($$select public.submit_expense(5, 'Parking', gen_random
   'invalid_argument', 'a currency code');
 select tests.throws_code($$select public.submit_expense(5, 'Parking', gen_random_uuid(), spent_on => tests.today() + 2)$$,
   'invalid_argument', 'not of tomorrow');
+select tests.throws_code($$select public.submit_expense(5, 'Parking', gen_random_uuid(), spent_on => tests.today() - 367)$$,
+  'invalid_argument', 'nor of more than a year ago');
+select tests.throws_code(
+  $$select public.submit_expense(5, 'Parking', gen_random_uuid(), spent_on => '-infinity')$$,
+  'invalid_argument', 'nor of ever');
 select tests.throws_code(format(
   $$select public.submit_expense(5, 'Parking', gen_random_uuid(), receipt_path => %L)$$,
   tests.acme() || '/' || tests.user_id('carol') || '/' || gen_random_uuid() || '.jpg'), 'invalid_argument',

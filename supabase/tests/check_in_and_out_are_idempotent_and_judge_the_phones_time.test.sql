@@ -1,6 +1,6 @@
 -- Each transition happens once; a retry gets the first answer; the phone's time counts within its bounds.
 begin;
-select plan(22);
+select plan(25);
 select tests.cast_on_stage();
 select tests.become('bob');
 select tests.throws_code($$select public.check_in(now() + interval '3 minutes', gen_random_uuid())$$,
@@ -28,6 +28,11 @@ select tests.throws_code($$select public.check_in(now() - interval '1 hour', '00
 select tests.throws_code($$select public.check_in(now(), gen_random_uuid())$$, 'session_already_open', 'one open session');
 select tests.throws_code($$select public.check_out(now() - interval '1 hour', gen_random_uuid())$$,
   'check_out_before_check_in', 'no negative day');
+select tests.throws_code($$select public.check_out(now(), gen_random_uuid(), 46)$$,
+  'invalid_argument', 'half a position is none for a check-out either');
+select tests.throws_code($$select public.check_out(now(), gen_random_uuid(), 46, 14, -1)$$,
+  'invalid_argument', 'nor is an accuracy below nothing');
+select is((select status from public.attendance_sessions), 'ACTIVE', 'and the session stays open');
 
 select tests.become_postgres();
 update public.attendance_sessions set checked_in_at = now() - interval '2 hours' where employee_id = tests.user_id('bob');

@@ -1,11 +1,13 @@
 -- Bad values are named, nothing is half-written, and a user founds one organization at a time.
 begin;
-select plan(11);
+select plan(12);
 select tests.cast_on_stage();
 insert into auth.users (id, email, email_confirmed_at) values (tests.user_id('frank'), 'frank@example.test', now());
 select tests.become('frank');
 select tests.throws_code($$select public.create_organization('F', 'frank', 'FOO5')$$,
   'invalid_argument', 'a POSIX string is no zone');
+select tests.throws_code($$select public.create_organization('F', 'frank', 'right/Europe/Paris')$$,
+  'invalid_argument', 'nor is one that counts leap seconds');
 select tests.throws_code($$select public.create_organization('F', 'frank', 'Mars/Olympus')$$,
   'invalid_argument', 'an unknown zone');
 select tests.throws_code($$select public.create_organization('F', 'frank', null)$$, 'invalid_argument', 'no zone');

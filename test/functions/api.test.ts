@@ -144,6 +144,12 @@ test('a key sends points for an employee it names, 100 at a time', async () => {
     404,
     'employee_not_found',
   ]);
+  const { data: session } = await bob.client.from('attendance_sessions').select('id').eq('status', 'ACTIVE').single();
+  expect(await (await send({ points, session_id: session?.id })).json()).toMatchObject({ inserted: 0, duplicates: 1 });
+  expect(
+    await refusalOf(await send({ points, session_id: session?.id, employee_id: admin.employeeId })),
+    "a session of somebody else's",
+  ).toEqual([404, 'session_not_found']);
 });
 
 test('a person names nobody but oneself', async () => {

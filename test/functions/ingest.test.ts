@@ -160,6 +160,14 @@ test('where the organization wants it, the first point of a day checks in, as th
   });
   await traccar(device, readClock()(-0.5));
   expect((await eva.client.from('attendance_sessions').select('status')).data).toEqual([{ status: 'CLOSED' }]);
+  // As if that had been yesterday.
+  await stack.admin`
+    update public.attendance_sessions
+    set checked_in_at = checked_in_at - interval '1 day', checked_out_at = checked_out_at - interval '1 day'
+    where id = ${session.data?.id ?? ''}`;
+  await traccar(device, readClock()(-0.5));
+  const both = await eva.client.from('attendance_sessions').select('status').order('checked_in_at');
+  expect(both.data).toEqual([{ status: 'CLOSED' }, { status: 'ACTIVE' }]);
 });
 
 test('two first points at once open one session', async () => {
