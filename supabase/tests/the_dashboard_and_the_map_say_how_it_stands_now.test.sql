@@ -1,6 +1,6 @@
 -- Counters, seven days, leaders; and one place for each person who is or was at work: the newest, of nobody else.
 begin;
-select plan(17);
+select plan(18);
 select tests.cast_on_stage();
 -- An organization in which nothing happened yet.
 select tests.become('mallory');
@@ -66,6 +66,10 @@ select tests.become('alice');
 select is((public.get_dashboard() ->> 'pending_expenses') || ' ' || (public.get_dashboard() ->> 'pending_amounts'),
   '2 {"EUR": 12.50, "USD": 7.00}', 'claims that wait, each currency apart');
 select is((public.get_dashboard() #>> '{today,distance_m}')::numeric, 300.50, 'today');
+select tests.become_postgres();
+update public.org_daily_metrics set distance_m = 301.5 where organization_id = tests.acme() and day = tests.today();
+select tests.become('alice');
+select is((public.get_dashboard() #>> '{today,distance_m}')::numeric, 301.50, 'as soon as the day''s figures change');
 select is(public.get_dashboard() #> '{trend,6}' ->> 'sessions', '2', 'the last day of the trend is today');
 select is(
   (select string_agg(concat_ws(' ', l ->> 'rank', l ->> 'name'), ', ' order by (l ->> 'rank')::integer, l ->> 'name')

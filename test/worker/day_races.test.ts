@@ -1,7 +1,7 @@
 import postgres from 'postgres';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
-import { meet } from '../fixtures/overtaking.ts';
+import { meet, overtake } from '../fixtures/overtaking.ts';
 
 // Two transactions of one person that need the same days. Whoever waits must hold nothing that the other one still needs: a third
 // transaction stops the first in its middle, so that the second meets it there, and then lets go.
@@ -95,4 +95,19 @@ test('a review of an expense of the day that a session is measured for: days are
     () => other`update public.expenses set status = 'APPROVED', approved_amount = amount, reviewed_at = now(),
       reviewer_id = ${reviewerId} where id = ${expense?.id ?? ''}`,
   );
+});
+
+test('two days of a month computed at once: the second waits for the first, and the month is the sum of both', async () => {
+  await session('2026-11-09', 8);
+  await session('2026-11-10', 8);
+  const compute = (sql: postgres.Sql, day: string) => sql`
+    select private.compute_employee_day(${organizationId}, ${employeeId}, ${day})`;
+  await overtake(
+    database.sql('postgres'),
+    [one, () => compute(one, '2026-11-09')],
+    [other, () => compute(other, '2026-11-10')],
+  );
+  const months = await one`
+    select month::text, sessions, duration_s::int from public.employee_monthly_metrics where employee_id = ${employeeId}`;
+  expect([...months]).toEqual([{ month: '2026-11-01', sessions: 2, duration_s: 7200 }]);
 });
