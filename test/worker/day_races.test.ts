@@ -98,10 +98,13 @@ test('a review of an expense of the day that a session is measured for: days are
 });
 
 test('two days of a month computed at once: the second waits for the first, and the month is the sum of both', async () => {
-  await session('2026-11-09', 8);
-  await session('2026-11-10', 8);
   const compute = (sql: postgres.Sql, day: string) => sql`
     select private.compute_employee_day(${organizationId}, ${employeeId}, ${day})`;
+  await session('2026-11-09', 8);
+  // The month's row is there: making it would make the second wait too.
+  await compute(one, '2026-11-09');
+  await session('2026-11-09', 12);
+  await session('2026-11-10', 8);
   await overtake(
     database.sql('postgres'),
     [one, () => compute(one, '2026-11-09')],
@@ -109,5 +112,5 @@ test('two days of a month computed at once: the second waits for the first, and 
   );
   const months = await one`
     select month::text, sessions, duration_s::int from public.employee_monthly_metrics where employee_id = ${employeeId}`;
-  expect([...months]).toEqual([{ month: '2026-11-01', sessions: 2, duration_s: 7200 }]);
+  expect([...months]).toEqual([{ month: '2026-11-01', sessions: 3, duration_s: 10_800 }]);
 });
