@@ -50,10 +50,14 @@ function raisedByFail(error: unknown): Refusal | undefined {
   return new Refusal(status, body, headers);
 }
 
-/** Class 08: connection; 53: too many of something; 57: shutdown or statement timeout; the rest are node's and postgres.js'. */
+/**
+ * Class 08: connection; 28: a login refused, as while its password is changed; 53: too many of something; 57: shutdown or statement
+ * timeout; the rest are node's and postgres.js'.
+ */
 function isUnavailable(error: unknown): boolean {
   const { code } = describeError(error);
   return (
-    code !== undefined && /^(08|53|57)|^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH|CONNECT|CONNECTION_)/.test(code)
+    code !== undefined &&
+    /^(08|28|53|57)|^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH|CONNECT|CONNECTION_)/.test(code)
   );
 }
