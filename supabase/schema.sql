@@ -210,7 +210,7 @@ comment on column public.attendance_sessions.check_out_request_id is 'client_req
 comment on column public.attendance_sessions.closed_by is 'EMPLOYEE, ADMIN or AUTO; null while open.';
 comment on column public.attendance_sessions.duration_s is 'Whole seconds from check-in to check-out; null while open.';
 comment on column public.attendance_sessions.original_checked_in_at is 'Before the first correction; null if never corrected.';
-comment on column public.attendance_sessions.original_checked_out_at is 'Before the first correction; null if never corrected.';
+comment on column public.attendance_sessions.original_checked_out_at is 'Before the first correction; null if never corrected, or if it was open then.';
 comment on column public.attendance_sessions.corrected_at is 'When an administrator last corrected the times.';
 comment on column public.attendance_sessions.distance_m is 'Metres travelled, computed from the points; null until then.';
 comment on column public.attendance_sessions.distance_status is 'PENDING (open, or points came that are not counted yet), DONE, FAILED (the job gave up; an administrator can retry).';
@@ -1816,7 +1816,7 @@ comment on column public.export_sessions.duration_s is 'Whole seconds; empty whi
 comment on column public.export_sessions.distance_m is 'Metres; empty until computed.';
 comment on column public.export_sessions.distance_status is 'PENDING, DONE or FAILED.';
 comment on column public.export_sessions.original_checked_in_at is 'Before the first correction; empty if never corrected.';
-comment on column public.export_sessions.original_checked_out_at is 'Before the first correction; empty if never corrected.';
+comment on column public.export_sessions.original_checked_out_at is 'Before the first correction; empty if never corrected, or if it was open then.';
 comment on column public.export_sessions.corrected_at is 'When an administrator last corrected the times.';
 grant select on public.export_sessions to api_key;
 grant select on public.export_sessions to authenticated;
@@ -10215,11 +10215,12 @@ begin
     'sessions', (
       select pg_catalog.jsonb_build_object(
         'open', pg_catalog.count(*),
-        -- The schedule forgotten-sessions closes them every five minutes.
+        -- The schedule forgotten-sessions closes them every five minutes, an hour after they came at the earliest.
         'forgotten', pg_catalog.count(*) filter (
-          where s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours, mins => 15)))
+          where s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours, mins => 15)
+            and s.checked_in_received_at < pg_catalog.now() - interval '75 minutes'))
       from (
-        select s.organization_id, s.checked_in_at from public.attendance_sessions as s
+        select s.organization_id, s.checked_in_at, s.checked_in_received_at from public.attendance_sessions as s
         where s.organization_id = any (v_organization_ids) and s.status = 'ACTIVE'
         limit private.metric_limit()
       ) as s

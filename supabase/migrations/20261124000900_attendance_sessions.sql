@@ -110,7 +110,8 @@ comment on column public.attendance_sessions.check_out_request_id is 'client_req
 comment on column public.attendance_sessions.closed_by is 'EMPLOYEE, ADMIN or AUTO; null while open.';
 comment on column public.attendance_sessions.duration_s is 'Whole seconds from check-in to check-out; null while open.';
 comment on column public.attendance_sessions.original_checked_in_at is 'Before the first correction; null if never corrected.';
-comment on column public.attendance_sessions.original_checked_out_at is 'Before the first correction; null if never corrected.';
+comment on column public.attendance_sessions.original_checked_out_at is
+  'Before the first correction; null if never corrected, or if it was open then.';
 comment on column public.attendance_sessions.corrected_at is 'When an administrator last corrected the times.';
 comment on column public.attendance_sessions.distance_m is 'Metres travelled, computed from the points; null until then.';
 comment on column public.attendance_sessions.distance_status is

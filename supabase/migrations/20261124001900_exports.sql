@@ -72,7 +72,8 @@ comment on column public.export_sessions.duration_s is 'Whole seconds; empty whi
 comment on column public.export_sessions.distance_m is 'Metres; empty until computed.';
 comment on column public.export_sessions.distance_status is 'PENDING, DONE or FAILED.';
 comment on column public.export_sessions.original_checked_in_at is 'Before the first correction; empty if never corrected.';
-comment on column public.export_sessions.original_checked_out_at is 'Before the first correction; empty if never corrected.';
+comment on column public.export_sessions.original_checked_out_at is
+  'Before the first correction; empty if never corrected, or if it was open then.';
 comment on column public.export_sessions.corrected_at is 'When an administrator last corrected the times.';
 
 grant select on public.export_sessions to authenticated, api_key, service_role;

@@ -458,11 +458,12 @@ begin
     'sessions', (
       select pg_catalog.jsonb_build_object(
         'open', pg_catalog.count(*),
-        -- The schedule forgotten-sessions closes them every five minutes.
+        -- The schedule forgotten-sessions closes them every five minutes, an hour after they came at the earliest.
         'forgotten', pg_catalog.count(*) filter (
-          where s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours, mins => 15)))
+          where s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours, mins => 15)
+            and s.checked_in_received_at < pg_catalog.now() - interval '75 minutes'))
       from (
-        select s.organization_id, s.checked_in_at from public.attendance_sessions as s
+        select s.organization_id, s.checked_in_at, s.checked_in_received_at from public.attendance_sessions as s
         where s.organization_id = any (v_organization_ids) and s.status = 'ACTIVE'
         limit private.metric_limit()
       ) as s

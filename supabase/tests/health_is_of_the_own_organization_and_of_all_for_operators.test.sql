@@ -6,8 +6,10 @@ select tests.cast_on_stage();
 update private.schedule_states set registered_at = now() where true;
 select tests.closed_session('bob', now() - interval '3 hours', now() - interval '2 hours') is not null as pending;
 update public.attendance_sessions set distance_status = 'FAILED';
-insert into public.attendance_sessions (organization_id, employee_id, checked_in_at)
-values (tests.acme(), tests.user_id('carol'), now() - interval '20 hours');
+insert into public.attendance_sessions (organization_id, employee_id, checked_in_at, checked_in_received_at) values
+  (tests.acme(), tests.user_id('carol'), now() - interval '20 hours', now() - interval '20 hours'),
+  -- A late day on its way.
+  (tests.acme(), tests.user_id('dave'), now() - interval '20 hours', now());
 select private.enqueue('distance', jsonb_build_object('organization_id', tests.acme(), 'session_id', gen_random_uuid()), n::text,
   now() - interval '90 seconds') is not null as enqueued
 from generate_series(1, 3) as n;
@@ -24,8 +26,8 @@ select tests.throws_code('select public.queue_stats()', 'admin_required', 'of qu
 select tests.become('alice');
 create temporary table hers on commit drop as select public.system_health() as health;
 select is((select health ->> 'status' from hers), 'degraded', 'something is wrong');
-select is((select health #>> '{sessions,open}' from hers), '1', 'an open session');
-select is((select health #>> '{sessions,forgotten}' from hers), '1', 'that nobody closed');
+select is((select health #>> '{sessions,open}' from hers), '2', 'open sessions');
+select is((select health #>> '{sessions,forgotten}' from hers), '1', 'one of which nobody closed');
 select is((select health #>> '{distances,failed}' from hers), '1', 'a distance that failed');
 select is((select health -> 'horizon' from hers), null, 'nothing of the machinery');
 select is(pg_temp.waiting('distance'), 3, 'her jobs');

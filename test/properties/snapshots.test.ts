@@ -169,6 +169,9 @@ async function play(world: World, steps: readonly Step[]): Promise<void> {
         await call(world.adminUserId, (sql) => sql`select public.force_check_out(${employee(one.person)}, ${at()})`);
         break;
       case 'autoCheckOut':
+        // They came when they happened, or each would be waited for.
+        await admin`update public.attendance_sessions set checked_in_received_at = checked_in_at
+          where organization_id = ${world.organizationId} and status = 'ACTIVE'`;
         await admin`select private.close_forgotten_sessions()`;
         break;
       case 'deactivate':

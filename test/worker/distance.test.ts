@@ -224,8 +224,9 @@ describe('the distance job', () => {
 
   test('a schedule is run by the worker where pg_cron does not serve the database', async () => {
     const heidi = await addEmployee(stack, admin, 'heidi');
-    await stack.admin`insert into public.attendance_sessions (organization_id, employee_id, checked_in_at)
-      values (${organizationId}, ${heidi.employeeId}, now() - interval '20 hours')`;
+    await stack.admin`insert into public.attendance_sessions
+        (organization_id, employee_id, checked_in_at, checked_in_received_at)
+      values (${organizationId}, ${heidi.employeeId}, now() - interval '20 hours', now() - interval '20 hours')`;
     await stack.admin`select private.enqueue('schedule', ${stack.admin.json({ name: 'forgotten-sessions' })})`;
     await eventually('closed by AUTO', async () => {
       const [row] = await stack.admin<{ closed_by: string | null }[]>`
