@@ -40,7 +40,7 @@ select is(public.system_health() ->> 'status', 'ok', 'another organization is we
 select is(pg_temp.waiting('distance'), 0, 'and sees no job of it');
 
 select tests.become_role('service_role', '{"role": "service_role"}');
-select is(public.system_health() #>> '{sessions,open}', '1', 'operators see all organizations');
+select is(public.system_health() #>> '{sessions,open}', '2', 'operators see all organizations');
 select ok(public.system_health() ? 'horizon', 'and the machinery');
 select is(pg_temp.waiting('distance'), 3, 'and all jobs');
 
