@@ -211,66 +211,81 @@ as $$
 declare
   v_admin private.caller := private.require_admin();
   v_employee public.employees;
-  v_is_done boolean;
+  v_is_done boolean := true;
+  v_receipts text[] := '{}';
 begin
   if coalesce(pg_catalog.char_length(pg_catalog.btrim(erase_employee.reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
   end if;
-  select e.* into v_employee
-  from public.employees as e
-  where e.organization_id = v_admin.organization_id and e.id = erase_employee.employee_id
-  for update;
+  -- A person who left and came back has a row for each time.
+  for v_employee in
+    select e.*
+    from public.employees as e
+    where e.organization_id = v_admin.organization_id
+      and (
+        e.id = erase_employee.employee_id
+        or e.user_id = (
+          select n.user_id from public.employees as n
+          where n.organization_id = v_admin.organization_id and n.id = erase_employee.employee_id
+        )
+      )
+    order by e.id
+    for update
+  loop
+    if v_employee.erased_at is null then
+      if v_employee.app_role = 'ADMIN' and v_employee.is_active then
+        perform private.require_another_admin(v_admin.organization_id, v_employee.id);
+      end if;
+      perform private.hold_sessions(v_admin.organization_id, v_employee.id);
+      perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+        'session.force_checked_out', null);
+      update public.employees as e
+      set name = 'Erased',
+        phone = null,
+        user_id = null,
+        employee_code = 'ERASED-' || pg_catalog.replace(e.id::text, '-', ''),
+        is_active = false,
+        erased_at = pg_catalog.now()
+      where e.organization_id = v_admin.organization_id and e.id = v_employee.id;
+      delete from public.invitations as i
+      where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id;
+      update public.expenses as x
+      set description = 'Erased',
+        review_comment = case when x.status = 'REJECTED' then 'Erased' end,
+        receipt_path = null
+      where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
+      -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
+      delete from private.rate_buckets as b
+      where b.ctid = any (array(
+        select b.ctid from private.rate_buckets as b
+        where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id
+        for update skip locked
+      ));
+      -- Before the device tokens go: they say which acts were on the person's phones.
+      perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
+      -- The phone's way in, and what the person called it.
+      delete from public.device_tokens as t
+      where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id;
+      insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
+      -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
+      perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
+        pg_catalog.btrim(erase_employee.reason));
+    end if;
+
+    -- Small histories are gone at once; of large ones this is the first step.
+    v_is_done := v_is_done and (
+      private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
+      or private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
+    );
+    v_receipts := v_receipts || private.receipt_paths(v_admin.organization_id, v_employee.id);
+  end loop;
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', erase_employee.employee_id::text);
   end if;
-
-  if v_employee.erased_at is null then
-    if v_employee.app_role = 'ADMIN' and v_employee.is_active then
-      perform private.require_another_admin(v_admin.organization_id, v_employee.id);
-    end if;
-    perform private.hold_sessions(v_admin.organization_id, v_employee.id);
-    perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
-      'session.force_checked_out', null);
-    update public.employees as e
-    set name = 'Erased',
-      phone = null,
-      user_id = null,
-      employee_code = 'ERASED-' || pg_catalog.replace(e.id::text, '-', ''),
-      is_active = false,
-      erased_at = pg_catalog.now()
-    where e.organization_id = v_admin.organization_id and e.id = v_employee.id;
-    delete from public.invitations as i
-    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id;
-    update public.expenses as x
-    set description = 'Erased',
-      review_comment = case when x.status = 'REJECTED' then 'Erased' end,
-      receipt_path = null
-    where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
-    -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
-    delete from private.rate_buckets as b
-    where b.ctid = any (array(
-      select b.ctid from private.rate_buckets as b
-      where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id
-      for update skip locked
-    ));
-    -- Before the device tokens go: they say which acts were on the person's phones.
-    perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
-    -- The phone's way in, and what the person called it.
-    delete from public.device_tokens as t
-    where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id;
-    insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
-    -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
-    perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
-      pg_catalog.btrim(erase_employee.reason));
-  end if;
-
-  -- Small histories are gone at once; of large ones this is the first step.
-  v_is_done := private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
-    or private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000);
   return pg_catalog.jsonb_build_object(
-    'employee_id', v_employee.id,
+    'employee_id', erase_employee.employee_id,
     'is_done', v_is_done,
-    'receipts', pg_catalog.to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id))
+    'receipts', pg_catalog.to_jsonb(v_receipts)
   );
 end;
 $$;
@@ -321,7 +336,8 @@ $$;
 
 comment on function public.erase_employee(uuid, text) is
   'Erases a person: name, phone, account link, invitations, device tokens, positions, points, free texts and receipts go; ids,
-times, distances, durations and amounts stay, so no figure changes. Cannot be undone. The rest of a long history follows within
+times, distances, durations and amounts stay, so no figure changes. Of a person who left and came back it takes each
+employment. Cannot be undone. The rest of a long history follows within
 minutes; call again to see (is_done). Delete the listed receipts with Storage''s remove(). The reason is kept: do not name the
 person in it. Answers {employee_id, is_done, receipts: [path]}. Administrators; audited.
 Errors: admin_required 403, employee_not_found 404, last_admin 409, invalid_argument 400.';

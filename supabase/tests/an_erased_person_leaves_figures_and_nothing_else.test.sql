@@ -1,6 +1,6 @@
 -- erase_employee takes name, account, positions, texts and points out of every table; times, distances and amounts stay.
 begin;
-select plan(24);
+select plan(26);
 select tests.cast_on_stage();
 
 update public.employees set name = 'Bob Secretname', phone = '+38640111222' where id = tests.user_id('bob');
@@ -29,6 +29,17 @@ select tests.become('alice');
 select public.update_employee(tests.user_id('bob'), '{"phone": "+38640333444"}') is not null as updated;
 select public.invite_employee('erin@example.test', 'Erin') is not null as invited;
 select tests.become_postgres();
+
+-- Bob was here before, as somebody else's colleague.
+insert into public.employees (organization_id, id, user_id, name, phone, is_active)
+values (tests.acme(), tests.user_id('bobby'), tests.user_id('bob'), 'Bobby Secretname', '+38640999888', false);
+insert into public.attendance_sessions (
+  organization_id, employee_id, status, closed_by, checked_in_at, checked_out_at, checked_out_received_at, distance_status,
+  check_in_latitude, check_in_longitude
+) values (
+  tests.acme(), tests.user_id('bobby'), 'CLOSED', 'EMPLOYEE', now() - interval '9 days 2 hours', now() - interval '9 days',
+  now() - interval '9 days', 'FAILED', 46.0555, 14.5055
+);
 
 create function pg_temp.texts(what text) returns setof text language plpgsql as $$
 declare
@@ -73,7 +84,10 @@ select is(
 select tests.become_postgres();
 select private.continue_erasures() is not null as continued;
 select private.continue_erasures() is not null as continued_again;
-select isnt((select completed_at from private.erasures), null, 'in the end it is done');
+select is_empty('select employee_id from private.erasures where completed_at is null', 'in the end it is done');
+select is((select count(*) from private.erasures), 2::bigint, 'for each time that the person was here');
+select results_eq($$select name, user_id from public.employees where id = tests.user_id('bobby')$$,
+  $$values ('Erased', null::uuid)$$, 'the earlier one too');
 
 select is_empty($$select pg_temp.texts('Secretname')$$, 'the name stands nowhere');
 select is_empty($$select pg_temp.texts('38640')$$, 'nor the number');
@@ -84,13 +98,13 @@ select results_eq(
   $$values ('Erased', null::uuid, false)$$, 'the person is nobody');
 select results_eq(
   $$select status, count(*), bool_and(points_purged_at is not null) from public.attendance_sessions group by 1$$,
-  $$values ('CLOSED', 3::bigint, true)$$, 'all sessions are closed and sealed');
+  $$values ('CLOSED', 4::bigint, true)$$, 'all sessions are closed and sealed');
 select ok(
   (select distance_m > 25000 from public.attendance_sessions where id = (select session_id from target)),
   'the distance that was still to come was computed before the points went');
 select is((select amount from public.expenses), 10.00, 'the amount stays');
 select is(
-  (select count(*) from public.audit_log where action = 'employee.erased' and actor_id = tests.user_id('alice')), 1::bigint,
+  (select count(*) from public.audit_log where action = 'employee.erased' and actor_id = tests.user_id('alice')), 2::bigint,
   'it is audited');
 select is(
   (select count(*) from public.audit_log where action = 'employee.updated' and subject_id = tests.user_id('bob')), 1::bigint,
