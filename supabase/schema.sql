@@ -2655,7 +2655,8 @@ $function$;
 comment on function public.invite_employee(text,text,text,text,text) is 'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
 invitation that still waits, and app_role as it is said now. Answers {invitation_id, employee_id, token, expires_at}; the token
 is shown only here. Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited.
-Errors: admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
+Errors: admin_required 403, already_a_member 409, employee_code_taken 409, conflict_retry 409, rate_limited 429, invalid_argument
+400.';
 grant execute on function public.invite_employee(text,text,text,text,text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.keep_organization()
@@ -2751,9 +2752,9 @@ latitude, longitude, accuracy_m?, speed_mps?, heading_deg?, battery_pct?, is_moc
 are not errors. Good points of a batch with bad ones are kept, unless strict. Points for a closed session are taken within
 the organization''s grace and the distance is computed again.
 Answers {session_id, received, inserted, duplicates, rejected: [{index, code, message}]}.
-Errors: no_open_session 409, session_not_found 404, batch_size 400, batch_rejected 422 (strict), upload_too_late 422,
-session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60), invalid_argument 400,
-not_a_member 403.';
+Errors: no_open_session 409, session_not_found 404, employee_not_found 404 (a key), batch_size 400, batch_rejected 422 (strict),
+upload_too_late 422, session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60),
+invalid_argument 400, not_a_member 403.';
 grant execute on function public.record_locations(jsonb,uuid,boolean,uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.replay_retry_intent(retry_intent_id uuid)
@@ -2877,7 +2878,7 @@ $function$;
 comment on function public.set_employee_active(uuid,boolean) is 'Deactivates a person (the open session is closed, a pending invitation and device tokens are revoked, the next statement of a
 valid token is refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no
 administrator); audited. Twice is not an error.
-Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409.';
+Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409, invalid_argument 400.';
 grant execute on function public.set_employee_active(uuid,boolean) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.submit_expense(amount numeric, description text, client_request_id uuid, category text DEFAULT 'OTHER'::text, currency text DEFAULT NULL::text, spent_on date DEFAULT NULL::date, receipt_path text DEFAULT NULL::text)
@@ -2887,8 +2888,9 @@ CREATE OR REPLACE FUNCTION public.submit_expense(amount numeric, description tex
 AS $function$
   select private.submit_expense(amount, description, client_request_id, category, currency, spent_on, receipt_path);
 $function$;
-comment on function public.submit_expense(numeric,text,uuid,text,text,date,text) is 'Claims an expense for the caller; currency defaults to the organization''s, spent_on to today. A retry with the same
-client_request_id answers the first row. At most 10 a minute.
+comment on function public.submit_expense(numeric,text,uuid,text,text,date,text) is 'Claims an expense for the caller; currency defaults to the organization''s, spent_on to today. category is TRAVEL, MILEAGE,
+MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER. A retry with the same client_request_id answers the first row. At most 10
+a minute.
 Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_limited 429, not_a_member 403.';
 grant execute on function public.submit_expense(numeric,text,uuid,text,text,date,text) to authenticated;
 
@@ -3042,9 +3044,6 @@ declare
   v_locked_until date := private.hold_locked_until(accepted_time.organization_id);
   v_organization public.organizations;
 begin
-  if accepted_time.at is null then
-    perform private.fail('invalid_argument', 'A time is missing.', null, 'Send the phone''s time as ISO 8601 with an offset.');
-  end if;
   select o.* into strict v_organization from public.organizations as o where o.id = accepted_time.organization_id;
   if accepted_time.at > pg_catalog.now() + interval '2 minutes' then
     perform private.fail('time_in_future', 'This time lies in the future.', accepted_time.at::text,
@@ -3062,7 +3061,7 @@ begin
   return least(accepted_time.at, pg_catalog.now());
 end;
 $function$;
-comment on function private.accepted_time(uuid,timestamp with time zone) is 'The phone''s time if it may count, at most now. Errors: invalid_argument, time_in_future, time_too_old, period_locked.';
+comment on function private.accepted_time(uuid,timestamp with time zone) is 'The phone''s time if it may count, at most now. Errors: time_in_future, time_too_old, period_locked.';
 
 CREATE OR REPLACE FUNCTION private.activity_status(is_open boolean, checked_out_at timestamp with time zone)
  RETURNS text
@@ -3558,6 +3557,10 @@ begin
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each check-in and send the same one when you retry.');
   end if;
+  if check_in.checked_in_at is null then
+    perform private.fail('invalid_argument', 'checked_in_at is missing.', 'checked_in_at',
+      'Send the phone''s time as ISO 8601 with an offset.');
+  end if;
   -- A retry is answered before the time is judged: what was accepted once stays accepted.
   select s.* into v_session
   from public.attendance_sessions as s
@@ -3717,6 +3720,10 @@ begin
   if check_out.client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each check-out and send the same one when you retry.');
+  end if;
+  if check_out.checked_out_at is null then
+    perform private.fail('invalid_argument', 'checked_out_at is missing.', 'checked_out_at',
+      'Send the phone''s time as ISO 8601 with an offset.');
   end if;
   select s.* into v_session
   from public.attendance_sessions as s

@@ -182,7 +182,8 @@ comment on function public.invite_employee(text, text, text, text, text) is
   'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
 invitation that still waits, and app_role as it is said now. Answers {invitation_id, employee_id, token, expires_at}; the token
 is shown only here. Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited.
-Errors: admin_required 403, already_a_member 409, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
+Errors: admin_required 403, already_a_member 409, employee_code_taken 409, conflict_retry 409, rate_limited 429, invalid_argument
+400.';
 
 grant execute on function public.invite_employee(text, text, text, text, text) to authenticated, api_key;
 

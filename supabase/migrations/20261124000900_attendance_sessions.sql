@@ -247,9 +247,6 @@ declare
   v_locked_until date := private.hold_locked_until(accepted_time.organization_id);
   v_organization public.organizations;
 begin
-  if accepted_time.at is null then
-    perform private.fail('invalid_argument', 'A time is missing.', null, 'Send the phone''s time as ISO 8601 with an offset.');
-  end if;
   select o.* into strict v_organization from public.organizations as o where o.id = accepted_time.organization_id;
   if accepted_time.at > pg_catalog.now() + interval '2 minutes' then
     perform private.fail('time_in_future', 'This time lies in the future.', accepted_time.at::text,
@@ -269,7 +266,7 @@ end;
 $$;
 
 comment on function private.accepted_time(uuid, timestamptz) is
-  'The phone''s time if it may count, at most now. Errors: invalid_argument, time_in_future, time_too_old, period_locked.';
+  'The phone''s time if it may count, at most now. Errors: time_in_future, time_too_old, period_locked.';
 
 -- What every change of a session shares: may it still change, and the job that follows. The caller holds the lock date.
 create function private.refuse_settled_session(session public.attendance_sessions) returns void
@@ -331,6 +328,10 @@ begin
   if check_in.client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each check-in and send the same one when you retry.');
+  end if;
+  if check_in.checked_in_at is null then
+    perform private.fail('invalid_argument', 'checked_in_at is missing.', 'checked_in_at',
+      'Send the phone''s time as ISO 8601 with an offset.');
   end if;
   -- A retry is answered before the time is judged: what was accepted once stays accepted.
   select s.* into v_session
@@ -440,6 +441,10 @@ begin
   if check_out.client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each check-out and send the same one when you retry.');
+  end if;
+  if check_out.checked_out_at is null then
+    perform private.fail('invalid_argument', 'checked_out_at is missing.', 'checked_out_at',
+      'Send the phone''s time as ISO 8601 with an offset.');
   end if;
   select s.* into v_session
   from public.attendance_sessions as s

@@ -406,9 +406,9 @@ latitude, longitude, accuracy_m?, speed_mps?, heading_deg?, battery_pct?, is_moc
 are not errors. Good points of a batch with bad ones are kept, unless strict. Points for a closed session are taken within
 the organization''s grace and the distance is computed again.
 Answers {session_id, received, inserted, duplicates, rejected: [{index, code, message}]}.
-Errors: no_open_session 409, session_not_found 404, batch_size 400, batch_rejected 422 (strict), upload_too_late 422,
-session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60), invalid_argument 400,
-not_a_member 403.';
+Errors: no_open_session 409, session_not_found 404, employee_not_found 404 (a key), batch_size 400, batch_rejected 422 (strict),
+upload_too_late 422, session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60),
+invalid_argument 400, not_a_member 403.';
 
 grant execute on function public.record_locations(jsonb, uuid, boolean, uuid) to authenticated, api_key;
 

@@ -263,8 +263,9 @@ as $$
 $$;
 
 comment on function public.submit_expense(numeric, text, uuid, text, text, date, text) is
-  'Claims an expense for the caller; currency defaults to the organization''s, spent_on to today. A retry with the same
-client_request_id answers the first row. At most 10 a minute.
+  'Claims an expense for the caller; currency defaults to the organization''s, spent_on to today. category is TRAVEL, MILEAGE,
+MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER. A retry with the same client_request_id answers the first row. At most 10
+a minute.
 Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_limited 429, not_a_member 403.';
 
 grant execute on function public.submit_expense(numeric, text, uuid, text, text, date, text) to authenticated;

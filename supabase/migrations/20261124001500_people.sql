@@ -164,7 +164,7 @@ comment on function public.set_employee_active(uuid, boolean) is
   'Deactivates a person (the open session is closed, a pending invitation and device tokens are revoked, the next statement of a
 valid token is refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no
 administrator); audited. Twice is not an error.
-Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409.';
+Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409, invalid_argument 400.';
 
 grant execute on function public.set_employee_active(uuid, boolean) to authenticated, api_key;
 

@@ -1,6 +1,6 @@
 -- Of a refused value `details` names the rule, or the column that may not be null; it is never empty.
 begin;
-select plan(10);
+select plan(12);
 select tests.cast_on_stage();
 create temporary table hook on commit drop as select tests.webhook() as id;
 grant select on hook to authenticated;
@@ -32,6 +32,10 @@ from (
 select tests.become('bob');
 select is(pg_temp.details($$select public.submit_expense(12, null, gen_random_uuid())$$), 'invalid_argument: description',
   'an expense');
+select is(pg_temp.details($$select public.check_in(null, gen_random_uuid())$$), 'invalid_argument: checked_in_at',
+  'a check-in');
+select is(pg_temp.details($$select public.check_out(null, gen_random_uuid())$$), 'invalid_argument: checked_out_at',
+  'a check-out');
 
 select * from finish();
 rollback;

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { repositoryDir } from '../../supabase/local/paths.ts';
+import { answers } from '../../types/answers.ts';
 import { eventually, readClock, straightNorth, zoneAtNoon } from '../fixtures/organization.ts';
 import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { type Client, startTestStack, type TestStack } from '../fixtures/stack.ts';
@@ -27,17 +28,28 @@ Generated: \`test/api/documentation.test.ts\` plays each call against a running 
 - Calls are \`POST /rest/v1/rpc/<name>\` with the headers \`apikey\` (the publishable key) and \`Authorization: Bearer\` (a user's
   access token); in supabase-js \`supabase.rpc(name, request)\`.
 - A refusal is \`{code, message, details, hint}\` with a fitting status: [error-codes.md](error-codes.md).
+  Beside the codes that are named below, any call may answer not_authenticated and not_a_member, with a key api_key_invalid and
+  scope_missing.
 - **Retry** after a timeout, a 5xx, conflict_retry or an answer whose \`code\` is empty (PostgREST 12 gives status 400 to a
   request whose database connection broke) with the same \`client_request_id\` (check_in, check_out, submit_expense) or the same
-  points: the first answer comes again, nothing is doubled. After a 429 wait \`Retry-After\` seconds. Send late points in the order that suits
-  the phone, up to 100 a call.
+  points: the first answer comes again, nothing is doubled. After a 429 wait \`Retry-After\` seconds. 57014 (500) says that a read took
+  the 8 seconds it has: ask for less. Send late points in the order that suits the phone, up to 100 a call.
+- **Times** are ISO 8601 with an offset (\`Z\`, \`+02:00\`). record_locations refuses one without; elsewhere it counts as UTC.
 - **Read** tables and views at \`GET /rest/v1/<table>\` with PostgREST's filters, order and paging (1,000 rows a page at the most;
   \`Range\` and \`Prefer: count=exact\`, the only count: an estimate would tell of other tenants):
 ${readable}.
   Relations embed by the role they play: \`attendance_sessions?select=*,employee(name)\`,
-  \`expenses?select=*,employee(name),reviewer(name)\`. Row level security shows administrators their organization and
-  employees their own rows ([security.md](security.md) has it table by table). Do not follow \`events\` by id: one that commits late
-  may have a smaller id than what you have read. [Webhooks](webhooks.md) and the [live stream](live-stream.md) miss none.
+  \`expenses?select=*,employee(name),reviewer(name)\` (where two roles lead to one table, the types of supabase-js want
+  \`employee:employees!employee(name), reviewer:employees!reviewer(name)\`); an embedded list wants a limit of its own
+  (\`employees?select=name,attendance_sessions(*)&attendance_sessions.order=checked_in_at.desc&attendance_sessions.limit=1\`). Row
+  level security shows administrators their organization and employees their own rows ([security.md](security.md) has it table by
+  table). Do not follow \`events\` by id: one that commits late may have a smaller id than what you have read. [Webhooks](webhooks.md) and the [live stream](live-stream.md) miss none.
+- **Order** by what is indexed, and a page costs a page: attendance_sessions and export_sessions by \`checked_in_at.desc,id\`
+  (session_id), expenses and export_expenses by \`submitted_at.desc,id\` (expense_id), all with or without \`employee_id=eq.\`,
+  expenses with \`status=eq.\` too; employees by \`name,id\`; session_days and export_daily_metrics by \`day,employee_id\`; audit_log by
+  \`id.desc\`. Points are read with \`session_id=eq.\`, by recorded_at. An employee names the own \`employee_id=eq.\` (get_my_profile):
+  row level security alone looks at everybody's rows until the page is full. Other orders, filters and count=exact read all rows
+  of the organization.
 - **Export** with \`Accept: text/csv\`: export_sessions, export_daily_metrics, export_expenses (and any table). A page has 1,000
   rows at the most; the next one begins after the last row of the one before, so nothing is missed or doubled while rows come in:
   \`export_sessions?order=checked_in_at.desc,session_id\`, then also
@@ -47,7 +59,7 @@ ${readable}.
   apostrophe in front. PostgREST writes no head when there is no row, and doubles backslashes.
 - **Files of a session**: \`GET /rest/v1/rpc/export_session_gpx?session_id=…\` with \`Accept: application/gpx+xml\` and
   \`export_session_geojson\` with \`Accept: application/geo+json\`; with another \`Accept\` they answer as any call
-  does, in JSON, and the GPX is a string in it.
+  does, in JSON, and the GPX is a string in it (in supabase-js: as all others, without naming an \`Accept\`).
 
 Ids and times below are stand-ins.
 `;
@@ -62,6 +74,8 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     const { data, error } = await (client as Client).rpc(name as never, request as never);
     if (error !== null) throw new Error(`${name}: ${JSON.stringify(error)}`);
     sections.push({ name, request, answer: data });
+    // Strictly: what the types promise, and nothing that they keep silent about.
+    if (name in answers) answers[name as keyof typeof answers].parse(data);
     return data as Record<string, string>;
   };
 
@@ -228,8 +242,9 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'm', 'v') and c.relname not like 'export\\_%'
       and has_any_column_privilege('authenticated', c.oid, 'select')
     order by c.relname`;
-  const functions = await stack.admin<{ name: string; comment: string }[]>`
-    select p.proname as name, pg_catalog.obj_description(p.oid, 'pg_proc') as comment from pg_catalog.pg_proc as p
+  const functions = await stack.admin<{ name: string; comment: string; isJson: boolean }[]>`
+    select p.proname as name, pg_catalog.obj_description(p.oid, 'pg_proc') as comment, p.prorettype = 'jsonb'::regtype as "isJson"
+    from pg_catalog.pg_proc as p
     where p.pronamespace = 'public'::regnamespace
       -- Computed fields take a row; they are read with their table.
       and not exists (
@@ -237,6 +252,9 @@ test('docs/api.md shows every call of the API with a real request and answer', a
       )
     order by p.proname`;
   expect(sections.map(({ name }) => name).sort()).toEqual(functions.map(({ name }) => name));
+  expect(functions.filter(({ isJson }) => isJson).map(({ name }) => name)).toEqual(
+    [...Object.keys(answers), 'export_employee_data', 'system_health'].sort(),
+  );
   const comments = new Map(functions.map(({ name, comment }) => [name, comment]));
   const page = sections.map(({ name, request, answer }) => {
     const show = (value: unknown) =>

@@ -221,6 +221,13 @@ test('lists embed by role names', async () => {
     employee: { name: 'bob' },
     reviewer: { name: expect.any(String) },
   });
+  // The types of supabase-js take two references to one table for ambiguous unless they are hints; the compiler holds this one.
+  const typed = await alice.client
+    .from('expenses')
+    .select('employee:employees!employee(name), reviewer:employees!reviewer(name)')
+    .eq('id', expense)
+    .single();
+  expect([typed.data?.employee.name, typed.data?.reviewer?.name]).toEqual(['bob', expect.any(String)]);
 });
 
 test.each([`Robert'); drop table employees;--`, '"quoted" \\ back\\slash', '👩🏽‍🚒 Þóra Ünïcödé', '../../etc/passwd'])(
@@ -234,3 +241,26 @@ test.each([`Robert'); drop table employees;--`, '"quoted" \\ back\\slash', '👩
     expect(data?.name).toBe(name);
   },
 );
+
+test('what a phone does not know, its place or its heading, is null to the API and to its types', async () => {
+  const erik = await addEmployee(stack, alice, 'erik');
+  const checkedIn = await erik.client.rpc('check_in', {
+    checked_in_at: minutesAgo(10),
+    client_request_id: randomUUID(),
+    latitude: null,
+    longitude: null,
+    accuracy_m: null,
+  });
+  expect(checkedIn.data?.check_in_latitude).toBeNull();
+  const sent = await erik.client.rpc('record_location', {
+    recorded_at: minutesAgo(5),
+    latitude: 46,
+    longitude: 14.5,
+    accuracy_m: null,
+    speed_mps: null,
+    heading_deg: null,
+    battery_pct: null,
+    sequence_number: null,
+  });
+  expect(sent.data).toMatchObject({ inserted: 1, rejected: [] });
+});
