@@ -12,6 +12,7 @@ const findings = z.array(
         message: z.string(),
         sqlState: z.string().optional(),
         hint: z.string().optional(),
+        statement: z.looseObject({ lineNumber: z.string(), text: z.string() }).optional(),
       }),
     ),
   }),
@@ -33,7 +34,10 @@ export async function lintProblems(databaseUrl: string): Promise<string | null> 
   const problems = found.flatMap(({ function: name, issues }) =>
     issues
       .filter(({ sqlState }) => sqlState !== functionEndedWithoutReturn)
-      .map(({ level, message, hint }) => `${name}: ${level}: ${message}${hint ? ` (${hint})` : ''}`),
+      .map(({ level, message, hint, statement }) => {
+        const place = statement ? `, line ${statement.lineNumber} of its body (${statement.text})` : '';
+        return `${name}${place}: ${level}: ${message}${hint ? ` (${hint})` : ''}`;
+      }),
   );
   return problems.length === 0 ? null : problems.join('\n');
 }

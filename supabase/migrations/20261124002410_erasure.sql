@@ -212,7 +212,7 @@ declare
   v_admin private.caller := private.require_admin();
   v_employee public.employees;
   v_is_done boolean := true;
-  v_receipts text[] := '{}';
+  v_receipts jsonb := '[]'::jsonb;
 begin
   if coalesce(pg_catalog.char_length(pg_catalog.btrim(erase_employee.reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
@@ -277,7 +277,7 @@ begin
       private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
       or private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
     );
-    v_receipts := v_receipts || private.receipt_paths(v_admin.organization_id, v_employee.id);
+    v_receipts := v_receipts || pg_catalog.to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id));
   end loop;
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', erase_employee.employee_id::text);
@@ -285,7 +285,7 @@ begin
   return pg_catalog.jsonb_build_object(
     'employee_id', erase_employee.employee_id,
     'is_done', v_is_done,
-    'receipts', pg_catalog.to_jsonb(v_receipts)
+    'receipts', v_receipts
   );
 end;
 $$;
