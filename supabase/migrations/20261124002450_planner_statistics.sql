@@ -19,3 +19,12 @@ alter table public.employee_daily_metrics alter column organization_id set (n_di
 alter table public.employee_monthly_metrics alter column organization_id set (n_distinct = -0.0001);
 alter table public.audit_log alter column organization_id set (n_distinct = -0.0001);
 alter table public.webhook_deliveries alter column organization_id set (n_distinct = -0.0001);
+
+-- And that a session's id tells whose it is, and a person's id the tenant. Taken for independent, a person's sessions of a tenant
+-- look like one row among many tenants, as a session by its key does, and the key of each point that comes was looked up
+-- among all sessions of its person (in a tree of ranges, smaller than that of the key).
+create statistics public.attendance_sessions_owner (dependencies)
+on organization_id, employee_id, id from public.attendance_sessions;
+
+comment on statistics public.attendance_sessions_owner is
+  'For the planner: id determines employee_id and both of them organization_id.';

@@ -312,7 +312,9 @@ const reports: [string, keyof typeof users, string, number][] = [
 ];
 
 /** Rows that this transaction read from each table, by sequential scans and by indexes. */
-const statistics = (trx: postgres.TransactionSql) => trx<{ name: string; scanned: number; fetched: number }[]>`
+const statistics = (sql: postgres.Sql | postgres.TransactionSql) => sql<
+  { name: string; scanned: number; fetched: number }[]
+>`
   select s.relname as name, s.seq_tup_read::int as scanned, coalesce(s.idx_tup_fetch, 0)::int as fetched
   from pg_stat_xact_user_tables as s join pg_class as c on c.oid = s.relid
   -- Tables of a page or two (organizations, their zones) are rightly read whole.
@@ -376,5 +378,37 @@ test.each<[string, string, { name: string; fetched: number }[]]>([
     // The planner looks at the ends of an index, too.
     expect(table?.fetched, shown).toBeGreaterThanOrEqual(fetched);
     expect(table?.fetched, shown).toBeLessThanOrEqual(fetched + 10);
+  }
+});
+
+test('a batch of points looks its session up by the key, not among all sessions of the person', async () => {
+  const sql = await database.sql('postgres').reserve();
+  const fetchedSessions = async () =>
+    (await statistics(sql)).find(({ name }) => name === 'attendance_sessions')?.fetched ?? 0;
+  try {
+    await sql`begin`;
+    // As among thousands of large tenants: what is left of one in a person's sessions looks like one row.
+    await sql`alter table public.attendance_sessions alter column organization_id set (n_distinct = 5000)`;
+    await sql`analyze public.attendance_sessions`;
+    await sql`insert into public.attendance_sessions (organization_id, employee_id, checked_in_at)
+      select e.organization_id, e.id, now() - interval '1 hour' from public.employees as e where e.user_id = ${users.employee}`;
+    const points = Array.from({ length: 100 }, (_, index) => ({
+      recorded_at: new Date(Date.now() - 60_000 - index * 1000).toISOString(),
+      latitude: 46,
+      longitude: 14.5,
+    }));
+    const claims = { role: 'authenticated', sub: users.employee };
+    await sql`select set_config('request.jwt.claims', ${JSON.stringify(claims)}, true), set_config('role', 'authenticated', true)`;
+    const before = await fetchedSessions();
+    const [row] = await sql<{ answer: object }[]>`
+      select public.record_locations(${JSON.stringify(points)}::text::jsonb) as answer`;
+    expect(row?.answer).toMatchObject({ inserted: 100 });
+    const fetched = (await fetchedSessions()) - before;
+    // Each point's foreign key, and some for the call.
+    expect(fetched).toBeGreaterThanOrEqual(100);
+    expect(fetched).toBeLessThan(120);
+  } finally {
+    await sql`rollback`;
+    sql.release();
   }
 });
