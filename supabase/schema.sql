@@ -2109,11 +2109,11 @@ declare
 begin
   -- A line ends where a gap begins, and at the 180th meridian: across it a map would draw round the world (RFC 7946, 3.1.9).
   with points as (
-    select p.*, pg_catalog.count(*) filter (where p.is_gap or p.is_across) over (order by p.recorded_at) as number
+    select p.*, count(*) filter (where p.is_gap or p.is_across) over (order by p.recorded_at) as number
     from (
       select p.*,
-        pg_catalog.abs(p.longitude - pg_catalog.lag(p.longitude) over (order by p.recorded_at)) > 180 as is_across
-      from pg_catalog.jsonb_to_recordset(v_route -> 'points')
+        abs(p.longitude - lag(p.longitude) over (order by p.recorded_at)) > 180 as is_across
+      from jsonb_to_recordset(v_route -> 'points')
         as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text, is_gap boolean)
       where p.flag = 'ok'
     ) as p
@@ -2121,41 +2121,41 @@ begin
   segments as (
     select
       p.number,
-      pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(p.longitude, p.latitude) order by p.recorded_at) as positions,
-      pg_catalog.jsonb_agg(private.xml_time(p.recorded_at) order by p.recorded_at) as times
+      jsonb_agg(jsonb_build_array(p.longitude, p.latitude) order by p.recorded_at) as positions,
+      jsonb_agg(private.xml_time(p.recorded_at) order by p.recorded_at) as times
     from points as p
     group by p.number
     -- One position is no line.
-    having pg_catalog.count(*) > 1
+    having count(*) > 1
   )
-  select pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+  select jsonb_build_array(jsonb_build_object(
     'type', 'Feature',
-    'geometry', case when pg_catalog.count(*) > 0 then pg_catalog.jsonb_build_object(
-      'type', 'MultiLineString', 'coordinates', pg_catalog.jsonb_agg(s.positions order by s.number)) end,
-    'properties', pg_catalog.jsonb_build_object(
+    'geometry', case when count(*) > 0 then jsonb_build_object(
+      'type', 'MultiLineString', 'coordinates', jsonb_agg(s.positions order by s.number)) end,
+    'properties', jsonb_build_object(
       'kind', 'way',
       'session_id', v_route -> 'session_id',
       'title', private.session_title((v_route ->> 'employee_id')::uuid, (v_route ->> 'checked_in_at')::timestamptz),
       'checked_in_at', v_route -> 'checked_in_at',
       'checked_out_at', v_route -> 'checked_out_at',
       'distance_m', v_route -> 'totals' -> 'distance_m',
-      'times', coalesce(pg_catalog.jsonb_agg(s.times order by s.number), '[]')
+      'times', coalesce(jsonb_agg(s.times order by s.number), '[]')
     )
   ))
   into v_features
   from segments as s;
 
-  select v_features || coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+  select v_features || coalesce(jsonb_agg(jsonb_build_object(
     'type', 'Feature',
-    'geometry', pg_catalog.jsonb_build_object(
-      'type', 'Point', 'coordinates', pg_catalog.jsonb_build_array(t.stop -> 'longitude', t.stop -> 'latitude')),
-    'properties', pg_catalog.jsonb_build_object('kind', 'stop', 'from', t.stop -> 'from', 'to', t.stop -> 'to')
+    'geometry', jsonb_build_object(
+      'type', 'Point', 'coordinates', jsonb_build_array(t.stop -> 'longitude', t.stop -> 'latitude')),
+    'properties', jsonb_build_object('kind', 'stop', 'from', t.stop -> 'from', 'to', t.stop -> 'to')
   ) order by t.ordinality), '[]')
   into v_features
-  from pg_catalog.jsonb_array_elements(v_route -> 'stops') with ordinality as t (stop, ordinality);
+  from jsonb_array_elements(v_route -> 'stops') with ordinality as t (stop, ordinality);
 
-  perform private.answer_as_file(pg_catalog.format('session-%s.geojson', v_route ->> 'session_id'));
-  return pg_catalog.json_build_object('type', 'FeatureCollection', 'features', v_features);
+  perform private.answer_as_file(format('session-%s.geojson', v_route ->> 'session_id'));
+  return json_build_object('type', 'FeatureCollection', 'features', v_features);
 end;
 $function$;
 comment on function public.export_session_geojson(uuid) is 'A session as a GeoJSON file (Accept: application/geo+json): a FeatureCollection of the way (MultiLineString, a line
@@ -2176,42 +2176,42 @@ declare
   v_stops text;
   v_segments text;
 begin
-  select pg_catalog.string_agg(pg_catalog.format(
+  select string_agg(format(
     '<wpt lat="%s" lon="%s"><time>%s</time><name>Stop</name><desc>%s to %s</desc></wpt>',
     t.latitude, private.gpx_longitude(t.longitude), private.xml_time(t."from"), private.xml_time(t."from"),
     private.xml_time(t."to")),
     E'\n' order by t."from")
   into v_stops
-  from pg_catalog.jsonb_to_recordset(v_route -> 'stops')
+  from jsonb_to_recordset(v_route -> 'stops')
     as t (latitude numeric, longitude numeric, "from" timestamptz, "to" timestamptz);
 
   -- A segment ends where a gap begins, as the format means it.
-  select pg_catalog.string_agg(s.segment, E'\n' order by s.number)
+  select string_agg(s.segment, E'\n' order by s.number)
   into v_segments
   from (
     select
       p.number,
-      E'<trkseg>\n' || pg_catalog.string_agg(pg_catalog.format('<trkpt lat="%s" lon="%s"><time>%s</time></trkpt>',
+      E'<trkseg>\n' || string_agg(format('<trkpt lat="%s" lon="%s"><time>%s</time></trkpt>',
         p.latitude::numeric, private.gpx_longitude(p.longitude::numeric), private.xml_time(p.recorded_at)),
           E'\n' order by p.recorded_at)
         || E'\n</trkseg>' as segment
     from (
-      select p.*, pg_catalog.count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
-      from pg_catalog.jsonb_to_recordset(v_route -> 'points')
+      select p.*, count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
+      from jsonb_to_recordset(v_route -> 'points')
         as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text, is_gap boolean)
       where p.flag = 'ok'
     ) as p
     group by p.number
   ) as s;
 
-  perform private.answer_as_file(pg_catalog.format('session-%s.gpx', v_route ->> 'session_id'));
-  return pg_catalog.concat_ws(E'\n',
+  perform private.answer_as_file(format('session-%s.gpx', v_route ->> 'session_id'));
+  return concat_ws(E'\n',
     '<?xml version="1.0" encoding="UTF-8"?>',
     '<gpx version="1.1" creator="FieldTrack" xmlns="http://www.topografix.com/GPX/1/1">',
-    pg_catalog.format('<metadata><name>%s</name><time>%s</time></metadata>',
+    format('<metadata><name>%s</name><time>%s</time></metadata>',
       v_title, private.xml_time((v_route ->> 'checked_in_at')::timestamptz)),
     v_stops,
-    pg_catalog.format('<trk><name>%s</name><desc>%s m</desc>', v_title, v_route -> 'totals' ->> 'distance_m'),
+    format('<trk><name>%s</name><desc>%s m</desc>', v_title, v_route -> 'totals' ->> 'distance_m'),
     v_segments,
     '</trk>',
     '</gpx>');
@@ -2263,26 +2263,26 @@ begin
   return (
     with lines as (
       select x.currency, x.category,
-        pg_catalog.sum(x.expenses_pending) as pending,
-        pg_catalog.sum(x.expenses_approved) as approved,
-        pg_catalog.sum(x.expenses_rejected) as rejected,
-        pg_catalog.sum(x.pending_amount) as pending_amount,
-        pg_catalog.sum(x.approved_amount) as approved_amount,
-        pg_catalog.sum(x.rejected_amount) as rejected_amount
+        sum(x.expenses_pending) as pending,
+        sum(x.expenses_approved) as approved,
+        sum(x.expenses_rejected) as rejected,
+        sum(x.pending_amount) as pending_amount,
+        sum(x.approved_amount) as approved_amount,
+        sum(x.rejected_amount) as rejected_amount
       from public.org_daily_expenses as x
       where x.organization_id = v_caller.organization_id and x.day between v_range.from_day and v_range.to_day
       group by grouping sets ((), (x.currency), (x.currency, x.category))
     )
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'from_day', v_range.from_day,
       'to_day', v_range.to_day,
-      'pending', coalesce(pg_catalog.sum(l.pending) filter (where l.currency is null), 0),
-      'approved', coalesce(pg_catalog.sum(l.approved) filter (where l.currency is null), 0),
-      'rejected', coalesce(pg_catalog.sum(l.rejected) filter (where l.currency is null), 0),
-      'currencies', coalesce(pg_catalog.jsonb_agg(
-        pg_catalog.to_jsonb(l) - 'category' order by l.currency)
+      'pending', coalesce(sum(l.pending) filter (where l.currency is null), 0),
+      'approved', coalesce(sum(l.approved) filter (where l.currency is null), 0),
+      'rejected', coalesce(sum(l.rejected) filter (where l.currency is null), 0),
+      'currencies', coalesce(jsonb_agg(
+        to_jsonb(l) - 'category' order by l.currency)
         filter (where l.currency is not null and l.category is null), '[]'),
-      'categories', coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(l) order by l.currency, l.category)
+      'categories', coalesce(jsonb_agg(to_jsonb(l) order by l.currency, l.category)
         filter (where l.category is not null), '[]')
     )
     from lines as l
@@ -2339,7 +2339,7 @@ begin
   select s.id into v_open_session_id
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'employee_id', v_employee.id,
     'name', v_employee.name,
     'employee_code', v_employee.employee_code,
@@ -2347,7 +2347,7 @@ begin
     'app_role', v_employee.app_role,
     'created_at', v_employee.created_at,
     'open_session_id', v_open_session_id,
-    'organization', pg_catalog.jsonb_build_object(
+    'organization', jsonb_build_object(
       'id', v_organization.id,
       'name', v_organization.name,
       'slug', v_organization.slug,
@@ -2374,19 +2374,19 @@ declare
     v_employee.organization_id, get_my_summary.from_day, get_my_summary.to_day, 30);
 begin
   if get_my_summary.from_day is null and get_my_summary.to_day is null then
-    v_range.from_day := pg_catalog.date_trunc('week', v_range.today::timestamp)::date;
+    v_range.from_day := date_trunc('week', v_range.today::timestamp)::date;
     v_range.to_day := v_range.from_day + 6;
   end if;
   return (
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'from_day', v_range.from_day,
       'to_day', v_range.to_day,
-      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
-      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
-      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
-      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
-      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
-      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0)
+      'sessions', coalesce(sum(m.sessions), 0),
+      'distance_m', coalesce(sum(m.distance_m), 0),
+      'duration_s', coalesce(sum(m.duration_s), 0),
+      'expenses_pending', coalesce(sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(sum(m.expenses_rejected), 0)
     )
     from public.employee_daily_metrics as m
     where m.organization_id = v_employee.organization_id and m.employee_id = v_employee.id
@@ -2411,19 +2411,19 @@ declare
     v_caller.organization_id, get_org_summary.from_day, get_org_summary.to_day, 30);
 begin
   return (
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'from_day', v_range.from_day,
       'to_day', v_range.to_day,
-      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
-      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
-      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
-      'person_days', coalesce(pg_catalog.sum(m.employees), 0),
-      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
-      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
-      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0),
+      'sessions', coalesce(sum(m.sessions), 0),
+      'duration_s', coalesce(sum(m.duration_s), 0),
+      'distance_m', coalesce(sum(m.distance_m), 0),
+      'person_days', coalesce(sum(m.employees), 0),
+      'expenses_pending', coalesce(sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(sum(m.expenses_rejected), 0),
       'currency', v_range.currency,
-      'claimed_amount', coalesce(pg_catalog.sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
-      'approved_amount', coalesce(pg_catalog.sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
+      'claimed_amount', coalesce(sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
+      'approved_amount', coalesce(sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
     )
     from public.org_daily_metrics as m
     where m.organization_id = v_caller.organization_id and m.day between v_range.from_day and v_range.to_day
@@ -2470,88 +2470,88 @@ begin
       m.recorded_at, m.latitude, m.longitude, m.accuracy_m, m.flag, m.leg_m, m.is_gap,
       m.flag in ('ok', 'jitter') as counts,
       -- Each place that was reached, with the points that stayed about it.
-      pg_catalog.count(*) filter (where m.flag = 'ok') over (order by m.recorded_at) as place
+      count(*) filter (where m.flag = 'ok') over (order by m.recorded_at) as place
     from private.measure_points(
       v_session.organization_id, v_session.id, v_session.checked_in_at, coalesce(v_session.checked_out_at, 'infinity'),
       v_parameters) as m
   ),
   counted as (
-    select p.*, pg_catalog.lag(p.recorded_at) over (order by p.recorded_at) as before_at
+    select p.*, lag(p.recorded_at) over (order by p.recorded_at) as before_at
     from points as p
     where p.counts
   ),
   stops as (
     select
-      pg_catalog.min(c.recorded_at) as from_at, pg_catalog.max(c.recorded_at) as to_at,
-      pg_catalog.avg(c.latitude) as latitude,
+      min(c.recorded_at) as from_at, max(c.recorded_at) as to_at,
+      avg(c.latitude) as latitude,
       -- About the first one's meridian: a place may lie on both sides of the 180th.
-      pg_catalog.avg(c.first_longitude + c.longitude - c.first_longitude
-        - 360 * pg_catalog.round((c.longitude - c.first_longitude) / 360)) as longitude
+      avg(c.first_longitude + c.longitude - c.first_longitude
+        - 360 * round((c.longitude - c.first_longitude) / 360)) as longitude
     from (
-      select c.*, pg_catalog.first_value(c.longitude) over (partition by c.place order by c.recorded_at) as first_longitude
+      select c.*, first_value(c.longitude) over (partition by c.place order by c.recorded_at) as first_longitude
       from counted as c
     ) as c
     group by c.place
-    having pg_catalog.max(c.recorded_at) - pg_catalog.min(c.recorded_at) >= pg_catalog.make_interval(secs => v_stop_s)
+    having max(c.recorded_at) - min(c.recorded_at) >= make_interval(secs => v_stop_s)
   )
-  select pg_catalog.jsonb_build_object(
+  select jsonb_build_object(
     'points', coalesce((
-      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select jsonb_agg(jsonb_build_object(
         'recorded_at', p.recorded_at,
         'latitude', p.latitude,
         'longitude', p.longitude,
         'accuracy_m', p.accuracy_m,
         'flag', p.flag,
-        'leg_m', pg_catalog.round(p.leg_m::numeric, 2),
+        'leg_m', round(p.leg_m::numeric, 2),
         'is_gap', p.is_gap
       ) order by p.recorded_at)
       from points as p
     ), '[]'),
     'stops', coalesce((
-      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-        'latitude', pg_catalog.round(t.latitude::numeric, 6),
-        'longitude', pg_catalog.round((t.longitude - 360 * pg_catalog.round(t.longitude / 360))::numeric, 6),
+      select jsonb_agg(jsonb_build_object(
+        'latitude', round(t.latitude::numeric, 6),
+        'longitude', round((t.longitude - 360 * round(t.longitude / 360))::numeric, 6),
         'from', t.from_at,
         'to', t.to_at
       ) order by t.from_at)
       from stops as t
     ), '[]'),
     'gaps', coalesce((
-      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select jsonb_agg(jsonb_build_object(
         'from', c.before_at,
         'to', c.recorded_at,
-        'straight_m', pg_catalog.round(c.leg_m::numeric, 2)
+        'straight_m', round(c.leg_m::numeric, 2)
       ) order by c.recorded_at)
       from counted as c
       where c.is_gap
     ), '[]'),
-    'totals', pg_catalog.jsonb_build_object(
+    'totals', jsonb_build_object(
       'distance_m', coalesce(
-        v_session.distance_m, (select pg_catalog.round(pg_catalog.sum(p.leg_m)::numeric, 2) from points as p), 0),
+        v_session.distance_m, (select round(sum(p.leg_m)::numeric, 2) from points as p), 0),
       'duration_s', v_session.duration_s,
-      'stopped_s', coalesce((select extract(epoch from pg_catalog.sum(t.to_at - t.from_at))::bigint from stops as t), 0),
+      'stopped_s', coalesce((select extract(epoch from sum(t.to_at - t.from_at))::bigint from stops as t), 0),
       'gaps_m', coalesce(
-        (select pg_catalog.round(pg_catalog.sum(c.leg_m)::numeric, 2) from counted as c where c.is_gap), 0),
+        (select round(sum(c.leg_m)::numeric, 2) from counted as c where c.is_gap), 0),
       'points', coalesce((
-        select pg_catalog.jsonb_object_agg(f.flag, f.count)
-        from (select p.flag, pg_catalog.count(*) as count from points as p group by p.flag) as f
+        select jsonb_object_agg(f.flag, f.count)
+        from (select p.flag, count(*) as count from points as p group by p.flag) as f
       ), '{}')
     )
   ) into v_route;
 
-  select pg_catalog.array_agg(p.latitude order by p.recorded_at), pg_catalog.array_agg(p.longitude order by p.recorded_at)
+  select array_agg(p.latitude order by p.recorded_at), array_agg(p.longitude order by p.recorded_at)
   into v_latitudes, v_longitudes
-  from pg_catalog.jsonb_to_recordset(v_route -> 'points')
+  from jsonb_to_recordset(v_route -> 'points')
     as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text)
   where p.flag = 'ok';
   -- A line for a map: coarser until it is short enough to send and draw.
   loop
     v_kept := private.simplify_line(v_latitudes, v_longitudes, v_tolerance_m);
-    exit when coalesce(pg_catalog.array_length(v_kept, 1), 0) <= 2000;
+    exit when coalesce(array_length(v_kept, 1), 0) <= 2000;
     v_tolerance_m := v_tolerance_m * 2;
   end loop;
 
-  return v_route || pg_catalog.jsonb_build_object(
+  return v_route || jsonb_build_object(
     'session_id', v_session.id,
     'employee_id', v_session.employee_id,
     'status', v_session.status,
@@ -2565,10 +2565,10 @@ begin
     'algorithm_version', v_session.algorithm_version,
     'distance_parameters', v_session.distance_parameters,
     -- GeoJSON wants two positions at least.
-    'line', case when pg_catalog.array_length(v_kept, 1) >= 2 then pg_catalog.jsonb_build_object(
+    'line', case when array_length(v_kept, 1) >= 2 then jsonb_build_object(
       'type', 'LineString',
       'coordinates', (
-        select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(v_longitudes[k.index], v_latitudes[k.index])
+        select jsonb_agg(jsonb_build_array(v_longitudes[k.index], v_latitudes[k.index])
           order by k.ordinality)
         from unnest(v_kept) with ordinality as k (index, ordinality)
       )
@@ -2727,7 +2727,7 @@ AS $function$
   select private.record_locations(
     session_id,
     employee_id,
-    pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+    jsonb_build_array(jsonb_build_object(
       'recorded_at', recorded_at, 'latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m,
       'speed_mps', speed_mps, 'heading_deg', heading_deg, 'battery_pct', battery_pct,
       'is_mock', coalesce(is_mock, false), 'sequence_number', sequence_number)),
@@ -2975,7 +2975,7 @@ begin
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
   end if;
   -- An address that was never confirmed proves nothing.
-  select pg_catalog.lower(u.email) into v_email
+  select lower(u.email) into v_email
   from auth.users as u
   where u.id = v_user_id and u.email_confirmed_at is not null;
 
@@ -3009,7 +3009,7 @@ begin
     end if;
     return v_employee;
   end if;
-  if v_invitation.expires_at <= pg_catalog.now() then
+  if v_invitation.expires_at <= now() then
     perform private.fail('invitation_expired', 'This invitation has expired.', null, 'Ask your administrator for a new one.');
   end if;
 
@@ -3022,7 +3022,7 @@ begin
     perform private.fail('invitation_not_found', 'This invitation is no longer valid.', null, 'Ask your administrator.');
   end if;
   update public.invitations as i
-  set status = 'ACCEPTED', accepted_at = pg_catalog.now()
+  set status = 'ACCEPTED', accepted_at = now()
   where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id;
   return v_employee;
 exception
@@ -3045,20 +3045,20 @@ declare
   v_organization public.organizations;
 begin
   select o.* into strict v_organization from public.organizations as o where o.id = accepted_time.organization_id;
-  if accepted_time.at > pg_catalog.now() + interval '2 minutes' then
+  if accepted_time.at > now() + interval '2 minutes' then
     perform private.fail('time_in_future', 'This time lies in the future.', accepted_time.at::text,
       'Check the clock of the phone.');
   end if;
-  if accepted_time.at < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours) then
+  if accepted_time.at < now() - make_interval(hours => v_organization.late_upload_grace_hours) then
     perform private.fail('time_too_old',
-      pg_catalog.format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
+      format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
       accepted_time.at::text, 'Ask an administrator for a correction.');
   end if;
   if private.local_day(v_organization.id, accepted_time.at) < v_locked_until then
-    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+    perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
       accepted_time.at::text);
   end if;
-  return least(accepted_time.at, pg_catalog.now());
+  return least(accepted_time.at, now());
 end;
 $function$;
 comment on function private.accepted_time(uuid,timestamp with time zone) is 'The phone''s time if it may count, at most now. Errors: time_in_future, time_too_old, period_locked.';
@@ -3072,7 +3072,7 @@ AS $function$
 begin
   return case
     when is_open then 'ACTIVE'
-    when checked_out_at > pg_catalog.now() - interval '24 hours' then 'RECENT'
+    when checked_out_at > now() - interval '24 hours' then 'RECENT'
     else 'INACTIVE'
   end;
 end;
@@ -3175,8 +3175,8 @@ begin
       g.at_s,
       -- Metres from the centre of the earth: then every leg is the length of a difference, at any latitude, over the
       -- antimeridian and at the poles alike. Written out: a call a point would cost as much as the rest of the loop.
-      g.n * g.cosine * pg_catalog.cosd(g.longitude),
-      g.n * g.cosine * pg_catalog.sind(g.longitude),
+      g.n * g.cosine * cosd(g.longitude),
+      g.n * g.cosine * sind(g.longitude),
       g.n * (1 - 0.0066943799901413165) * g.sine,
       -- Null: the point does not count.
       case when g.recorded_at between starts_at and ends_at and g.radius_m <= v_max_accuracy_m
@@ -3189,12 +3189,12 @@ begin
         l.recorded_at, l.longitude, l.sine, l.cosine,
         -- In the variables' types: PL/pgSQL's own conversion costs more.
         l.speed_mps::double precision as speed_mps, l.heading_deg::double precision as heading_deg,
-        pg_catalog.date_part('epoch', l.recorded_at) as at_s,
+        date_part('epoch', l.recorded_at) as at_s,
         coalesce(nullif(l.accuracy_m, 0), v_default_accuracy_m) as radius_m,
         6378137 / sqrt(1 - 0.0066943799901413165 * l.sine * l.sine) as n
       from (
         select l.recorded_at, l.longitude, l.speed_mps, l.heading_deg, l.accuracy_m,
-          pg_catalog.sind(l.latitude) as sine, pg_catalog.cosd(l.latitude) as cosine
+          sind(l.latitude) as sine, cosd(l.latitude) as cosine
         from public.gps_locations as l
         where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
           and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
@@ -3501,8 +3501,8 @@ CREATE OR REPLACE FUNCTION private.answer_as_file(name text)
  SET search_path TO ''
 AS $function$
 begin
-  perform pg_catalog.set_config('response.headers', pg_catalog.jsonb_build_array(
-    pg_catalog.jsonb_build_object('Content-Disposition', pg_catalog.format('attachment; filename="%s"', name)))::text, true);
+  perform set_config('response.headers', jsonb_build_array(
+    jsonb_build_object('Content-Disposition', format('attachment; filename="%s"', name)))::text, true);
 end;
 $function$;
 comment on function private.answer_as_file(text) is 'Sets Content-Disposition of the answer; the name is ours, not a person''s.';
@@ -3533,9 +3533,9 @@ CREATE OR REPLACE FUNCTION private.changed(before jsonb, after jsonb, OUT old_va
  SET search_path TO ''
 AS $function$
 begin
-  select pg_catalog.jsonb_object_agg(a.key, changed.before -> a.key), pg_catalog.jsonb_object_agg(a.key, a.value)
+  select jsonb_object_agg(a.key, changed.before -> a.key), jsonb_object_agg(a.key, a.value)
   into old_values, new_values
-  from pg_catalog.jsonb_each(changed.after) as a
+  from jsonb_each(changed.after) as a
   where a.value is distinct from changed.before -> a.key and a.key <> 'updated_at';
 end;
 $function$;
@@ -3611,7 +3611,7 @@ begin
   where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
   if found then
     perform private.fail('session_already_open',
-      pg_catalog.format('You are checked in since %s.', pg_catalog.to_char(v_session.checked_in_at at time zone 'UTC',
+      format('You are checked in since %s.', to_char(v_session.checked_in_at at time zone 'UTC',
         'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
       v_session.id::text, 'Check out first.');
   end if;
@@ -3641,9 +3641,9 @@ begin
   v_day := private.local_day(v_organization.id, check_in_by_device.at);
   if not v_organization.device_checks_in
     or v_day < v_locked_until
-    or check_in_by_device.at > pg_catalog.now() + interval '2 minutes'
+    or check_in_by_device.at > now() + interval '2 minutes'
     or check_in_by_device.at
-      < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+      < now() - make_interval(hours => v_organization.late_upload_grace_hours)
     or exists (
       select from public.attendance_sessions as s
       where s.organization_id = v_organization.id and s.employee_id = check_in_by_device.employee_id
@@ -3663,7 +3663,7 @@ begin
   insert into public.attendance_sessions (
     organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
   ) values (
-    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, pg_catalog.now()),
+    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, now()),
     (point ->> 'latitude')::double precision, (point ->> 'longitude')::double precision, (point ->> 'accuracy_m')::real
   )
   on conflict do nothing;
@@ -3735,7 +3735,7 @@ begin
     set status = 'CLOSED',
       closed_by = 'EMPLOYEE',
       checked_out_at = v_at,
-      checked_out_received_at = pg_catalog.now(),
+      checked_out_received_at = now(),
       check_out_latitude = check_out.latitude,
       check_out_longitude = check_out.longitude,
       check_out_accuracy_m = check_out.accuracy_m,
@@ -3791,16 +3791,16 @@ begin
   if v_problem is not null then
     perform private.fail('invalid_argument', 'Events cannot be sent to this URL.', 'url', v_problem);
   end if;
-  if coalesce(pg_catalog.cardinality(check_webhook.events), 0) = 0 then
+  if coalesce(cardinality(check_webhook.events), 0) = 0 then
     perform private.fail('invalid_argument', 'A webhook subscribes to at least one type of event.', 'events',
       'Name types such as expense.approved, or * for all.');
   end if;
   select coalesce(e.type, 'null') into v_unknown
-  from pg_catalog.unnest(check_webhook.events) as e (type)
+  from unnest(check_webhook.events) as e (type)
   where e.type is null or (e.type <> '*' and e.type <> all (private.event_types()))
   limit 1;
   if found then
-    perform private.fail('invalid_argument', pg_catalog.format('There is no event of type %s.', v_unknown), 'events',
+    perform private.fail('invalid_argument', format('There is no event of type %s.', v_unknown), 'events',
       'docs/webhooks.md lists them; * stands for all.');
   end if;
 end;
@@ -3818,9 +3818,9 @@ AS $function$
 declare
   -- An organization with twenty dead endpoints must not hold every connection.
   v_organization_limit constant integer := 100;
-  v_lease uuid := pg_catalog.gen_random_uuid();
+  v_lease uuid := gen_random_uuid();
 begin
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.webhooks.claim', 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.webhooks.claim', 0)) then
     return;
   end if;
   return query
@@ -3847,7 +3847,7 @@ begin
   ),
   open_endpoint as (
     select w.organization_id, w.id,
-      pg_catalog.sum(f.in_flight) over (partition by w.organization_id) as in_flight_of_all,
+      sum(f.in_flight) over (partition by w.organization_id) as in_flight_of_all,
       -- One that fails, or has never answered, gets one at a time.
       case when c.consecutive_failures = 0 and c.last_success_at is not null then w.max_in_flight else 1 end - f.in_flight
         as room
@@ -3855,27 +3855,27 @@ begin
     join public.webhooks as w on w.organization_id = e.organization_id and w.id = e.webhook_id
     join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
     cross join lateral (
-      select pg_catalog.count(*)::integer as in_flight
+      select count(*)::integer as in_flight
       from private.webhook_leases as l
-      where l.organization_id = w.organization_id and l.webhook_id = w.id and l.expires_at > pg_catalog.now()
+      where l.organization_id = w.organization_id and l.webhook_id = w.id and l.expires_at > now()
     ) as f
-    where e.next_attempt_at <= pg_catalog.now()
-      and w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
+    where e.next_attempt_at <= now()
+      and w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= now())
   ),
   due as (
     select o.organization_id, o.id as webhook_id, d.id, d.event_id, d.attempts, d.place, d.next_attempt_at, o.in_flight_of_all
     from open_endpoint as o
     cross join lateral (
-      select q.*, pg_catalog.row_number() over (order by q.next_attempt_at) as place
+      select q.*, row_number() over (order by q.next_attempt_at) as place
       from (
         select d.id, d.event_id, d.attempts, d.next_attempt_at
         from public.webhook_deliveries as d
         where d.organization_id = o.organization_id and d.webhook_id = o.id and d.state = 'PENDING'
-          and d.next_attempt_at <= pg_catalog.now()
+          and d.next_attempt_at <= now()
           and not exists (
             select from private.webhook_leases as l
             where l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id
-              and l.expires_at > pg_catalog.now()
+              and l.expires_at > now()
           )
         order by d.next_attempt_at
         limit greatest(o.room, 0)
@@ -3885,7 +3885,7 @@ begin
   turn as (
     select u.*,
       u.in_flight_of_all
-        + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
+        + row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
     from due as u
   ),
   chosen as (
@@ -3898,12 +3898,12 @@ begin
   leased as (
     insert into private.webhook_leases as l (organization_id, webhook_id, delivery_id, lease, expires_at)
     select c.organization_id, c.webhook_id, c.id, v_lease,
-      pg_catalog.now() + pg_catalog.make_interval(secs => claim_webhook_deliveries.lease_seconds)
+      now() + make_interval(secs => claim_webhook_deliveries.lease_seconds)
     from chosen as c
     -- Its last sender died.
     on conflict on constraint webhook_leases_pkey do update
     set lease = excluded.lease, expires_at = excluded.expires_at
-    where l.expires_at <= pg_catalog.now()
+    where l.expires_at <= now()
   ),
   half_open as (
     update public.webhook_circuits as c
@@ -3923,7 +3923,7 @@ begin
       select s.secret
       from private.webhook_secrets as s
       where s.organization_id = d.organization_id and s.webhook_id = d.webhook_id
-        and (s.expires_at is null or s.expires_at > pg_catalog.now())
+        and (s.expires_at is null or s.expires_at > now())
       order by s.id desc
     ),
     e.traceparent,
@@ -3948,7 +3948,7 @@ begin
   with old as (
     select r.organization_id, r.id
     from public.retry_intents as r
-    where r.settled_at < pg_catalog.now() - interval '72 hours'
+    where r.settled_at < now() - interval '72 hours'
     order by r.settled_at
     limit 5000
     for update skip locked
@@ -3959,7 +3959,7 @@ begin
     where r.organization_id = o.organization_id and r.id = o.id
     returning 1
   )
-  select pg_catalog.count(*) into v_deleted from gone;
+  select count(*) into v_deleted from gone;
   return v_deleted;
 end;
 $function$;
@@ -3979,10 +3979,10 @@ begin
     select s.organization_id, s.id, s.employee_id, s.checked_in_at, o.max_session_hours
     from public.attendance_sessions as s
     join public.organizations as o on o.id = s.organization_id
-    where s.status = 'ACTIVE' and s.checked_in_at < pg_catalog.now() - interval '1 hour'
+    where s.status = 'ACTIVE' and s.checked_in_at < now() - interval '1 hour'
       -- A day that was spent without signal comes late and all at once: its points and its check-out are still on their way.
-      and s.checked_in_received_at < pg_catalog.now() - interval '1 hour'
-      and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours)
+      and s.checked_in_received_at < now() - interval '1 hour'
+      and s.checked_in_at < now() - make_interval(hours => o.max_session_hours)
     order by s.checked_in_at
     limit close_forgotten_sessions.at_most
     for no key update of s skip locked
@@ -3993,11 +3993,11 @@ begin
       v_forgotten.organization_id, v_forgotten.employee_id,
       coalesce(
         (
-          select pg_catalog.max(g.recorded_at)
+          select max(g.recorded_at)
           from public.gps_locations as g
           where g.organization_id = v_forgotten.organization_id and g.session_id = v_forgotten.id
             and g.recorded_at <= v_forgotten.checked_in_at
-              + pg_catalog.make_interval(hours => v_forgotten.max_session_hours)
+              + make_interval(hours => v_forgotten.max_session_hours)
         ),
         v_forgotten.checked_in_at
       ),
@@ -4022,7 +4022,7 @@ begin
   set status = 'CLOSED',
     closed_by = close_session.closed_by,
     checked_out_at = greatest(close_session.closed_at, s.checked_in_at),
-    checked_out_received_at = pg_catalog.now()
+    checked_out_received_at = now()
   where s.organization_id = close_session.organization_id and s.employee_id = close_session.employee_id
     and s.status = 'ACTIVE'
   returning s.* into v_session;
@@ -4031,8 +4031,8 @@ begin
   end if;
   perform private.request_distance(v_session);
   perform private.audit(v_session.organization_id, close_session.action, 'session', v_session.id,
-    pg_catalog.jsonb_build_object('status', 'ACTIVE'),
-    pg_catalog.jsonb_build_object(
+    jsonb_build_object('status', 'ACTIVE'),
+    jsonb_build_object(
       'status', 'CLOSED', 'closed_by', v_session.closed_by, 'checked_out_at', v_session.checked_out_at),
     close_session.reason);
   return v_session;
@@ -4049,7 +4049,7 @@ declare
   v_organization_id uuid := compute_employee_day.organization_id;
   v_employee_id uuid := compute_employee_day.employee_id;
   v_day date := compute_employee_day.day;
-  v_month date := pg_catalog.date_trunc('month', v_day::timestamp)::date;
+  v_month date := date_trunc('month', v_day::timestamp)::date;
   v_currency text;
 begin
   if not private.lock_employee_day(v_organization_id, v_employee_id, v_day) then
@@ -4062,22 +4062,22 @@ begin
     currency = v_currency,
     (sessions, duration_s, distance_m) = (
       select
-        pg_catalog.count(*) filter (where not exists (
+        count(*) filter (where not exists (
           select from public.session_days as earlier
           where earlier.organization_id = d.organization_id and earlier.session_id = d.session_id and earlier.day < d.day
         )),
-        coalesce(pg_catalog.sum(d.duration_s), 0),
-        coalesce(pg_catalog.sum(d.distance_m), 0)
+        coalesce(sum(d.duration_s), 0),
+        coalesce(sum(d.distance_m), 0)
       from public.session_days as d
       where d.organization_id = v_organization_id and d.employee_id = v_employee_id and d.day = v_day
     ),
     (expenses_pending, expenses_approved, expenses_rejected, claimed_amount, approved_amount) = (
       select
-        pg_catalog.count(*) filter (where x.status = 'PENDING'),
-        pg_catalog.count(*) filter (where x.status = 'APPROVED'),
-        pg_catalog.count(*) filter (where x.status = 'REJECTED'),
-        coalesce(pg_catalog.sum(x.amount) filter (where x.currency = v_currency), 0),
-        coalesce(pg_catalog.sum(x.approved_amount) filter (where x.currency = v_currency), 0)
+        count(*) filter (where x.status = 'PENDING'),
+        count(*) filter (where x.status = 'APPROVED'),
+        count(*) filter (where x.status = 'REJECTED'),
+        coalesce(sum(x.amount) filter (where x.currency = v_currency), 0),
+        coalesce(sum(x.approved_amount) filter (where x.currency = v_currency), 0)
       from public.expenses as x
       where x.organization_id = v_organization_id and x.employee_id = v_employee_id and x.spent_on = v_day
     )
@@ -4094,10 +4094,10 @@ begin
   set currency = v_currency,
     (sessions, duration_s, distance_m, approved_amount) = (
       select
-        pg_catalog.sum(d.sessions),
-        pg_catalog.sum(d.duration_s),
-        pg_catalog.sum(d.distance_m),
-        coalesce(pg_catalog.sum(d.approved_amount) filter (where d.currency = v_currency), 0)
+        sum(d.sessions),
+        sum(d.duration_s),
+        sum(d.distance_m),
+        coalesce(sum(d.approved_amount) filter (where d.currency = v_currency), 0)
       from public.employee_daily_metrics as d
       where d.organization_id = v_organization_id and d.employee_id = v_employee_id
         and d.day >= v_month and d.day < v_month + interval '1 month'
@@ -4166,12 +4166,12 @@ begin
   )
   select
     v_organization_id, v_day, x.currency, x.category,
-    pg_catalog.count(*) filter (where x.status = 'PENDING'),
-    pg_catalog.count(*) filter (where x.status = 'APPROVED'),
-    pg_catalog.count(*) filter (where x.status = 'REJECTED'),
-    coalesce(pg_catalog.sum(x.amount) filter (where x.status = 'PENDING'), 0),
-    coalesce(pg_catalog.sum(x.approved_amount), 0),
-    coalesce(pg_catalog.sum(x.amount) filter (where x.status = 'REJECTED'), 0)
+    count(*) filter (where x.status = 'PENDING'),
+    count(*) filter (where x.status = 'APPROVED'),
+    count(*) filter (where x.status = 'REJECTED'),
+    coalesce(sum(x.amount) filter (where x.status = 'PENDING'), 0),
+    coalesce(sum(x.approved_amount), 0),
+    coalesce(sum(x.amount) filter (where x.status = 'REJECTED'), 0)
   from public.expenses as x
   where x.organization_id = v_organization_id and x.spent_on = v_day
   group by x.currency, x.category;
@@ -4184,15 +4184,15 @@ begin
       claimed_amount, approved_amount
     ) = (
       select
-        pg_catalog.count(*) filter (where d.sessions > 0 or d.duration_s > 0),
-        coalesce(pg_catalog.sum(d.sessions), 0),
-        coalesce(pg_catalog.sum(d.duration_s), 0),
-        coalesce(pg_catalog.sum(d.distance_m), 0),
-        coalesce(pg_catalog.sum(d.expenses_pending), 0),
-        coalesce(pg_catalog.sum(d.expenses_approved), 0),
-        coalesce(pg_catalog.sum(d.expenses_rejected), 0),
-        coalesce(pg_catalog.sum(d.claimed_amount) filter (where d.currency = v_currency), 0),
-        coalesce(pg_catalog.sum(d.approved_amount) filter (where d.currency = v_currency), 0)
+        count(*) filter (where d.sessions > 0 or d.duration_s > 0),
+        coalesce(sum(d.sessions), 0),
+        coalesce(sum(d.duration_s), 0),
+        coalesce(sum(d.distance_m), 0),
+        coalesce(sum(d.expenses_pending), 0),
+        coalesce(sum(d.expenses_approved), 0),
+        coalesce(sum(d.expenses_rejected), 0),
+        coalesce(sum(d.claimed_amount) filter (where d.currency = v_currency), 0),
+        coalesce(sum(d.approved_amount) filter (where d.currency = v_currency), 0)
       from public.employee_daily_metrics as d
       where d.organization_id = v_organization_id and d.day = v_day
     )
@@ -4270,8 +4270,8 @@ begin
     select
       d.day, d.time_zone, d.day_starts_at, d.day_ends_at,
       -- Centimetres: a day's figure and the sum of days are the same number in every report.
-      coalesce(pg_catalog.round((
-        select pg_catalog.sum(m.leg_m)
+      coalesce(round((
+        select sum(m.leg_m)
         from measured as m
         -- A leg belongs to the day of its end point; the last instant of the session to its last day.
         where m.recorded_at >= d.day_starts_at
@@ -4294,13 +4294,13 @@ begin
     from days as d
   )
   update public.attendance_sessions as s
-  set distance_m = (select pg_catalog.sum(d.distance_m) from days as d),
+  set distance_m = (select sum(d.distance_m) from days as d),
     points_used = c.points - c.rejected,
     points_rejected = c.rejected,
     algorithm_version = private.distance_algorithm_version(),
     distance_parameters = v_parameters,
     distance_status = 'DONE',
-    distance_computed_at = pg_catalog.now()
+    distance_computed_at = now()
   from counted as c
   where s.organization_id = v_session.organization_id and s.id = v_session.id;
   return 'done';
@@ -4320,7 +4320,7 @@ begin
   select
     c.name,
     (
-      select pg_catalog.count(*)
+      select count(*)
       from (
         select from public.events as e
         where (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
@@ -4328,7 +4328,7 @@ begin
       ) as counted
     ),
     coalesce((
-      select greatest(0, extract(epoch from pg_catalog.now() - e.occurred_at))
+      select greatest(0, extract(epoch from now() - e.occurred_at))
       from public.events as e
       where (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
       order by e.epoch, e.xact, e.id
@@ -4391,7 +4391,7 @@ begin
     get diagnostics v_points = row_count;
     v_deleted := v_deleted + v_points;
     update public.attendance_sessions as s
-    set points_purged_at = coalesce(s.points_purged_at, pg_catalog.now()),
+    set points_purged_at = coalesce(s.points_purged_at, now()),
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_erasure.organization_id and s.id = v_session.id;
@@ -4401,7 +4401,7 @@ begin
   end loop;
 
   -- The organization's events in the order of their key, a bounded piece of it at a time.
-  select pg_catalog.max(e.id) into v_last_event
+  select max(e.id) into v_last_event
   from (
     select e.id from public.events as e
     where e.organization_id = v_erasure.organization_id and e.id > coalesce(v_erasure.events_cleaned_to, 0)
@@ -4436,7 +4436,7 @@ begin
   end if;
 
   update private.erasures as x
-  set completed_at = pg_catalog.now()
+  set completed_at = now()
   where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;
   return true;
 end;
@@ -4485,22 +4485,22 @@ begin
     return 1;
   end if;
   -- East and north of the step; the earth is round enough for an angle.
-  v_bearing_deg := pg_catalog.atan2d(
+  v_bearing_deg := atan2d(
     (x * dy - y * dx) / v_r, (dz * v_r - z * (x * dx + y * dy) / v_r) / sqrt(x * x + y * y + z * z));
   v_from_deg := v_bearing_deg - heading_from_deg;
-  v_from_deg := v_from_deg - 360 * pg_catalog.round(v_from_deg / 360);
+  v_from_deg := v_from_deg - 360 * round(v_from_deg / 360);
   v_to_deg := heading_to_deg - v_bearing_deg;
-  v_to_deg := v_to_deg - 360 * pg_catalog.round(v_to_deg / 360);
+  v_to_deg := v_to_deg - 360 * round(v_to_deg / 360);
   v_turn_deg := v_from_deg + v_to_deg;
   if v_from_deg * v_to_deg > 0 and abs(v_turn_deg) < 150 then
     -- One corner: two sides of a triangle over the third (law of sines).
-    return least(pg_catalog.cosd((v_from_deg - v_to_deg) / 2) / pg_catalog.cosd(v_turn_deg / 2), 1.42);
+    return least(cosd((v_from_deg - v_to_deg) / 2) / cosd(v_turn_deg / 2), 1.42);
   end if;
   return greatest(
     case when abs(v_from_deg) between 30 and 150
-      then abs(pg_catalog.cosd(v_from_deg)) + abs(pg_catalog.sind(v_from_deg)) end,
+      then abs(cosd(v_from_deg)) + abs(sind(v_from_deg)) end,
     case when abs(v_to_deg) between 30 and 150
-      then abs(pg_catalog.cosd(v_to_deg)) + abs(pg_catalog.sind(v_to_deg)) end,
+      then abs(cosd(v_to_deg)) + abs(sind(v_to_deg)) end,
     1);
 end;
 $function$;
@@ -4518,7 +4518,7 @@ declare
   v_before public.attendance_sessions;
   v_after public.attendance_sessions;
 begin
-  if coalesce(pg_catalog.char_length(pg_catalog.btrim(correct_session.reason)), 0) not between 3 and 1000 then
+  if coalesce(char_length(btrim(correct_session.reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'A correction needs a reason of 3 to 1000 characters.', 'reason');
   end if;
   if correct_session.checked_in_at is null or correct_session.checked_out_at is null then
@@ -4528,7 +4528,7 @@ begin
     perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
       correct_session.checked_out_at::text);
   end if;
-  if correct_session.checked_out_at > pg_catalog.now() then
+  if correct_session.checked_out_at > now() then
     perform private.fail('time_in_future', 'This time lies in the future.', correct_session.checked_out_at::text);
   end if;
   if correct_session.checked_out_at - correct_session.checked_in_at > interval '168 hours' then
@@ -4552,21 +4552,21 @@ begin
   update public.attendance_sessions as s
   set checked_in_at = correct_session.checked_in_at,
     checked_out_at = correct_session.checked_out_at,
-    checked_out_received_at = coalesce(s.checked_out_received_at, pg_catalog.now()),
+    checked_out_received_at = coalesce(s.checked_out_received_at, now()),
     status = 'CLOSED',
     closed_by = coalesce(s.closed_by, 'ADMIN'),
     original_checked_in_at = coalesce(s.original_checked_in_at, s.checked_in_at),
     -- Null stays null: who was still at work when it was first corrected had not checked out.
     original_checked_out_at = case when s.corrected_at is null then s.checked_out_at else s.original_checked_out_at end,
-    corrected_at = pg_catalog.now(),
+    corrected_at = now(),
     distance_status = 'PENDING'
   where s.organization_id = v_before.organization_id and s.id = v_before.id
   returning s.* into v_after;
   perform private.request_distance(v_after);
   perform private.audit(v_after.organization_id, 'session.corrected', 'session', v_after.id,
-    pg_catalog.jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
-    pg_catalog.jsonb_build_object('checked_in_at', v_after.checked_in_at, 'checked_out_at', v_after.checked_out_at),
-    pg_catalog.btrim(correct_session.reason));
+    jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
+    jsonb_build_object('checked_in_at', v_after.checked_in_at, 'checked_out_at', v_after.checked_out_at),
+    btrim(correct_session.reason));
   return v_after;
 exception
   when exclusion_violation then
@@ -4583,8 +4583,8 @@ CREATE OR REPLACE FUNCTION private.count_rejected_points(rejected jsonb)
  SET search_path TO ''
 AS $function$
 begin
-  perform pg_catalog.nextval(('private.rejected_' || (r.value ->> 'code'))::regclass)
-  from pg_catalog.jsonb_array_elements(rejected) as r;
+  perform nextval(('private.rejected_' || (r.value ->> 'code'))::regclass)
+  from jsonb_array_elements(rejected) as r;
 end;
 $function$;
 comment on function private.count_rejected_points(jsonb) is 'Counts [{code}] for the metric of rejected points. For definers.';
@@ -4597,19 +4597,19 @@ CREATE OR REPLACE FUNCTION private.crc32_base62(body text)
 AS $function$
 declare
   v_alphabet constant text := '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  v_bytes bytea := pg_catalog.convert_to(crc32_base62.body, 'UTF8');
+  v_bytes bytea := convert_to(crc32_base62.body, 'UTF8');
   v_crc bigint := 4294967295;
   v_text text := '';
 begin
-  for i in 0..pg_catalog.length(v_bytes) - 1 loop
-    v_crc := v_crc # pg_catalog.get_byte(v_bytes, i);
+  for i in 0..length(v_bytes) - 1 loop
+    v_crc := v_crc # get_byte(v_bytes, i);
     for bit in 1..8 loop
       v_crc := (v_crc >> 1) # (case v_crc & 1 when 1 then 3988292384 else 0 end);
     end loop;
   end loop;
   v_crc := v_crc # 4294967295;
   for digit in 1..6 loop
-    v_text := pg_catalog.substr(v_alphabet, (v_crc % 62)::integer + 1, 1) || v_text;
+    v_text := substr(v_alphabet, (v_crc % 62)::integer + 1, 1) || v_text;
     v_crc := v_crc / 62;
   end loop;
   return v_text;
@@ -4630,12 +4630,12 @@ declare
   v_column text;
 begin
   perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
-  if create_api_key.expires_at <= pg_catalog.now() then
+  if create_api_key.expires_at <= now() then
     perform private.fail('invalid_argument', 'A key cannot have expired before it is made.', 'expires_at');
   end if;
   v_key := private.issue_api_key(
-    v_admin.organization_id, pg_catalog.btrim(create_api_key.name),
-    array(select distinct s.scope from pg_catalog.unnest(create_api_key.scopes) as s (scope) order by s.scope),
+    v_admin.organization_id, btrim(create_api_key.name),
+    array(select distinct s.scope from unnest(create_api_key.scopes) as s (scope) order by s.scope),
     create_api_key.expires_at, create_api_key.requests_per_minute, v_admin.employee_id);
   perform private.audit(v_admin.organization_id, 'api_key.created', 'api_key', (v_key ->> 'id')::uuid, null, v_key - 'key');
   return v_key;
@@ -4679,19 +4679,19 @@ CREATE OR REPLACE FUNCTION private.create_location_partitions(first_month date, 
  SET lock_timeout TO '2s'
 AS $function$
 declare
-  v_month date := pg_catalog.date_trunc('month', first_month)::date;
+  v_month date := date_trunc('month', first_month)::date;
   v_name text;
   v_created integer := 0;
 begin
   while v_month <= last_month loop
-    v_name := pg_catalog.format('gps_locations_%s', pg_catalog.to_char(v_month, 'YYYY_MM'));
-    if pg_catalog.to_regclass(pg_catalog.format('gps.%I', v_name)) is null then
-      execute pg_catalog.format('create table gps.%I (like public.gps_locations including all)', v_name);
-      execute pg_catalog.format('alter table gps.%I enable row level security', v_name);
-      execute pg_catalog.format(
+    v_name := format('gps_locations_%s', to_char(v_month, 'YYYY_MM'));
+    if to_regclass(format('gps.%I', v_name)) is null then
+      execute format('create table gps.%I (like public.gps_locations including all)', v_name);
+      execute format('alter table gps.%I enable row level security', v_name);
+      execute format(
         'alter table public.gps_locations attach partition gps.%I for values from (%L) to (%L)', v_name,
-        pg_catalog.to_char(v_month, 'YYYY-MM-DD') || ' 00:00:00+00',
-        pg_catalog.to_char(v_month + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
+        to_char(v_month, 'YYYY-MM-DD') || ' 00:00:00+00',
+        to_char(v_month + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
       v_created := v_created + 1;
     end if;
     v_month := (v_month + interval '1 month')::date;
@@ -4717,14 +4717,14 @@ begin
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
   end if;
   insert into public.organizations (name, slug, time_zone, currency)
-  values (pg_catalog.btrim(create_organization.name), create_organization.slug, create_organization.time_zone,
+  values (btrim(create_organization.name), create_organization.slug, create_organization.time_zone,
     create_organization.currency)
   returning * into v_organization;
   insert into public.employees (organization_id, user_id, name, app_role)
   select v_organization.id, v_user_id,
     -- The local part of the address is a first name to show; update_employee changes it.
-    pg_catalog.left(coalesce(nullif(pg_catalog.btrim(u.raw_user_meta_data ->> 'full_name'), ''),
-      pg_catalog.split_part(u.email, '@', 1)), 200),
+    left(coalesce(nullif(btrim(u.raw_user_meta_data ->> 'full_name'), ''),
+      split_part(u.email, '@', 1)), 200),
     'ADMIN'
   from auth.users as u
   where u.id = v_user_id;
@@ -4732,7 +4732,7 @@ begin
     perform private.fail('not_authenticated', 'This user does not exist any more.');
   end if;
   perform private.audit(v_organization.id, 'organization.founded', 'organization', v_organization.id, null,
-    pg_catalog.jsonb_build_object('name', v_organization.name, 'slug', v_organization.slug,
+    jsonb_build_object('name', v_organization.name, 'slug', v_organization.slug,
       'time_zone', v_organization.time_zone, 'currency', v_organization.currency));
   return v_organization;
 exception
@@ -4761,7 +4761,7 @@ CREATE OR REPLACE FUNCTION private.create_receipt_path(extension text, mime_type
 AS $function$
 declare
   v_employee public.employees := private.require_employee();
-  v_extension text := pg_catalog.lower(create_receipt_path.extension);
+  v_extension text := lower(create_receipt_path.extension);
   v_mime_type text;
 begin
   v_mime_type := case v_extension
@@ -4775,9 +4775,9 @@ begin
     perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp or pdf of the fitting type.',
       'extension', 'Send extension, and mime_type only if it fits it.');
   end if;
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'bucket', 'receipts',
-    'path', pg_catalog.format('%s/%s/%s.%s', v_employee.organization_id, v_employee.id, pg_catalog.gen_random_uuid(),
+    'path', format('%s/%s/%s.%s', v_employee.organization_id, v_employee.id, gen_random_uuid(),
       v_extension),
     'mime_type', v_mime_type
   );
@@ -4795,12 +4795,12 @@ AS $function$
 declare
   v_admin private.caller := private.require_admin();
   v_ticket text := private.make_token('ft_ticket_');
-  v_expires_at timestamptz := pg_catalog.now() + interval '30 seconds';
+  v_expires_at timestamptz := now() + interval '30 seconds';
 begin
   perform private.take_token(v_admin.organization_id, 'stream_tickets', v_admin.employee_id);
   insert into private.stream_tickets (organization_id, token_hash, employee_id, expires_at)
   values (v_admin.organization_id, private.hash_token(v_ticket), v_admin.employee_id, v_expires_at);
-  return pg_catalog.jsonb_build_object('ticket', v_ticket, 'expires_at', v_expires_at);
+  return jsonb_build_object('ticket', v_ticket, 'expires_at', v_expires_at);
 end;
 $function$;
 comment on function private.create_stream_ticket() is 'Body of public.create_stream_ticket.';
@@ -4821,18 +4821,18 @@ begin
   perform private.check_webhook(create_webhook.url, create_webhook.events);
   -- The lock makes the count hold against a second call at the same time.
   perform from public.organizations as o where o.id = v_caller.organization_id for no key update;
-  if (select pg_catalog.count(*) from public.webhooks as w where w.organization_id = v_caller.organization_id) >= 20 then
+  if (select count(*) from public.webhooks as w where w.organization_id = v_caller.organization_id) >= 20 then
     perform private.fail('too_many_webhooks', 'An organization has at most 20 webhooks.', null, 'Delete one first.');
   end if;
   insert into public.webhooks (organization_id, url, events, description, max_in_flight)
   values (v_caller.organization_id, create_webhook.url, create_webhook.events,
-    nullif(pg_catalog.btrim(create_webhook.description), ''), create_webhook.max_in_flight)
+    nullif(btrim(create_webhook.description), ''), create_webhook.max_in_flight)
   returning * into v_webhook;
   insert into public.webhook_circuits (organization_id, webhook_id) values (v_webhook.organization_id, v_webhook.id);
   perform private.audit(v_webhook.organization_id, 'webhook.created', 'webhook', v_webhook.id, null,
-    pg_catalog.to_jsonb(v_webhook) - 'organization_id');
-  return pg_catalog.to_jsonb(v_webhook)
-    || pg_catalog.jsonb_build_object('secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id));
+    to_jsonb(v_webhook) - 'organization_id');
+  return to_jsonb(v_webhook)
+    || jsonb_build_object('secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id));
 exception
   when check_violation or not_null_violation or numeric_value_out_of_range then
     get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
@@ -4854,10 +4854,10 @@ begin
   return case
     when cron = '* * * * *' then interval '1 minute'
     when cron ~ '^\*/([1-9]|[1-5][0-9]) \* \* \* \*$'
-      then pg_catalog.make_interval(mins => pg_catalog.substring(cron, '^\*/([0-9]+)')::integer)
+      then make_interval(mins => substring(cron, '^\*/([0-9]+)')::integer)
     when cron ~ '^[1-5]?[0-9] \* \* \* \*$' then interval '1 hour'
     when cron ~ '^[1-5]?[0-9] \*/([1-9]|1[0-9]|2[0-3]) \* \* \*$'
-      then pg_catalog.make_interval(hours => pg_catalog.substring(cron, ' \*/([0-9]+)')::integer)
+      then make_interval(hours => substring(cron, ' \*/([0-9]+)')::integer)
     when cron ~ '^[1-5]?[0-9] ([01]?[0-9]|2[0-3]) \* \* \*$' then interval '1 day'
   end;
 end;
@@ -4874,7 +4874,7 @@ AS $function$
   select case
     when value ~ '[-=+@＝＋－＠\t\r\n]' then
       case when value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
-      || pg_catalog.regexp_replace(value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
+      || regexp_replace(value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
     else value
   end;
 $function$;
@@ -4898,9 +4898,9 @@ begin
     return row('service', null)::private.actor;
   elsif session_user = 'fieldtrack_worker' then
     return row('worker', null)::private.actor;
-  elsif session_user = 'fieldtrack_edge' and pg_catalog.current_setting('fieldtrack.device_id', true) <> '' then
+  elsif session_user = 'fieldtrack_edge' and current_setting('fieldtrack.device_id', true) <> '' then
     -- private.ingest_locations set it, once it knew the token.
-    return row('device', pg_catalog.current_setting('fieldtrack.device_id')::uuid)::private.actor;
+    return row('device', current_setting('fieldtrack.device_id')::uuid)::private.actor;
   end if;
   return row('system', null)::private.actor;
 end;
@@ -4924,8 +4924,8 @@ begin
   select k.* into v_key
   from public.api_keys as k
   where k.organization_id = (v_claims ->> 'organization_id')::uuid and k.id = (v_claims ->> 'api_key_id')::uuid
-    and (k.revoked_at is null or k.revoked_at > pg_catalog.now())
-    and (k.expires_at is null or k.expires_at > pg_catalog.now());
+    and (k.revoked_at is null or k.revoked_at > now())
+    and (k.expires_at is null or k.expires_at > now());
   return v_key;
 end;
 $function$;
@@ -4954,20 +4954,20 @@ CREATE OR REPLACE FUNCTION private.current_epoch()
  SET search_path TO ''
 AS $function$
 declare
-  v_known text := nullif(pg_catalog.current_setting('fieldtrack.epoch', true), '');
+  v_known text := nullif(current_setting('fieldtrack.epoch', true), '');
   v_last private.event_epochs;
   v_here bigint;
 begin
   if v_known is not null then
     return v_known::smallint;
   end if;
-  select c.system_identifier into v_here from pg_catalog.pg_control_system() as c;
+  select c.system_identifier into v_here from pg_control_system() as c;
   loop
     select e.* into v_last from private.event_epochs as e order by e.epoch desc limit 1;
     exit when v_last.system_identifier = v_here;
     insert into private.event_epochs (epoch, system_identifier) values (v_last.epoch + 1, v_here) on conflict do nothing;
   end loop;
-  perform pg_catalog.set_config('fieldtrack.epoch', v_last.epoch::text, false);
+  perform set_config('fieldtrack.epoch', v_last.epoch::text, false);
   return v_last.epoch;
 end;
 $function$;
@@ -4997,9 +4997,9 @@ CREATE OR REPLACE FUNCTION private.current_traceparent()
  SET search_path TO ''
 AS $function$
 declare
-  v_set text := nullif(pg_catalog.current_setting('fieldtrack.traceparent', true), '');
+  v_set text := nullif(current_setting('fieldtrack.traceparent', true), '');
   v_traceparent text := coalesce(
-    v_set, nullif(pg_catalog.current_setting('request.headers', true), '')::json ->> 'traceparent');
+    v_set, nullif(current_setting('request.headers', true), '')::json ->> 'traceparent');
   v_method text;
   v_path text;
   v_span_id text;
@@ -5011,23 +5011,23 @@ begin
   end if;
   -- What is set is a span already: the worker's, or the one below. The last bit says whether the trace is recorded.
   if v_set is not null
-    or pg_catalog.right(v_traceparent, 1) not in ('1', '3', '5', '7', '9', 'b', 'd', 'f')
-    or not exists (select from private.span_reader as r where r.wanted_until > pg_catalog.now())
+    or right(v_traceparent, 1) not in ('1', '3', '5', '7', '9', 'b', 'd', 'f')
+    or not exists (select from private.span_reader as r where r.wanted_until > now())
   then
     return v_traceparent;
   end if;
-  v_method := pg_catalog.current_setting('request.method', true);
-  v_path := pg_catalog.current_setting('request.path', true);
+  v_method := current_setting('request.method', true);
+  v_path := current_setting('request.path', true);
   if (v_method ~ '^[A-Z]+$' and v_path ~ '^/(rpc/)?[a-z0-9_]{1,63}$') is not true then
     return v_traceparent;
   end if;
-  v_span_id := pg_catalog.encode(extensions.gen_random_bytes(8), 'hex');
+  v_span_id := encode(extensions.gen_random_bytes(8), 'hex');
   insert into private.request_spans (trace_id, span_id, parent_span_id, name)
-  values (pg_catalog.substr(v_traceparent, 4, 32), v_span_id, pg_catalog.substr(v_traceparent, 37, 16),
+  values (substr(v_traceparent, 4, 32), v_span_id, substr(v_traceparent, 37, 16),
     v_method || ' ' || v_path);
   -- Undone with the row where a savepoint is rolled back.
-  return pg_catalog.set_config('fieldtrack.traceparent',
-    pg_catalog.format('00-%s-%s-01', pg_catalog.substr(v_traceparent, 4, 32), v_span_id), true);
+  return set_config('fieldtrack.traceparent',
+    format('00-%s-%s-01', substr(v_traceparent, 4, 32), v_span_id), true);
 end;
 $function$;
 comment on function private.current_traceparent() is 'traceparent for what this transaction causes: its own span, the job''s (setting fieldtrack.traceparent) or the request''s (header); or null. For definers.';
@@ -5039,10 +5039,10 @@ CREATE OR REPLACE FUNCTION private.current_user_id()
  SET search_path TO ''
 AS $function$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
 begin
   if v_claims ->> 'role' = 'authenticated' and v_claims ->> 'sub' like '________-____-____-____-____________'
-    and pg_catalog.translate(v_claims ->> 'sub', '0123456789abcdefABCDEF', '') = '----'
+    and translate(v_claims ->> 'sub', '0123456789abcdefABCDEF', '') = '----'
   then
     return (v_claims ->> 'sub')::uuid;
   end if;
@@ -5065,10 +5065,10 @@ begin
   from public.employees as e
   where e.user_id = (event ->> 'user_id')::uuid and e.is_active;
   if not found then
-    return pg_catalog.jsonb_build_object(
+    return jsonb_build_object(
       'claims', (event -> 'claims') - array['organization_id', 'employee_id', 'app_role']);
   end if;
-  return pg_catalog.jsonb_build_object('claims', (event -> 'claims') || pg_catalog.jsonb_build_object(
+  return jsonb_build_object('claims', (event -> 'claims') || jsonb_build_object(
     'organization_id', v_employee.organization_id,
     'employee_id', v_employee.id,
     'app_role', v_employee.app_role
@@ -5089,10 +5089,10 @@ declare
   v_oldest_recent timestamptz;
 begin
   v_dashboard.organization_id := dashboard_of.organization_id;
-  v_dashboard.day := private.local_day(dashboard_of.organization_id, pg_catalog.now());
-  select pg_catalog.count(*), pg_catalog.count(*) filter (where l.status = 'ACTIVE'),
-    pg_catalog.count(*) filter (where l.status = 'RECENT'), pg_catalog.count(*) filter (where l.status = 'INACTIVE'),
-    pg_catalog.min(l.checked_out_at) filter (where l.status = 'RECENT')
+  v_dashboard.day := private.local_day(dashboard_of.organization_id, now());
+  select count(*), count(*) filter (where l.status = 'ACTIVE'),
+    count(*) filter (where l.status = 'RECENT'), count(*) filter (where l.status = 'INACTIVE'),
+    min(l.checked_out_at) filter (where l.status = 'RECENT')
   into v_dashboard.employees, v_dashboard.active_employees, v_dashboard.recent_employees, v_dashboard.inactive_employees,
     v_oldest_recent
   from (
@@ -5100,22 +5100,22 @@ begin
       -- private.activity_status, written out: a call a row would cost as much as the rest.
       case
         when s.is_open then 'ACTIVE'
-        when s.checked_out_at > pg_catalog.now() - interval '24 hours' then 'RECENT'
+        when s.checked_out_at > now() - interval '24 hours' then 'RECENT'
         else 'INACTIVE'
       end as status
     from public.employees as e
     join public.employee_latest_sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
     where e.organization_id = dashboard_of.organization_id and e.is_active
   ) as l;
-  select coalesce(pg_catalog.max(m.sessions), 0), coalesce(pg_catalog.max(m.duration_s), 0),
-    coalesce(pg_catalog.max(m.distance_m), 0)
+  select coalesce(max(m.sessions), 0), coalesce(max(m.duration_s), 0),
+    coalesce(max(m.distance_m), 0)
   into v_dashboard.sessions_today, v_dashboard.duration_today_s, v_dashboard.distance_today_m
   from public.org_daily_metrics as m
   where m.organization_id = dashboard_of.organization_id and m.day = v_dashboard.day;
-  select coalesce(pg_catalog.sum(p.n), 0), coalesce(pg_catalog.jsonb_object_agg(p.currency, p.amount), '{}')
+  select coalesce(sum(p.n), 0), coalesce(jsonb_object_agg(p.currency, p.amount), '{}')
   into v_dashboard.pending_expenses, v_dashboard.pending_amounts
   from (
-    select x.currency, pg_catalog.count(*) as n, pg_catalog.sum(x.amount) as amount
+    select x.currency, count(*) as n, sum(x.amount) as amount
     from public.pending_expenses as x
     where x.organization_id = dashboard_of.organization_id
     group by x.currency
@@ -5123,11 +5123,11 @@ begin
   v_dashboard.valid_until := least(
     v_oldest_recent + interval '24 hours',
     (
-      select pg_catalog.max(d.day_ends_at)
-      from private.local_days(dashboard_of.organization_id, pg_catalog.now(), pg_catalog.now() + interval '50 hours') as d
+      select max(d.day_ends_at)
+      from private.local_days(dashboard_of.organization_id, now(), now() + interval '50 hours') as d
       where d.day = v_dashboard.day
     ));
-  v_dashboard.updated_at := pg_catalog.now();
+  v_dashboard.updated_at := now();
   return v_dashboard;
 end;
 $function$;
@@ -5159,7 +5159,7 @@ CREATE OR REPLACE FUNCTION private.days_of(range private.report_range)
 AS $function$
 begin
   return query
-  select (range).from_day + i from pg_catalog.generate_series(0, (range).to_day - (range).from_day) as i;
+  select (range).from_day + i from generate_series(0, (range).to_day - (range).from_day) as i;
 end;
 $function$;
 comment on function private.days_of(private.report_range) is 'The days of a report''s range, in order.';
@@ -5179,7 +5179,7 @@ declare
 begin
   select o.id into v_organization_id
   from public.organizations as o
-  where o.deletion_due_at <= pg_catalog.now()
+  where o.deletion_due_at <= now()
   order by o.deletion_due_at
   limit 1
   for update skip locked;
@@ -5189,7 +5189,7 @@ begin
   -- Nobody writes into it any more: its people are locked out first, whatever is still left.
   update public.employees as e set is_active = false
   where e.organization_id = v_organization_id and e.is_active;
-  perform pg_catalog.set_config('fieldtrack.erasure', 'on', true);
+  perform set_config('fieldtrack.erasure', 'on', true);
   for v_table in
     with recursive depths as (
       select c.oid, 0 as depth
@@ -5203,7 +5203,7 @@ begin
       join pg_catalog.pg_constraint as k on k.conrelid = d.oid and k.contype = 'f' and k.confrelid <> k.conrelid
       where d.depth < 20
     )
-    select d.oid::regclass as name, pg_catalog.max(d.depth) as depth
+    select d.oid::regclass as name, max(d.depth) as depth
     from depths as d
     where d.oid <> 'public.organizations'::regclass and d.oid in (
       select a.attrelid from pg_catalog.pg_attribute as a where a.attname = 'organization_id' and not a.attisdropped
@@ -5211,7 +5211,7 @@ begin
     group by d.oid
     order by 2, 1
   loop
-    execute pg_catalog.format($sql$
+    execute format($sql$
       delete from %1$s where ctid = any (array(
         select t.ctid from %1$s as t where t.organization_id = $1 limit $2
       ))
@@ -5239,7 +5239,7 @@ declare
   v_organization public.organizations;
 begin
   update public.organizations as o
-  set deletion_due_at = coalesce(o.deletion_due_at, pg_catalog.now() + interval '30 days')
+  set deletion_due_at = coalesce(o.deletion_due_at, now() + interval '30 days')
   where o.id = v_admin.organization_id and o.slug = delete_organization.slug
   returning o.* into v_organization;
   if not found then
@@ -5247,7 +5247,7 @@ begin
       'To delete it, name it: everything goes, for everybody.');
   end if;
   perform private.audit(v_organization.id, 'organization.deletion_requested', 'organization', v_organization.id, null,
-    pg_catalog.jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), delete_organization.reason);
+    jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), delete_organization.reason);
   return v_organization;
 end;
 $function$;
@@ -5262,16 +5262,16 @@ CREATE OR REPLACE FUNCTION private.disable_webhook(organization_id uuid, webhook
 AS $function$
 begin
   update public.webhooks as w
-  set disabled_at = pg_catalog.now(), disabled_reason = disable_webhook.reason
+  set disabled_at = now(), disabled_reason = disable_webhook.reason
   where w.organization_id = disable_webhook.organization_id and w.id = disable_webhook.webhook_id
     and w.is_active and w.disabled_at is null;
   if not found then
     return;
   end if;
   perform private.audit(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
-    pg_catalog.jsonb_build_object('disabled_reason', disable_webhook.reason, 'failing_since', disable_webhook.failing_since));
+    jsonb_build_object('disabled_reason', disable_webhook.reason, 'failing_since', disable_webhook.failing_since));
   perform private.emit_event(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
-    pg_catalog.jsonb_build_object(
+    jsonb_build_object(
       'webhook_id', disable_webhook.webhook_id,
       'reason', disable_webhook.reason,
       'failing_since', disable_webhook.failing_since));
@@ -5290,7 +5290,7 @@ declare
   v_intent public.retry_intents;
 begin
   update public.retry_intents as r
-  set state = 'DISCARDED', next_attempt_at = null, settled_at = pg_catalog.now()
+  set state = 'DISCARDED', next_attempt_at = null, settled_at = now()
   where r.organization_id = v_admin.organization_id and r.id = discard_retry_intent.retry_intent_id
     and r.state = 'PENDING'
   returning r.* into v_intent;
@@ -5298,7 +5298,7 @@ begin
     perform private.refuse_retry_intent(v_admin.organization_id, discard_retry_intent.retry_intent_id);
   end if;
   perform private.audit(v_intent.organization_id, 'retry_intent.discarded', 'retry_intent', v_intent.id, null,
-    pg_catalog.jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload));
+    jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload));
   return v_intent;
 end;
 $function$;
@@ -5326,7 +5326,7 @@ CREATE OR REPLACE FUNCTION private.distance_parameters(organization_id uuid)
 AS $function$
 begin
   return (
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'max_accuracy_m', o.max_accuracy_m,
       'max_speed_mps', o.max_speed_mps,
       'gap_s', o.gap_s,
@@ -5361,7 +5361,7 @@ CREATE OR REPLACE FUNCTION private.distance_so_far_m(state private.distance_stat
  SET search_path TO ''
 AS $function$
 begin
-  return pg_catalog.round(((state).distance_m + coalesce((state).candidate_leg_m, 0))::numeric, 2);
+  return round(((state).distance_m + coalesce((state).candidate_leg_m, 0))::numeric, 2);
 end;
 $function$;
 comment on function private.distance_so_far_m(private.distance_state) is 'Metres, to the centimetre, at a state.';
@@ -5376,25 +5376,25 @@ CREATE OR REPLACE FUNCTION private.drop_location_partition()
 AS $function$
 declare
   v_oldest text := (
-    select pg_catalog.min(c.relname)
+    select min(c.relname)
     from pg_catalog.pg_inherits as i
     join pg_catalog.pg_class as c on c.oid = i.inhrelid
     where i.inhparent = 'public.gps_locations'::regclass and c.relname ~ '^gps_locations_[0-9]{4}_[0-9]{2}$'
   );
   v_ends_at timestamptz := (
-    pg_catalog.to_date(pg_catalog.right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';
+    to_date(right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';
   v_has_unsealed boolean;
 begin
-  if v_ends_at is null or v_ends_at > pg_catalog.now() - pg_catalog.make_interval(
-    days => coalesce((select pg_catalog.max(o.location_retention_days) from public.organizations as o), 0))
+  if v_ends_at is null or v_ends_at > now() - make_interval(
+    days => coalesce((select max(o.location_retention_days) from public.organizations as o), 0))
     -- The months that maintain_location_partitions() would make again.
-    or v_ends_at > pg_catalog.date_trunc('month', pg_catalog.now() at time zone 'UTC') at time zone 'UTC'
+    or v_ends_at > date_trunc('month', now() at time zone 'UTC') at time zone 'UTC'
       - interval '2 months'
   then
     return 0;
   end if;
   -- From session to session through the partition's key: one step a session, not a row a point.
-  execute pg_catalog.format($sql$
+  execute format($sql$
     with recursive sessions as (
       (select g.organization_id, g.session_id from gps.%1$I as g order by g.organization_id, g.session_id limit 1)
       union all
@@ -5416,8 +5416,8 @@ begin
   if v_has_unsealed then
     return 0;
   end if;
-  execute pg_catalog.format('alter table public.gps_locations detach partition gps.%I', v_oldest);
-  execute pg_catalog.format('drop table gps.%I', v_oldest);
+  execute format('alter table public.gps_locations detach partition gps.%I', v_oldest);
+  execute format('drop table gps.%I', v_oldest);
   return 1;
 end;
 $function$;
@@ -5439,13 +5439,13 @@ begin
     where c.dropped_at is null
       and exists (
         select from private.read_log(c.epoch, c.xact, c.id, 1) as e
-        where e.occurred_at < pg_catalog.now() - drop_stalled_consumers.behind
+        where e.occurred_at < now() - drop_stalled_consumers.behind
       )
     for update
   loop
-    update private.event_consumers as c set dropped_at = pg_catalog.now() where c.name = v_consumer.name;
+    update private.event_consumers as c set dropped_at = now() where c.name = v_consumer.name;
     perform private.emit_event(u.organization_id, 'consumer.dropped', 'organization', u.organization_id, null,
-      pg_catalog.jsonb_build_object('consumer', v_consumer.name))
+      jsonb_build_object('consumer', v_consumer.name))
     from (
       select distinct e.organization_id
       from public.events as e
@@ -5470,7 +5470,7 @@ begin
   insert into public.events (
     organization_id, epoch, xact, type, subject_type, subject_id, employee_id, actor_type, actor_id, payload, traceparent
   ) values (
-    emit_event.organization_id, private.current_epoch(), pg_catalog.pg_current_xact_id(), emit_event.type,
+    emit_event.organization_id, private.current_epoch(), pg_current_xact_id(), emit_event.type,
     emit_event.subject_type, emit_event.subject_id, emit_event.employee_id, v_actor.type, v_actor.id, emit_event.payload,
     private.current_traceparent()
   );
@@ -5500,11 +5500,11 @@ begin
   ) values (
     v_queue.name,
     enqueue.data || case
-      when v_traceparent is null then '{}' else pg_catalog.jsonb_build_object('traceparent', v_traceparent)
+      when v_traceparent is null then '{}' else jsonb_build_object('traceparent', v_traceparent)
     end,
     enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
     v_queue.retry_delay, v_queue.retry_backoff, v_queue.retry_delay_max, v_queue.expire_seconds,
-    v_queue.deletion_seconds, enqueue.start_after + pg_catalog.make_interval(secs => v_queue.retention_seconds),
+    v_queue.deletion_seconds, enqueue.start_after + make_interval(secs => v_queue.retention_seconds),
     v_queue.dead_letter, v_queue.heartbeat_seconds
   )
   on conflict do nothing
@@ -5521,7 +5521,7 @@ CREATE OR REPLACE FUNCTION private.erase_audit_values(organization_id uuid, empl
  SET search_path TO ''
 AS $function$
 begin
-  perform pg_catalog.set_config('fieldtrack.erasure', 'on', true);
+  perform set_config('fieldtrack.erasure', 'on', true);
   update public.audit_log as a
   set before = a.before - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
     after = a.after - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
@@ -5540,7 +5540,7 @@ begin
       select 'device_token', t.id from public.device_tokens as t
       where t.organization_id = erase_audit_values.organization_id and t.employee_id = erase_audit_values.employee_id
     );
-  perform pg_catalog.set_config('fieldtrack.erasure', '', true);
+  perform set_config('fieldtrack.erasure', '', true);
 end;
 $function$;
 comment on function private.erase_audit_values(uuid,uuid) is 'Takes a person''s values and the reasons out of the audit log; the rows stay. For the erasure only.';
@@ -5557,7 +5557,7 @@ declare
   v_is_done boolean := true;
   v_receipts jsonb := '[]'::jsonb;
 begin
-  if coalesce(pg_catalog.char_length(pg_catalog.btrim(erase_employee.reason)), 0) not between 3 and 1000 then
+  if coalesce(char_length(btrim(erase_employee.reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
   end if;
   -- A person who left and came back has a row for each time.
@@ -5580,15 +5580,15 @@ begin
         perform private.require_another_admin(v_admin.organization_id, v_employee.id);
       end if;
       perform private.hold_sessions(v_admin.organization_id, v_employee.id);
-      perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+      perform private.close_session(v_admin.organization_id, v_employee.id, now(), 'ADMIN',
         'session.force_checked_out', null);
       update public.employees as e
       set name = 'Erased',
         phone = null,
         user_id = null,
-        employee_code = 'ERASED-' || pg_catalog.replace(e.id::text, '-', ''),
+        employee_code = 'ERASED-' || replace(e.id::text, '-', ''),
         is_active = false,
-        erased_at = pg_catalog.now()
+        erased_at = now()
       where e.organization_id = v_admin.organization_id and e.id = v_employee.id;
       delete from public.invitations as i
       where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id;
@@ -5612,7 +5612,7 @@ begin
       insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
       -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
       perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
-        pg_catalog.btrim(erase_employee.reason));
+        btrim(erase_employee.reason));
     end if;
 
     -- Small histories are gone at once; of large ones this is the first step.
@@ -5620,12 +5620,12 @@ begin
       private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
       or private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
     );
-    v_receipts := v_receipts || pg_catalog.to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id));
+    v_receipts := v_receipts || to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id));
   end loop;
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', erase_employee.employee_id::text);
   end if;
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'employee_id', erase_employee.employee_id,
     'is_done', v_is_done,
     'receipts', v_receipts
@@ -5749,7 +5749,7 @@ begin
   end if;
   perform private.take_token(v_caller.organization_id, 'personal_data', v_caller.id);
 
-  select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(p) order by p.session_id, p.recorded_at)
+  select jsonb_agg(to_jsonb(p) order by p.session_id, p.recorded_at)
   into v_points
   from (
     select g.session_id, g.recorded_at, g.received_at, g.latitude, g.longitude, g.accuracy_m, g.speed_mps, g.heading_deg,
@@ -5768,62 +5768,62 @@ begin
     order by s.id, g.recorded_at
     limit v_max_points
   ) as p;
-  if pg_catalog.jsonb_array_length(v_points) = v_max_points then
+  if jsonb_array_length(v_points) = v_max_points then
     v_last := v_points -> -1;
   end if;
-  v_page := pg_catalog.jsonb_build_object(
+  v_page := jsonb_build_object(
     'points', coalesce(v_points, '[]'),
-    'next', case when v_last is not null then pg_catalog.jsonb_build_object(
+    'next', case when v_last is not null then jsonb_build_object(
       'after_session_id', v_last -> 'session_id', 'after_recorded_at', v_last -> 'recorded_at') end);
   if export_employee_data.after_session_id is not null then
     return v_page;
   end if;
 
   perform private.audit(v_caller.organization_id, 'employee.exported', 'employee', v_employee.id, null, null);
-  return pg_catalog.jsonb_build_object(
-    'employee', pg_catalog.to_jsonb(v_employee),
+  return jsonb_build_object(
+    'employee', to_jsonb(v_employee),
     'organization', (
-      select pg_catalog.jsonb_build_object(
+      select jsonb_build_object(
         'id', o.id, 'name', o.name, 'time_zone', o.time_zone, 'location_retention_days', o.location_retention_days)
       from public.organizations as o where o.id = v_employee.organization_id
     ),
     'account', (
-      select pg_catalog.jsonb_build_object('email', u.email, 'created_at', u.created_at)
+      select jsonb_build_object('email', u.email, 'created_at', u.created_at)
       from auth.users as u
       -- The account is the person's: its address after they left, perhaps another organization's, is not for this one to see.
       where u.id = v_employee.user_id and v_employee.is_active
     ),
     'invitations', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(i) order by i.created_at), '[]')
+      select coalesce(jsonb_agg(to_jsonb(i) order by i.created_at), '[]')
       from public.invitations as i
       where i.organization_id = v_employee.organization_id and i.employee_id = v_employee.id
     ),
     'sessions', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(s) order by s.checked_in_at), '[]')
+      select coalesce(jsonb_agg(to_jsonb(s) order by s.checked_in_at), '[]')
       from public.attendance_sessions as s
       where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
     ),
     'session_days', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(d) order by d.day, d.session_id), '[]')
+      select coalesce(jsonb_agg(to_jsonb(d) order by d.day, d.session_id), '[]')
       from public.session_days as d
       where d.organization_id = v_employee.organization_id and d.employee_id = v_employee.id
     ),
     'expenses', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(x) order by x.submitted_at), '[]')
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.submitted_at), '[]')
       from public.expenses as x
       where x.organization_id = v_employee.organization_id and x.employee_id = v_employee.id
     ),
     'device_tokens', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t) order by t.created_at), '[]')
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.created_at), '[]')
       from public.device_tokens as t
       where t.organization_id = v_employee.organization_id and t.employee_id = v_employee.id
     ),
     'acts_on_the_person', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(a) - 'actor_id' order by a.id), '[]')
+      select coalesce(jsonb_agg(to_jsonb(a) - 'actor_id' order by a.id), '[]')
       from public.audit_log as a
       where a.organization_id = v_employee.organization_id and a.subject_type = 'employee' and a.subject_id = v_employee.id
     ),
-    'receipts', pg_catalog.to_jsonb(private.receipt_paths(v_employee.organization_id, v_employee.id))
+    'receipts', to_jsonb(private.receipt_paths(v_employee.organization_id, v_employee.id))
   ) || v_page;
 end;
 $function$;
@@ -5842,9 +5842,9 @@ begin
     raise exception 'error code % is not in the registry', fail.code;
   end if;
   raise sqlstate 'PGRST' using
-    message = pg_catalog.jsonb_build_object(
+    message = jsonb_build_object(
       'code', fail.code, 'message', fail.message, 'details', fail.details, 'hint', fail.hint)::text,
-    detail = pg_catalog.jsonb_build_object('status', v_status, 'headers', fail.headers)::text;
+    detail = jsonb_build_object('status', v_status, 'headers', fail.headers)::text;
 end;
 $function$;
 comment on function private.fail(text,text,text,text,jsonb) is 'Raises a registered error: an answer {code, message, details, hint} with the status of the registry. Never returns.';
@@ -5897,7 +5897,7 @@ begin
   ) then
     perform private.fail('employee_not_found', 'There is no such employee.', force_check_out.employee_id::text);
   end if;
-  if force_check_out.checked_out_at > pg_catalog.now() then
+  if force_check_out.checked_out_at > now() then
     perform private.fail('time_in_future', 'This time lies in the future.', force_check_out.checked_out_at::text);
   end if;
   if exists (
@@ -5909,7 +5909,7 @@ begin
       force_check_out.checked_out_at::text);
   end if;
   v_session := private.close_session(v_admin.organization_id, force_check_out.employee_id,
-    coalesce(force_check_out.checked_out_at, pg_catalog.now()), 'ADMIN', 'session.force_checked_out',
+    coalesce(force_check_out.checked_out_at, now()), 'ADMIN', 'session.force_checked_out',
     force_check_out.reason);
   if v_session.id is null then
     perform private.fail('no_open_session', 'This employee is not checked in.', force_check_out.employee_id::text);
@@ -5935,7 +5935,7 @@ begin
       and e.subject_id = forget_positions.session_id and e.payload -> 'position' <> 'null'
     returning e.id
   )
-  select pg_catalog.array_agg(f.id) into v_events from forgotten as f;
+  select array_agg(f.id) into v_events from forgotten as f;
   -- What an endpoint answered may repeat what it was sent.
   update public.webhook_attempts as a
   set response = null
@@ -5961,11 +5961,11 @@ begin
   -- A second behind at the most. Past valid_until time itself changed something that nobody wrote yet: counted anew.
   select s.* into v_counters
   from public.org_dashboard_snapshot as s
-  where s.organization_id = v_caller.organization_id and s.valid_until > pg_catalog.now();
+  where s.organization_id = v_caller.organization_id and s.valid_until > now();
   if not found then
     v_counters := private.dashboard_of(v_caller.organization_id);
   end if;
-  select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+  select jsonb_agg(jsonb_build_object(
     'day', d.day::date,
     'employees', coalesce(m.employees, 0),
     'sessions', coalesce(m.sessions, 0),
@@ -5973,18 +5973,18 @@ begin
     'distance_m', coalesce(m.distance_m, 0)
   ) order by d.day)
   into v_trend
-  from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
+  from generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
   left join public.org_daily_metrics as m
     on m.organization_id = v_caller.organization_id and m.day = d.day::date
     and m.day between v_range.from_day and v_range.to_day;
 
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'as_of', v_counters.updated_at,
-    'people', pg_catalog.jsonb_build_object(
+    'people', jsonb_build_object(
       'active', v_counters.active_employees,
       'recent', v_counters.recent_employees,
       'inactive', v_counters.inactive_employees),
-    'today', pg_catalog.jsonb_build_object(
+    'today', jsonb_build_object(
       'day', v_counters.day,
       'sessions', v_counters.sessions_today,
       'duration_s', v_counters.duration_today_s,
@@ -5993,16 +5993,16 @@ begin
     'pending_amounts', v_counters.pending_amounts,
     'trend', v_trend,
     'leaders', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select coalesce(jsonb_agg(jsonb_build_object(
         'rank', l.rank, 'employee_id', l.employee_id, 'name', e.name, 'distance_m', l.distance_m
       ) order by l.rank, l.employee_id), '[]')
       from (
-        select f.employee_id, f.distance_m, pg_catalog.rank() over (order by f.distance_m desc) as rank
+        select f.employee_id, f.distance_m, rank() over (order by f.distance_m desc) as rank
         from (
           select m.employee_id, m.distance_m
           from public.employee_monthly_metrics as m
           where m.organization_id = v_caller.organization_id
-            and m.month = pg_catalog.date_trunc('month', v_range.today::timestamp)::date and m.distance_m > 0
+            and m.month = date_trunc('month', v_range.today::timestamp)::date and m.distance_m > 0
           order by m.distance_m desc, m.employee_id
           limit 5
         ) as f
@@ -6053,7 +6053,7 @@ begin
   v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
 
   -- The state is read before the figures: what changes in between makes this ranking one that no longer holds.
-  select pg_catalog.md5(coalesce(pg_catalog.string_agg(extract(epoch from m.updated_at)::text, ' ' order by m.day), ''))
+  select md5(coalesce(string_agg(extract(epoch from m.updated_at)::text, ' ' order by m.day), ''))
   into v_state_of_days
   from public.org_daily_metrics as m
   where m.organization_id = v_caller.organization_id and m.day between v_range.from_day and v_range.to_day;
@@ -6065,9 +6065,9 @@ begin
   if not found then
     v_ranking := private.rank_people(v_caller.organization_id, v_metric, v_range.from_day, v_range.to_day, v_range.currency);
     -- A GET runs read-only: it gets its answer and keeps none.
-    if not pg_catalog.current_setting('transaction_read_only')::boolean then
+    if not current_setting('transaction_read_only')::boolean then
       delete from private.rankings as r
-      where r.organization_id = v_caller.organization_id and r.made_at < pg_catalog.now() - interval '1 day';
+      where r.organization_id = v_caller.organization_id and r.made_at < now() - interval '1 day';
       insert into private.rankings (
         organization_id, metric, first_day, last_day, currency, state_of_days, leaders, scores
       ) values (
@@ -6084,11 +6084,11 @@ begin
   end if;
 
   if v_self.id is not null then
-    select pg_catalog.jsonb_build_object('rank', l.entry -> 'rank', 'value', l.entry -> 'value') into v_me
-    from pg_catalog.jsonb_array_elements(v_ranking.leaders) as l (entry)
+    select jsonb_build_object('rank', l.entry -> 'rank', 'value', l.entry -> 'value') into v_me
+    from jsonb_array_elements(v_ranking.leaders) as l (entry)
     where l.entry ->> 'employee_id' = v_self.id::text;
     if v_me is null then
-      select pg_catalog.sum(
+      select sum(
         case v_metric
           when 'distance' then m.distance_m
           when 'duration' then m.duration_s
@@ -6106,27 +6106,27 @@ begin
           where r.organization_id = v_caller.organization_id and r.metric = v_metric
             and r.first_day = v_range.from_day and r.last_day = v_range.to_day;
         end if;
-        v_me := pg_catalog.jsonb_build_object(
-          'rank', 1 + pg_catalog.cardinality(v_ranking.scores)
-            - pg_catalog.width_bucket(v_value::double precision, v_ranking.scores),
+        v_me := jsonb_build_object(
+          'rank', 1 + cardinality(v_ranking.scores)
+            - width_bucket(v_value::double precision, v_ranking.scores),
           'value', v_value);
       end if;
     end if;
   end if;
 
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'metric', v_metric,
     'unit', case v_metric when 'distance' then 'm' when 'duration' then 's' when 'expenses' then v_range.currency end,
     'from_day', v_range.from_day,
     'to_day', v_range.to_day,
     'entries', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select coalesce(jsonb_agg(jsonb_build_object(
         'rank', l.entry -> 'rank',
         'employee_id', e.id,
         'name', e.name,
         'value', case when v_sees_money or e.id = v_self.id then l.entry -> 'value' end
       ) order by l.place), '[]')
-      from pg_catalog.jsonb_array_elements(v_ranking.leaders) with ordinality as l (entry, place)
+      from jsonb_array_elements(v_ranking.leaders) with ordinality as l (entry, place)
       -- One look by key for each row that is shown: joined plainly, the plan would read everybody.
       cross join lateral (
         select p.id, p.name
@@ -6155,8 +6155,8 @@ begin
   if get_live_map.max_people is null or get_live_map.max_people not between 1 and 1000 then
     perform private.fail('invalid_argument', 'max_people is 1 to 1000.', 'max_people');
   end if;
-  return pg_catalog.jsonb_build_object(
-    'as_of', pg_catalog.now(),
+  return jsonb_build_object(
+    'as_of', now(),
     'people', (
       -- Two ranges of one index, each in its order: those at work, then those who went home last.
       with newest as (
@@ -6172,12 +6172,12 @@ begin
           select l.employee_id, l.is_open, l.checked_in_at, l.checked_out_at
           from public.employee_latest_sessions as l
           where l.organization_id = v_caller.organization_id and not l.is_open
-            and l.checked_out_at > pg_catalog.now() - interval '24 hours'
+            and l.checked_out_at > now() - interval '24 hours'
           order by l.checked_out_at desc nulls last, l.employee_id
           limit get_live_map.max_people
         )
       )
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select coalesce(jsonb_agg(jsonb_build_object(
         'employee_id', n.employee_id,
         'name', p.name,
         'activity', private.activity_status(n.is_open, n.checked_out_at),
@@ -6239,27 +6239,27 @@ begin
   end if;
   v_range := private.report_range(v_caller.organization_id, get_user_summary.from_day, get_user_summary.to_day, 30);
   return (
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'employee_id', v_employee.id,
       'name', v_employee.name,
       'employee_code', v_employee.employee_code,
       'is_active', v_employee.is_active,
       'from_day', v_range.from_day,
       'to_day', v_range.to_day,
-      'days', pg_catalog.count(*) filter (where m.sessions > 0 or m.duration_s > 0),
-      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
-      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
-      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
+      'days', count(*) filter (where m.sessions > 0 or m.duration_s > 0),
+      'sessions', coalesce(sum(m.sessions), 0),
+      'duration_s', coalesce(sum(m.duration_s), 0),
+      'distance_m', coalesce(sum(m.distance_m), 0),
       'average_session_s', coalesce(
-        pg_catalog.round(pg_catalog.sum(m.duration_s)::numeric / nullif(pg_catalog.sum(m.sessions), 0)), 0),
+        round(sum(m.duration_s)::numeric / nullif(sum(m.sessions), 0)), 0),
       'average_session_m', coalesce(
-        pg_catalog.round(pg_catalog.sum(m.distance_m) / nullif(pg_catalog.sum(m.sessions), 0), 2), 0),
-      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
-      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
-      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0),
+        round(sum(m.distance_m) / nullif(sum(m.sessions), 0), 2), 0),
+      'expenses_pending', coalesce(sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(sum(m.expenses_rejected), 0),
       'currency', v_range.currency,
-      'claimed_amount', coalesce(pg_catalog.sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
-      'approved_amount', coalesce(pg_catalog.sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
+      'claimed_amount', coalesce(sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
+      'approved_amount', coalesce(sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
     )
     from public.employee_daily_metrics as m
     where m.organization_id = v_caller.organization_id and m.employee_id = v_employee.id
@@ -6288,7 +6288,7 @@ CREATE OR REPLACE FUNCTION private.hash_token(token text)
  SET search_path TO ''
 AS $function$
 begin
-  return pg_catalog.sha256(pg_catalog.convert_to(token, 'UTF8'));
+  return sha256(convert_to(token, 'UTF8'));
 end;
 $function$;
 comment on function private.hash_token(text) is 'What is stored of a token: SHA-256 of its UTF-8 bytes.';
@@ -6330,12 +6330,12 @@ CREATE OR REPLACE FUNCTION private.hold_locked_until(organization_id uuid, exclu
  SET search_path TO ''
 AS $function$
 declare
-  v_key bigint := pg_catalog.hashtextextended('fieldtrack.locked_until ' || hold_locked_until.organization_id::text, 0);
+  v_key bigint := hashtextextended('fieldtrack.locked_until ' || hold_locked_until.organization_id::text, 0);
 begin
   if exclusively then
-    perform pg_catalog.pg_advisory_xact_lock(v_key);
+    perform pg_advisory_xact_lock(v_key);
   else
-    perform pg_catalog.pg_advisory_xact_lock_shared(v_key);
+    perform pg_advisory_xact_lock_shared(v_key);
   end if;
   return (select o.locked_until from public.organizations as o where o.id = hold_locked_until.organization_id);
 end;
@@ -6367,39 +6367,39 @@ begin
   -- A transaction that has written holds back the log's readers, in whatever database of the cluster it is.
   (
     select 'transaction', a.usename::text,
-      pg_catalog.format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
-      extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::double precision,
-      pg_catalog.age(a.backend_xid)::bigint
+      format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
+      extract(epoch from clock_timestamp() - a.xact_start)::double precision,
+      age(a.backend_xid)::bigint
     from pg_catalog.pg_stat_activity as a
-    where a.backend_xid is not null and a.pid <> pg_catalog.pg_backend_pid()
-    order by pg_catalog.age(a.backend_xid) desc
+    where a.backend_xid is not null and a.pid <> pg_backend_pid()
+    order by age(a.backend_xid) desc
     limit 1
   )
   union all
   (
-    select 'prepared', p.owner::text, pg_catalog.format('prepared transaction %s in %s', p.gid, p.database),
-      extract(epoch from pg_catalog.clock_timestamp() - p.prepared)::double precision,
-      pg_catalog.age(p.transaction)::bigint
+    select 'prepared', p.owner::text, format('prepared transaction %s in %s', p.gid, p.database),
+      extract(epoch from clock_timestamp() - p.prepared)::double precision,
+      age(p.transaction)::bigint
     from pg_catalog.pg_prepared_xacts as p
-    order by pg_catalog.age(p.transaction) desc
+    order by age(p.transaction) desc
     limit 1
   )
   union all
   -- A snapshot, written or not, holds back vacuum only.
   (
     select 'snapshot', a.usename::text,
-      pg_catalog.format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
-      extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::double precision,
-      pg_catalog.age(a.backend_xmin)::bigint
+      format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
+      extract(epoch from clock_timestamp() - a.xact_start)::double precision,
+      age(a.backend_xmin)::bigint
     from pg_catalog.pg_stat_activity as a
-    where a.backend_xmin is not null and a.pid <> pg_catalog.pg_backend_pid() and a.usename is not null
-    order by pg_catalog.age(a.backend_xmin) desc
+    where a.backend_xmin is not null and a.pid <> pg_backend_pid() and a.usename is not null
+    order by age(a.backend_xmin) desc
     limit 1
   )
   union all
   (
-    select 'replication_slot', null, pg_catalog.format('slot %s', r.slot_name), null::double precision,
-      greatest(pg_catalog.age(r.xmin), pg_catalog.age(r.catalog_xmin))::bigint
+    select 'replication_slot', null, format('slot %s', r.slot_name), null::double precision,
+      greatest(age(r.xmin), age(r.catalog_xmin))::bigint
     from pg_catalog.pg_replication_slots as r
     where r.xmin is not null or r.catalog_xmin is not null
     order by 5 desc
@@ -6436,14 +6436,14 @@ begin
       'Make a new one with my_device_token, or ask an administrator.');
   end if;
   perform private.take_token(v_device.organization_id, 'ingest', v_device.id);
-  perform pg_catalog.set_config('fieldtrack.device_id', v_device.id::text, true);
-  perform pg_catalog.set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
+  perform set_config('fieldtrack.device_id', v_device.id::text, true);
+  perform set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
 
   -- The first point that falls into no session.
   select p.at, p.point into v_first
   from (
     select (e.point ->> 'recorded_at')::timestamptz as at, e.point
-    from pg_catalog.jsonb_array_elements(ingest_locations.points) as e (point)
+    from jsonb_array_elements(ingest_locations.points) as e (point)
   ) as p
   where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
   order by p.at
@@ -6457,14 +6457,14 @@ begin
       select e.ordinality, e.point,
         private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
           as session_id
-      from pg_catalog.jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
+      from jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
     ),
     -- insert_locations takes a hundred at a time.
     numbered as (
-      select p.*, (pg_catalog.row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
+      select p.*, (row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
       from placed as p
     )
-    select n.session_id, n.part, pg_catalog.count(*) as points, pg_catalog.jsonb_agg(n.point order by n.ordinality) as batch
+    select n.session_id, n.part, count(*) as points, jsonb_agg(n.point order by n.ordinality) as batch
     from numbered as n
     group by n.session_id, n.part
     order by n.session_id, n.part
@@ -6478,7 +6478,7 @@ begin
         false);
       v_stored := v_stored + (v_result ->> 'inserted')::bigint;
       v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
-      v_refused := v_refused + pg_catalog.jsonb_array_length(v_result -> 'rejected');
+      v_refused := v_refused + jsonb_array_length(v_result -> 'rejected');
     exception
       -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
       when sqlstate 'PGRST' then
@@ -6487,13 +6487,13 @@ begin
   end loop;
 
   update public.device_tokens as t
-  set last_seen_at = pg_catalog.now(),
+  set last_seen_at = now(),
     last_protocol = ingest_locations.protocol,
     points_stored = t.points_stored + v_stored,
     points_without_session = t.points_without_session + v_without_session,
     points_refused = t.points_refused + v_refused
   where t.organization_id = v_device.organization_id and t.id = v_device.id;
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'device_id', v_device.id,
     'stored', v_stored,
     'duplicates', v_duplicates,
@@ -6520,12 +6520,12 @@ declare
   v_last_recorded_at timestamptz;
   v_rejected jsonb;
 begin
-  if pg_catalog.jsonb_typeof(insert_locations.points) is distinct from 'array' then
+  if jsonb_typeof(insert_locations.points) is distinct from 'array' then
     perform private.fail('invalid_argument', 'points is not an array.', 'points', 'Send a JSON array of 1 to 100 points.');
   end if;
-  v_received := pg_catalog.jsonb_array_length(insert_locations.points);
+  v_received := jsonb_array_length(insert_locations.points);
   if v_received not between 1 and 100 then
-    perform private.fail('batch_size', pg_catalog.format('%s points in one call.', v_received), 'points',
+    perform private.fail('batch_size', format('%s points in one call.', v_received), 'points',
       'Send 1 to 100 points a call.');
   end if;
 
@@ -6543,11 +6543,11 @@ begin
   select o.* into strict v_organization from public.organizations as o where o.id = insert_locations.organization_id;
   if v_session.status = 'CLOSED' then
     perform private.refuse_settled_session(v_session);
-    if pg_catalog.now() > v_session.checked_out_received_at
-      + pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+    if now() > v_session.checked_out_received_at
+      + make_interval(hours => v_organization.late_upload_grace_hours)
     then
       perform private.fail('upload_too_late',
-        pg_catalog.format('The session was closed more than %s hours ago.', v_organization.late_upload_grace_hours),
+        format('The session was closed more than %s hours ago.', v_organization.late_upload_grace_hours),
         v_session.id::text);
     end if;
   end if;
@@ -6569,15 +6569,15 @@ begin
       nullif(e.point -> 'battery_pct', 'null') as battery_pct,
       nullif(e.point -> 'sequence_number', 'null') as sequence_number,
       nullif(e.point -> 'is_mock', 'null') as is_mock
-    from pg_catalog.jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
+    from jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
   ),
   -- [0-9] and not the class of digits, which under ICU has those of every script: the casts below would fail on them.
   -- A hundred times in one match cost a tenth of a hundred matches. No text of fewer than 41 characters holds two of them,
   -- so if all match, each does. Those of a batch with an unusual one are matched one by one below.
   times as materialized (
     select coalesce(
-      pg_catalog.max(pg_catalog.length(r.recorded_at)) < 41
-      and ';' || pg_catalog.string_agg(r.recorded_at, ';')
+      max(length(r.recorded_at)) < 41
+      and ';' || string_agg(r.recorded_at, ';')
         ~ '^(;[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9]))+$',
       false) as are_usual
     from raw as r
@@ -6589,22 +6589,22 @@ begin
       case when (t.are_usual or r.recorded_at
           ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]{1,9})?)?(Z|z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$')
         and case
-          when pg_catalog.substr(r.recorded_at, 9, 2) <= '28' then true
-          else pg_catalog.substr(r.recorded_at, 9, 2)::integer <= extract(
-            day from (pg_catalog.substr(r.recorded_at, 1, 7) || '-01')::date + interval '1 month -1 day')
+          when substr(r.recorded_at, 9, 2) <= '28' then true
+          else substr(r.recorded_at, 9, 2)::integer <= extract(
+            day from (substr(r.recorded_at, 1, 7) || '-01')::date + interval '1 month -1 day')
         end
-        then pg_catalog.replace(r.recorded_at, ',', '.')::timestamptz end as recorded_at,
+        then replace(r.recorded_at, ',', '.')::timestamptz end as recorded_at,
       case when r.latitude between '-90' and '90'
-        then pg_catalog.round(r.latitude::numeric, 9)::double precision end as latitude,
+        then round(r.latitude::numeric, 9)::double precision end as latitude,
       case when r.longitude between '-180' and '180'
-        then pg_catalog.round(r.longitude::numeric, 9)::double precision end as longitude,
-      case when r.accuracy_m between '0' and '1e7' then pg_catalog.round(r.accuracy_m::numeric, 9)::real end as accuracy_m,
-      case when r.speed_mps between '0' and '1e4' then pg_catalog.round(r.speed_mps::numeric, 9)::real end as speed_mps,
-      case when r.heading_deg between '0' and '360' then pg_catalog.round(r.heading_deg::numeric, 9)::real end as heading_deg,
+        then round(r.longitude::numeric, 9)::double precision end as longitude,
+      case when r.accuracy_m between '0' and '1e7' then round(r.accuracy_m::numeric, 9)::real end as accuracy_m,
+      case when r.speed_mps between '0' and '1e4' then round(r.speed_mps::numeric, 9)::real end as speed_mps,
+      case when r.heading_deg between '0' and '360' then round(r.heading_deg::numeric, 9)::real end as heading_deg,
       case when r.battery_pct between '0' and '100' then r.battery_pct::smallint end as battery_pct,
       case when r.sequence_number between '0' and '9007199254740991' then r.sequence_number::bigint end as sequence_number,
       case r.is_mock when 'true' then true when 'false' then false end as is_mock,
-      pg_catalog.num_nonnulls(r.accuracy_m, r.speed_mps, r.heading_deg, r.battery_pct, r.sequence_number, r.is_mock) as fields
+      num_nonnulls(r.accuracy_m, r.speed_mps, r.heading_deg, r.battery_pct, r.sequence_number, r.is_mock) as fields
     from raw as r
     cross join times as t
   ),
@@ -6615,13 +6615,13 @@ begin
         when p.recorded_at is null then 'point_time_invalid'
         when p.latitude is null or p.longitude is null then 'point_position_invalid'
         -- One of those that are there could not be read.
-        when p.fields <> pg_catalog.num_nonnulls(
+        when p.fields <> num_nonnulls(
           p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.sequence_number, p.is_mock) then 'point_field_invalid'
-        when p.recorded_at > pg_catalog.now() + interval '2 minutes' then 'point_in_future'
+        when p.recorded_at > now() + interval '2 minutes' then 'point_in_future'
         when p.recorded_at < v_session.checked_in_at then 'point_before_session'
         when p.recorded_at > v_session.checked_out_at then 'point_after_session'
-        when p.recorded_at < pg_catalog.now()
-          - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours + v_organization.max_session_hours)
+        when p.recorded_at < now()
+          - make_interval(hours => v_organization.late_upload_grace_hours + v_organization.max_session_hours)
           then 'point_too_old'
       end as code
     from parsed as p
@@ -6641,14 +6641,14 @@ begin
   )
   select
     i.points, i.first_recorded_at, i.last_recorded_at,
-    coalesce(pg_catalog.jsonb_agg(
-      pg_catalog.jsonb_build_object(
+    coalesce(jsonb_agg(
+      jsonb_build_object(
         'index', j.index,
         'code', j.code,
         'message', case j.code
           when 'point_time_invalid' then 'recorded_at is not an ISO 8601 time with an offset.'
           when 'point_position_invalid' then 'latitude (-90 to 90) and longitude (-180 to 180) are needed, as numbers.'
-          when 'point_field_invalid' then pg_catalog.format('%s is out of its range or of the wrong type.', (
+          when 'point_field_invalid' then format('%s is out of its range or of the wrong type.', (
             select case
               when r.accuracy_m is not null and j.accuracy_m is null then 'accuracy_m'
               when r.speed_mps is not null and j.speed_mps is null then 'speed_mps'
@@ -6670,8 +6670,8 @@ begin
   into v_inserted, v_first_recorded_at, v_last_recorded_at, v_rejected
   from judged as j
   cross join (
-    select pg_catalog.count(*) as points, pg_catalog.min(i.recorded_at) as first_recorded_at,
-      pg_catalog.max(i.recorded_at) as last_recorded_at
+    select count(*) as points, min(i.recorded_at) as first_recorded_at,
+      max(i.recorded_at) as last_recorded_at
     from inserted as i
   ) as i
   group by i.points, i.first_recorded_at, i.last_recorded_at;
@@ -6680,8 +6680,8 @@ begin
     perform private.count_rejected_points(v_rejected);
   end if;
   if insert_locations.strict and v_rejected <> '[]' then
-    perform private.fail('batch_rejected', pg_catalog.format('%s of %s points are not valid; none was stored.',
-      pg_catalog.jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
+    perform private.fail('batch_rejected', format('%s of %s points are not valid; none was stored.',
+      jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
   end if;
 
   if v_session.status = 'ACTIVE' and v_inserted > 0 then
@@ -6693,11 +6693,11 @@ begin
     perform private.request_distance(v_session);
   end if;
 
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'session_id', v_session.id,
     'received', v_received,
     'inserted', v_inserted,
-    'duplicates', v_received - v_inserted - pg_catalog.jsonb_array_length(v_rejected),
+    'duplicates', v_received - v_inserted - jsonb_array_length(v_rejected),
     'rejected', v_rejected
   );
 end;
@@ -6712,12 +6712,12 @@ AS $function$
 declare
   v_found text[] := array[]::text[];
   v_schedule private.schedules;
-  v_buckets regclass := pg_catalog.to_regclass('storage.buckets');
+  v_buckets regclass := to_regclass('storage.buckets');
 begin
   -- Overdue counts from here for a schedule that never ran.
   insert into private.schedule_states (schedule_name) select s.name from private.schedules as s on conflict do nothing;
 
-  if pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
+  if current_setting('cron.database_name', true) = current_database()
     and exists (select from pg_catalog.pg_available_extensions as a where a.name = 'pg_cron')
   then
     begin
@@ -6732,12 +6732,12 @@ begin
   if private.is_cron_usable() then
     v_found := v_found || 'pg_cron'::text;
     for v_schedule in select s.* from private.schedules as s order by s.name loop
-      execute pg_catalog.format('select cron.schedule(%L, %L, %L)', 'fieldtrack-' || v_schedule.name, v_schedule.cron,
-        pg_catalog.format('select private.run_schedule(%L)', v_schedule.name));
+      execute format('select cron.schedule(%L, %L, %L)', 'fieldtrack-' || v_schedule.name, v_schedule.cron,
+        format('select private.run_schedule(%L)', v_schedule.name));
     end loop;
     -- A schedule that is gone from the table must not run on.
     execute $sql$
-      select pg_catalog.count(cron.unschedule(j.jobname)) from cron.job as j
+      select count(cron.unschedule(j.jobname)) from cron.job as j
       where j.jobname like 'fieldtrack-%'
         and not exists (select from private.schedules as s where 'fieldtrack-' || s.name = j.jobname)
     $sql$;
@@ -6746,7 +6746,7 @@ begin
   if v_buckets is not null then
     v_found := v_found || 'storage'::text;
     -- Dynamic, because the table is not there everywhere and plpgsql_check reads this function too.
-    execute pg_catalog.format($sql$
+    execute format($sql$
       insert into %s (id, name, public, file_size_limit, allowed_mime_types)
       values ('receipts', 'receipts', false, 10485760,
         array['image/jpeg', 'image/png', 'image/webp', 'application/pdf'])
@@ -6792,7 +6792,7 @@ begin
     );
   end if;
 
-  if pg_catalog.to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
+  if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
     v_found := v_found || 'realtime'::text;
     drop trigger if exists _900_broadcast on public.events;
     create trigger _900_broadcast after insert on public.events
@@ -6815,7 +6815,7 @@ CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_ro
 AS $function$
 declare
   v_admin private.caller := private.require_admin('employees:write');
-  v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
+  v_email text := lower(btrim(invite_employee.email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
   v_employee public.employees;
@@ -6831,7 +6831,7 @@ begin
   if exists (
     select from public.employees as e
     where e.organization_id = v_admin.organization_id and e.is_active
-      and (select pg_catalog.lower(u.email) from auth.users as u where u.id = e.user_id) = v_email
+      and (select lower(u.email) from auth.users as u where u.id = e.user_id) = v_email
   ) then
     perform private.fail('already_a_member', 'A person with this address is already a member.', 'email');
   end if;
@@ -6848,7 +6848,7 @@ begin
       perform private.require_person(v_admin);
     end if;
     update public.invitations as i
-    set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.employee_id
+    set expires_at = now() + interval '7 days', invited_by = v_admin.employee_id
     where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.email = v_email
       and i.status = 'PENDING'
     returning i.* into v_invitation;
@@ -6861,21 +6861,21 @@ begin
       and e.app_role is distinct from invite_employee.app_role;
   else
     insert into public.employees (organization_id, name, app_role, phone, employee_code)
-    values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
+    values (v_admin.organization_id, btrim(invite_employee.name), invite_employee.app_role,
       invite_employee.phone, invite_employee.employee_code)
     returning * into v_employee;
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
-    values (v_admin.organization_id, v_employee.id, v_email, pg_catalog.now() + interval '7 days', v_admin.employee_id)
+    values (v_admin.organization_id, v_employee.id, v_email, now() + interval '7 days', v_admin.employee_id)
     returning * into v_invitation;
   end if;
   insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
   values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
   on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
   perform private.audit(v_invitation.organization_id, 'employee.invited', 'employee', v_invitation.employee_id, null,
-    pg_catalog.jsonb_build_object('email', v_email, 'app_role', invite_employee.app_role,
+    jsonb_build_object('email', v_email, 'app_role', invite_employee.app_role,
       'expires_at', v_invitation.expires_at));
 
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'invitation_id', v_invitation.id,
     'employee_id', v_invitation.employee_id,
     'token', v_token,
@@ -6924,7 +6924,7 @@ AS $function$
 begin
   -- The extension's files may be there while its scheduler serves another database of the cluster.
   return exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron')
-    and pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database();
+    and current_setting('cron.database_name', true) = current_database();
 end;
 $function$;
 comment on function private.is_cron_usable() is 'Whether pg_cron is installed and serves this database. If not, the worker runs the schedules.';
@@ -6941,8 +6941,8 @@ begin
       select f.epoch, f.xact, f.id from private.event_log_floor as f
     )
     and (is_log_kept_since.epoch, is_log_kept_since.xact) <= (
-      (select pg_catalog.max(e.epoch) from private.event_epochs as e),
-      pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+      (select max(e.epoch) from private.event_epochs as e),
+      pg_snapshot_xmax(pg_current_snapshot())
     );
 end;
 $function$;
@@ -6956,7 +6956,7 @@ CREATE OR REPLACE FUNCTION private.is_public_address(address inet)
  SET search_path TO ''
 AS $function$
 begin
-  if pg_catalog.family(address) = 4 then
+  if family(address) = 4 then
     return not address <<= any (array[
       '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
       '192.0.2.0/24', '192.31.196.0/24', '192.52.193.0/24', '192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24',
@@ -6999,16 +6999,16 @@ begin
   insert into public.api_keys (
     organization_id, name, key_id, last_four, scopes, expires_at, requests_per_minute, created_by
   ) values (
-    issue_api_key.organization_id, issue_api_key.name, private.random_base62(12), pg_catalog.right(v_secret, 4),
+    issue_api_key.organization_id, issue_api_key.name, private.random_base62(12), right(v_secret, 4),
     issue_api_key.scopes, issue_api_key.expires_at, issue_api_key.requests_per_minute, issue_api_key.created_by
   )
   returning * into v_key;
   insert into private.api_key_secrets (organization_id, api_key_id, secret_hash)
   values (v_key.organization_id, v_key.id, private.hash_token(v_secret));
-  v_body := pg_catalog.format('ft_live_%s_%s', v_key.key_id, v_secret);
-  return pg_catalog.jsonb_build_object(
+  v_body := format('ft_live_%s_%s', v_key.key_id, v_secret);
+  return jsonb_build_object(
     'id', v_key.id,
-    'key', pg_catalog.format('%s_%s', v_body, private.crc32_base62(v_body)),
+    'key', format('%s_%s', v_body, private.crc32_base62(v_body)),
     'name', v_key.name,
     'scopes', v_key.scopes,
     'expires_at', v_key.expires_at,
@@ -7032,14 +7032,14 @@ declare
 begin
   perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
   insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
-  values (issue_device_token.organization_id, issue_device_token.employee_id, pg_catalog.btrim(issue_device_token.name),
-    pg_catalog.right(v_token, 4), issue_device_token.created_by)
+  values (issue_device_token.organization_id, issue_device_token.employee_id, btrim(issue_device_token.name),
+    right(v_token, 4), issue_device_token.created_by)
   returning * into v_row;
   insert into private.device_token_secrets (organization_id, device_token_id, token_hash)
   values (v_row.organization_id, v_row.id, private.hash_token(v_token));
   perform private.audit(v_row.organization_id, 'device_token.created', 'device_token', v_row.id, null,
-    pg_catalog.jsonb_build_object('employee_id', v_row.employee_id, 'name', v_row.name));
-  return pg_catalog.jsonb_build_object(
+    jsonb_build_object('employee_id', v_row.employee_id, 'name', v_row.name));
+  return jsonb_build_object(
     'id', v_row.id, 'employee_id', v_row.employee_id, 'name', v_row.name, 'token', v_token);
 exception
   when check_violation or not_null_violation then
@@ -7059,7 +7059,7 @@ CREATE OR REPLACE FUNCTION private.judge_webhook(organization_id uuid, webhook_i
 AS $function$
 declare
   v_circuit public.webhook_circuits;
-  v_now timestamptz := pg_catalog.clock_timestamp();
+  v_now timestamptz := clock_timestamp();
 begin
   select c.* into v_circuit
   from public.webhook_circuits as c
@@ -7085,11 +7085,11 @@ begin
       v_circuit.state := 'OPEN';
       v_circuit.openings := v_circuit.openings + 1;
       v_circuit.paused_until := v_now + least(
-        pg_catalog.make_interval(secs => 30 * 2 ^ least(v_circuit.openings - 1, 10)), interval '1 hour');
+        make_interval(secs => 30 * 2 ^ least(v_circuit.openings - 1, 10)), interval '1 hour');
     end if;
     if judge_webhook.pause_s is not null then
       v_circuit.paused_until := greatest(
-        v_circuit.paused_until, v_now + pg_catalog.make_interval(secs => judge_webhook.pause_s));
+        v_circuit.paused_until, v_now + make_interval(secs => judge_webhook.pause_s));
     end if;
   end if;
   update public.webhook_circuits as c
@@ -7119,7 +7119,7 @@ CREATE OR REPLACE FUNCTION private.jwt()
  SET search_path TO ''
 AS $function$
 begin
-  return nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
 end;
 $function$;
 comment on function private.jwt() is 'The claims of the caller''s token, or null.';
@@ -7153,8 +7153,8 @@ begin
   select k.organization_id, k.id
   from unnest(keep_api_keys.organization_ids, keep_api_keys.api_key_ids) as a (organization_id, api_key_id)
   join public.api_keys as k on k.organization_id = a.organization_id and k.id = a.api_key_id
-  where (k.revoked_at is null or k.revoked_at > pg_catalog.now())
-    and (k.expires_at is null or k.expires_at > pg_catalog.now());
+  where (k.revoked_at is null or k.revoked_at > now())
+    and (k.expires_at is null or k.expires_at > now());
 end;
 $function$;
 comment on function private.keep_api_keys(uuid[],uuid[]) is 'Of the given API keys, pair by pair, those that are valid now: the stream ends for the others. What a key may do never changes.';
@@ -7185,15 +7185,15 @@ begin
     organization_id, queue, payload, reason, next_attempt_at, singleton_key, dead_job_id
   ) values (
     keep_dead_job.organization_id,
-    coalesce(v_job.source_name, pg_catalog.regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
+    coalesce(v_job.source_name, regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
     -- Without the trace of the request: jobs of one payload have one intent.
     v_job.data - 'traceparent',
-    pg_catalog.left(
-      case pg_catalog.jsonb_typeof(v_error)
-        when 'object' then pg_catalog.concat_ws(' ', v_error ->> 'name', v_error ->> 'code')
+    left(
+      case jsonb_typeof(v_error)
+        when 'object' then concat_ws(' ', v_error ->> 'name', v_error ->> 'code')
         else coalesce(v_error #>> '{}', v_job.source_output ->> 'message', 'unknown')
       end, 500),
-    pg_catalog.now() + private.retry_intent_delay(0),
+    now() + private.retry_intent_delay(0),
     v_job.singleton_key,
     v_job.id
   )
@@ -7205,7 +7205,7 @@ begin
     dead_job_id = excluded.dead_job_id,
     -- The replay itself died: its count goes on. Another job of the same payload begins anew.
     attempts = case when r.replay_job_id = v_job.source_id then r.attempts else 0 end,
-    next_attempt_at = pg_catalog.now()
+    next_attempt_at = now()
       + private.retry_intent_delay(case when r.replay_job_id = v_job.source_id then r.attempts else 0 end)
   where r.dead_job_id is distinct from excluded.dead_job_id;
   return 'kept';
@@ -7302,7 +7302,7 @@ declare
   -- A position of an earlier session says nothing about the open one.
   v_is_checked_in boolean := state.is_checked_in and state.fix_session_id is not distinct from state.session_id;
 begin
-  return pg_catalog.json_build_object(
+  return json_build_object(
     'employee_id', state.employee_id,
     'session_id', state.fix_session_id,
     'is_checked_in', v_is_checked_in,
@@ -7353,7 +7353,7 @@ begin
     select
       z.time_zone,
       z.valid_from,
-      pg_catalog.lead(z.valid_from, 1, 'infinity') over (order by z.valid_from) as valid_to
+      lead(z.valid_from, 1, 'infinity') over (order by z.valid_from) as valid_to
     from public.organization_time_zones as z
     where z.organization_id = local_days.organization_id
   ),
@@ -7372,18 +7372,18 @@ begin
       greatest(s.span_starts_at, private.day_starts_at(d.day::date, s.time_zone)) as part_starts_at,
       least(s.span_ends_at, private.day_starts_at(d.day::date + 1, s.time_zone)) as part_ends_at
     from spans as s
-    cross join lateral pg_catalog.generate_series(
-      pg_catalog.date_trunc('day', s.span_starts_at at time zone s.time_zone),
-      pg_catalog.date_trunc('day', s.span_ends_at at time zone s.time_zone),
+    cross join lateral generate_series(
+      date_trunc('day', s.span_starts_at at time zone s.time_zone),
+      date_trunc('day', s.span_ends_at at time zone s.time_zone),
       interval '1 day'
     ) as d (day)
   )
   -- After a change of zone a date can come twice (the new zone lags behind): it is one day, and the later zone names it.
   select
     p.day,
-    (pg_catalog.array_agg(p.time_zone order by p.part_starts_at desc))[1],
-    pg_catalog.min(p.part_starts_at),
-    pg_catalog.max(p.part_ends_at)
+    (array_agg(p.time_zone order by p.part_starts_at desc))[1],
+    min(p.part_starts_at),
+    max(p.part_ends_at)
   from parts as p
   where p.part_ends_at > p.part_starts_at
     or (p.part_ends_at = p.part_starts_at and local_days.starts_at = local_days.ends_at)
@@ -7461,7 +7461,7 @@ CREATE OR REPLACE FUNCTION private.log_end()
 AS $function$
 begin
   return query
-  select pg_catalog.max(e.epoch), pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+  select max(e.epoch), pg_snapshot_xmin(pg_current_snapshot())
   from private.event_epochs as e;
 end;
 $function$;
@@ -7474,7 +7474,7 @@ CREATE OR REPLACE FUNCTION private.maintain_location_partitions()
  SET search_path TO ''
 AS $function$
 declare
-  v_today date := (pg_catalog.now() at time zone 'UTC')::date;
+  v_today date := (now() at time zone 'UTC')::date;
 begin
   return private.create_location_partitions(
     (v_today - interval '2 months')::date, (v_today + interval '3 months')::date);
@@ -7488,8 +7488,8 @@ CREATE OR REPLACE FUNCTION private.make_token(prefix text)
  SET search_path TO ''
 AS $function$
 begin
-  return prefix || pg_catalog.rtrim(
-    pg_catalog.translate(pg_catalog.encode(extensions.gen_random_bytes(32), 'base64'), '+/', '-_'), '=');
+  return prefix || rtrim(
+    translate(encode(extensions.gen_random_bytes(32), 'base64'), '+/', '-_'), '=');
 end;
 $function$;
 comment on function private.make_token(text) is 'A new secret: the prefix and 43 URL-safe characters (256 random bits).';
@@ -7535,24 +7535,24 @@ CREATE OR REPLACE FUNCTION private.metric_samples()
 AS $function$
 begin
   return query
-  select 'queue_jobs', pg_catalog.jsonb_build_object('queue', q.queue, 'state', q.state), q.jobs::double precision
+  select 'queue_jobs', jsonb_build_object('queue', q.queue, 'state', q.state), q.jobs::double precision
   from private.queue_report() as q;
 
   return query
-  select 'queue_oldest_job_seconds', pg_catalog.jsonb_build_object('queue', q.queue), pg_catalog.max(q.oldest_s)
+  select 'queue_oldest_job_seconds', jsonb_build_object('queue', q.queue), max(q.oldest_s)
   from private.queue_report() as q
   where q.oldest_s is not null
   group by q.queue;
 
   return query
-  select l.name, pg_catalog.jsonb_build_object('consumer', c.consumer), l.value
+  select l.name, jsonb_build_object('consumer', c.consumer), l.value
   from private.consumer_report() as c
   cross join lateral (
     values ('event_consumer_lag_rows', c.lag_rows::double precision), ('event_consumer_lag_seconds', c.lag_s)
   ) as l (name, value);
 
   return query
-  select l.name, pg_catalog.jsonb_build_object('kind', h.kind, 'role', coalesce(h.role, 'none')), l.value
+  select l.name, jsonb_build_object('kind', h.kind, 'role', coalesce(h.role, 'none')), l.value
   from private.horizon_report() as h
   cross join lateral (
     values ('horizon_age_seconds', h.age_s), ('horizon_age_transactions', h.age_transactions::double precision)
@@ -7560,7 +7560,7 @@ begin
   where l.value is not null;
 
   return query
-  select l.name, pg_catalog.jsonb_build_object('schedule', s.name) || l.labels, l.value
+  select l.name, jsonb_build_object('schedule', s.name) || l.labels, l.value
   from private.schedule_report() as s
   cross join lateral (
     values
@@ -7578,27 +7578,27 @@ begin
   select 'location_partitions_missing', '{}'::jsonb, private.missing_location_partitions()::double precision;
 
   return query
-  select 'locations_ingested_total', pg_catalog.jsonb_build_object('partition', t.relname), t.n_tup_ins::double precision
+  select 'locations_ingested_total', jsonb_build_object('partition', t.relname), t.n_tup_ins::double precision
   from pg_catalog.pg_stat_all_tables as t
   where t.schemaname = 'gps';
 
   return query
   select 'locations_rejected_total',
-    pg_catalog.jsonb_build_object('reason', pg_catalog.substr(s.sequencename, pg_catalog.length('rejected_') + 1)),
+    jsonb_build_object('reason', substr(s.sequencename, length('rejected_') + 1)),
     coalesce(s.last_value, 0)::double precision
   from pg_catalog.pg_sequences as s
   where s.schemaname = 'private' and s.sequencename like 'rejected\_%';
 
   return query
-  select 'sessions_open', '{}'::jsonb, pg_catalog.count(*)::double precision
+  select 'sessions_open', '{}'::jsonb, count(*)::double precision
   from (
     select from public.attendance_sessions as s where s.status = 'ACTIVE' limit private.metric_limit()
   ) as counted;
 
   return query
-  select 'webhook_circuits', pg_catalog.jsonb_build_object('state', pg_catalog.lower(k.state)), k.circuits::double precision
+  select 'webhook_circuits', jsonb_build_object('state', lower(k.state)), k.circuits::double precision
   from (
-    select s.state, pg_catalog.count(c.state) as circuits
+    select s.state, count(c.state) as circuits
     from (values ('CLOSED'), ('OPEN'), ('HALF_OPEN')) as s (state)
     left join (
       select c.state from public.webhook_circuits as c limit private.metric_limit()
@@ -7607,7 +7607,7 @@ begin
   ) as k;
 
   return query
-  select 'webhooks_disabled', '{}'::jsonb, pg_catalog.count(*)::double precision
+  select 'webhooks_disabled', '{}'::jsonb, count(*)::double precision
   from (
     select from public.webhooks as w where w.disabled_at is not null limit private.metric_limit()
   ) as counted;
@@ -7616,9 +7616,9 @@ begin
   select l.name, '{}'::jsonb, l.value
   from (
     select
-      pg_catalog.count(*)::double precision as pending,
-      pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour')::double precision as late,
-      coalesce(extract(epoch from pg_catalog.now() - pg_catalog.min(d.created_at)), 0)::double precision as oldest_s
+      count(*)::double precision as pending,
+      count(*) filter (where d.created_at < now() - interval '1 hour')::double precision as late,
+      coalesce(extract(epoch from now() - min(d.created_at)), 0)::double precision as oldest_s
     from (
       select d.created_at
       from public.webhooks as w
@@ -7641,9 +7641,9 @@ begin
   ) as l (name, value);
 
   return query
-  select 'retry_intents', pg_catalog.jsonb_build_object('state', pg_catalog.lower(k.state)), k.intents::double precision
+  select 'retry_intents', jsonb_build_object('state', lower(k.state)), k.intents::double precision
   from (
-    select s.state, pg_catalog.count(i.state) as intents
+    select s.state, count(i.state) as intents
     from (values ('PENDING'), ('REPLAYED'), ('DISCARDED')) as s (state)
     left join (
       select i.state from public.retry_intents as i limit private.metric_limit()
@@ -7652,19 +7652,19 @@ begin
   ) as k;
 
   return query
-  select 'erasures_unfinished', '{}'::jsonb, pg_catalog.count(*)::double precision
+  select 'erasures_unfinished', '{}'::jsonb, count(*)::double precision
   from private.erasures as x
   where x.completed_at is null;
 
   return query
-  select 'database_connections', pg_catalog.jsonb_build_object('state', coalesce(a.state, 'other')),
-    pg_catalog.count(*)::double precision
+  select 'database_connections', jsonb_build_object('state', coalesce(a.state, 'other')),
+    count(*)::double precision
   from pg_catalog.pg_stat_activity as a
   where a.backend_type = 'client backend'
   group by coalesce(a.state, 'other');
 
   return query
-  select 'database_max_connections', '{}'::jsonb, pg_catalog.current_setting('max_connections')::double precision;
+  select 'database_max_connections', '{}'::jsonb, current_setting('max_connections')::double precision;
 end;
 $function$;
 comment on function private.metric_samples() is 'Every figure that /metrics takes from the database. Names are without the prefix fieldtrack_; no label per organization.';
@@ -7679,8 +7679,8 @@ AS $function$
 declare
   v_version text;
 begin
-  if pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null then
-    execute 'select pg_catalog.max(m.version) from supabase_migrations.schema_migrations as m' into v_version;
+  if to_regclass('supabase_migrations.schema_migrations') is not null then
+    execute 'select max(m.version) from supabase_migrations.schema_migrations as m' into v_version;
   end if;
   return v_version;
 end;
@@ -7695,12 +7695,12 @@ CREATE OR REPLACE FUNCTION private.missing_location_partitions()
  SET search_path TO ''
 AS $function$
 declare
-  v_month timestamp := pg_catalog.date_trunc('month', pg_catalog.now() at time zone 'UTC');
+  v_month timestamp := date_trunc('month', now() at time zone 'UTC');
 begin
   return (
-    select pg_catalog.count(*)
-    from pg_catalog.generate_series(v_month - interval '2 months', v_month + interval '2 months', interval '1 month') as m (month)
-    where pg_catalog.to_regclass(pg_catalog.format('gps.gps_locations_%s', pg_catalog.to_char(m.month, 'YYYY_MM'))) is null
+    select count(*)
+    from generate_series(v_month - interval '2 months', v_month + interval '2 months', interval '1 month') as m (month)
+    where to_regclass(format('gps.gps_locations_%s', to_char(m.month, 'YYYY_MM'))) is null
   );
 end;
 $function$;
@@ -7728,7 +7728,7 @@ CREATE OR REPLACE FUNCTION private.new_webhook_secret(organization_id uuid, webh
  SET search_path TO ''
 AS $function$
 declare
-  v_secret text := 'whsec_' || pg_catalog.encode(extensions.gen_random_bytes(32), 'base64');
+  v_secret text := 'whsec_' || encode(extensions.gen_random_bytes(32), 'base64');
 begin
   insert into private.webhook_secrets (organization_id, webhook_id, secret)
   values (new_webhook_secret.organization_id, new_webhook_secret.webhook_id, v_secret);
@@ -7763,7 +7763,7 @@ begin
   if latitude is null then
     return null;
   end if;
-  return pg_catalog.jsonb_build_object('latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m);
+  return jsonb_build_object('latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m);
 end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
@@ -7791,7 +7791,7 @@ begin
     where (o.epoch, o.xact, o.id) < (
       select y.epoch, y.xact, y.id
       from oldest as y
-      where y.occurred_at >= pg_catalog.now() - purge_events.keep
+      where y.occurred_at >= now() - purge_events.keep
       union all
       (select 32767::smallint, '0'::xid8, 0::bigint)
       order by 1, 2, 3
@@ -7809,7 +7809,7 @@ begin
     from (select d.* from deleted as d order by d.epoch desc, d.xact desc, d.id desc limit 1) as d
     where f.is_only_row
   )
-  select pg_catalog.count(*)::integer into v_deleted from deleted;
+  select count(*)::integer into v_deleted from deleted;
   return v_deleted;
 end;
 $function$;
@@ -7829,13 +7829,13 @@ begin
   -- A bucket that nobody used for a day is full again.
   delete from private.rate_buckets as b
   where b.ctid = any (array(
-    select b.ctid from private.rate_buckets as b where b.refilled_at < pg_catalog.now() - interval '1 day' limit 5000
+    select b.ctid from private.rate_buckets as b where b.refilled_at < now() - interval '1 day' limit 5000
   ));
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
   -- Of deliveries that went while they were sent, mostly; a lease that has ended counts for nothing.
-  delete from private.webhook_leases as l where l.expires_at < pg_catalog.now() - interval '1 hour';
+  delete from private.webhook_leases as l where l.expires_at < now() - interval '1 hour';
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
@@ -7845,14 +7845,14 @@ begin
     select i.organization_id, i.id, i.employee_id
     from public.invitations as i
     join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-    where i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days'
+    where i.status = 'PENDING' and i.expires_at < now() - interval '30 days'
     limit 500
     for no key update of e skip locked
   loop
     -- As it is now: it may have been renewed or accepted meanwhile.
     delete from public.invitations as i
     where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id
-      and i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days';
+      and i.status = 'PENDING' and i.expires_at < now() - interval '30 days';
     continue when not found;
     update public.employees as e
     set is_active = false
@@ -7865,13 +7865,13 @@ begin
   end loop;
 
   -- pg_cron keeps a row a run for ever.
-  if pg_catalog.to_regclass('cron.job_run_details') is not null then
-    execute pg_catalog.format($sql$
+  if to_regclass('cron.job_run_details') is not null then
+    execute format($sql$
       delete from %1$s as d
       where d.runid in (
-        select d.runid from %1$s as d where d.end_time < pg_catalog.now() - interval '7 days' limit 5000
+        select d.runid from %1$s as d where d.end_time < now() - interval '7 days' limit 5000
       )
-    $sql$, pg_catalog.to_regclass('cron.job_run_details'));
+    $sql$, to_regclass('cron.job_run_details'));
     get diagnostics v_rows = row_count;
     v_deleted := v_deleted + v_rows;
   end if;
@@ -7887,7 +7887,7 @@ CREATE OR REPLACE FUNCTION private.purge_locations(max_sessions integer DEFAULT 
  SET search_path TO ''
 AS $function$
 declare
-  v_longest integer := (select pg_catalog.max(o.location_retention_days) from public.organizations as o);
+  v_longest integer := (select max(o.location_retention_days) from public.organizations as o);
   v_session record;
   v_points bigint;
   v_deleted bigint := 0;
@@ -7902,8 +7902,8 @@ begin
       where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
         -- A distance that is still to come needs its points.
         and s.distance_status <> 'PENDING'
-        and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(days => o.location_retention_days)
-        and s.checked_out_at < pg_catalog.now() - pg_catalog.make_interval(days => o.location_retention_days)
+        and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
+        and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
       order by s.checked_in_at
       limit purge_locations.max_sessions
       for no key update of s skip locked
@@ -7912,7 +7912,7 @@ begin
   loop
     -- Where the person checked in and out are positions too.
     update public.attendance_sessions as s
-    set points_purged_at = pg_catalog.now(),
+    set points_purged_at = now(),
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
@@ -7943,7 +7943,7 @@ begin
   delete from private.request_spans as s
   where s.id in (
     select o.id from private.request_spans as o
-    where o.started_at < pg_catalog.now() - interval '10 minutes'
+    where o.started_at < now() - interval '10 minutes'
     order by o.id
     limit purge_request_spans.max_rows
   );
@@ -7962,7 +7962,7 @@ AS $function$
 declare
   v_deleted integer;
 begin
-  delete from private.stream_tickets as t where t.expires_at <= pg_catalog.now();
+  delete from private.stream_tickets as t where t.expires_at <= now();
   get diagnostics v_deleted = row_count;
   return v_deleted;
 end;
@@ -7981,7 +7981,7 @@ begin
     q.name,
     s.state::text,
     (
-      select pg_catalog.count(*)
+      select count(*)
       from (
         select from pgboss.job as j
         -- The list of states is the condition of pg-boss's partial index.
@@ -7991,7 +7991,7 @@ begin
     ),
     -- How long the first one that is due has waited.
     case when s.state in ('created', 'retry') then coalesce((
-      select greatest(0, extract(epoch from pg_catalog.now() - j.start_after))
+      select greatest(0, extract(epoch from now() - j.start_after))
       from pgboss.job as j
       where j.name = q.name and j.state = s.state and j.state in ('created', 'retry', 'active', 'failed')
         and not j.blocked
@@ -8018,7 +8018,7 @@ declare
   v_organization_id uuid := private.health_audience();
 begin
   return (
-    select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+    select coalesce(jsonb_agg(jsonb_build_object(
       'queue', q.name,
       'waiting', coalesce(j.waiting, 0),
       'active', coalesce(j.active, 0),
@@ -8029,10 +8029,10 @@ begin
     left join (
       select
         j.name,
-        pg_catalog.count(*) filter (where j.state in ('created', 'retry')) as waiting,
-        pg_catalog.count(*) filter (where j.state = 'active') as active,
-        pg_catalog.count(*) filter (where j.state = 'failed') as failed,
-        pg_catalog.round(extract(epoch from pg_catalog.max(greatest(pg_catalog.now() - j.start_after, '0'))
+        count(*) filter (where j.state in ('created', 'retry')) as waiting,
+        count(*) filter (where j.state = 'active') as active,
+        count(*) filter (where j.state = 'failed') as failed,
+        round(extract(epoch from max(greatest(now() - j.start_after, '0'))
           filter (where j.state in ('created', 'retry')))) as oldest_waiting_s
       from (
         select j.name, j.state, j.start_after
@@ -8046,10 +8046,10 @@ begin
       -- Not run for an administrator: then there is no row to make.
       select
         r.queue,
-        pg_catalog.sum(r.jobs) filter (where r.state in ('created', 'retry')),
-        pg_catalog.sum(r.jobs) filter (where r.state = 'active'),
-        pg_catalog.sum(r.jobs) filter (where r.state = 'failed'),
-        pg_catalog.round(pg_catalog.max(r.oldest_s)::numeric)
+        sum(r.jobs) filter (where r.state in ('created', 'retry')),
+        sum(r.jobs) filter (where r.state = 'active'),
+        sum(r.jobs) filter (where r.state = 'failed'),
+        round(max(r.oldest_s)::numeric)
       from private.queue_report() as r
       where v_organization_id is null
       group by r.queue
@@ -8072,16 +8072,16 @@ declare
   v_bytes bytea;
   v_text text := '';
 begin
-  while pg_catalog.length(v_text) < random_base62.length loop
+  while length(v_text) < random_base62.length loop
     v_bytes := extensions.gen_random_bytes(32);
     for i in 0..31 loop
       -- 248 is 4 x 62: what lies above would make the first characters likelier than the last.
-      if pg_catalog.get_byte(v_bytes, i) < 248 then
-        v_text := v_text || pg_catalog.substr(v_alphabet, pg_catalog.get_byte(v_bytes, i) % 62 + 1, 1);
+      if get_byte(v_bytes, i) < 248 then
+        v_text := v_text || substr(v_alphabet, get_byte(v_bytes, i) % 62 + 1, 1);
       end if;
     end loop;
   end loop;
-  return pg_catalog.left(v_text, random_base62.length);
+  return left(v_text, random_base62.length);
 end;
 $function$;
 comment on function private.random_base62(integer) is 'Random digits and letters, 5.95 bits each.';
@@ -8095,8 +8095,8 @@ AS $function$
 declare
   v_ranking private.rankings;
   -- Whole months are read as months: [v_months_from, v_months_to), empty where there are none.
-  v_months_from date := (pg_catalog.date_trunc('month', (rank_people.first_day - 1)::timestamp) + interval '1 month')::date;
-  v_months_to date := pg_catalog.date_trunc('month', (rank_people.last_day + 1)::timestamp)::date;
+  v_months_from date := (date_trunc('month', (rank_people.first_day - 1)::timestamp) + interval '1 month')::date;
+  v_months_to date := date_trunc('month', (rank_people.last_day + 1)::timestamp)::date;
 begin
   if v_months_from >= v_months_to then
     v_months_from := rank_people.last_day + 1;
@@ -8134,21 +8134,21 @@ begin
     where m.organization_id = rank_people.organization_id and m.day >= v_months_to and m.day <= rank_people.last_day
   ),
   totals as (
-    select p.employee_id, pg_catalog.sum(p.value) as value
+    select p.employee_id, sum(p.value) as value
     from parts as p
     group by p.employee_id
-    having pg_catalog.sum(p.value) > 0
+    having sum(p.value) > 0
   ),
   ranked as (
     -- The same figure is the same rank; the order within is by id, so that it is the same on every call.
-    select t.employee_id, t.value, pg_catalog.rank() over (order by t.value desc) as rank,
-      pg_catalog.row_number() over (order by t.value desc, t.employee_id) as place
+    select t.employee_id, t.value, rank() over (order by t.value desc) as rank,
+      row_number() over (order by t.value desc, t.employee_id) as place
     from totals as t
   )
   select
-    coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+    coalesce(jsonb_agg(jsonb_build_object(
       'rank', r.rank, 'employee_id', r.employee_id, 'value', r.value) order by r.place) filter (where r.place <= 100), '[]'),
-    coalesce(pg_catalog.array_agg(r.value::double precision order by r.place desc), '{}')
+    coalesce(array_agg(r.value::double precision order by r.place desc), '{}')
   into v_ranking.leaders, v_ranking.scores
   from ranked as r;
   return v_ranking;
@@ -8208,7 +8208,7 @@ begin
     return next v_event;
   end loop;
   update private.event_consumers as c
-  set epoch = v_consumer.epoch, xact = v_consumer.xact, id = v_consumer.id, advanced_at = pg_catalog.now()
+  set epoch = v_consumer.epoch, xact = v_consumer.xact, id = v_consumer.id, advanced_at = now()
   where c.name = read_events.consumer
     and (c.epoch, c.xact, c.id) is distinct from (v_consumer.epoch, v_consumer.xact, v_consumer.id);
 end;
@@ -8227,8 +8227,8 @@ begin
   from public.events as e
   where (e.epoch, e.xact, e.id) > (read_log.after_epoch, read_log.after_xact, read_log.after_id)
     and (e.epoch, e.xact) < (
-      (select pg_catalog.max(p.epoch) from private.event_epochs as p),
-      pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+      (select max(p.epoch) from private.event_epochs as p),
+      pg_snapshot_xmin(pg_current_snapshot())
     )
   order by e.epoch, e.xact, e.id
   limit least(read_log.max_rows, 1000);
@@ -8340,18 +8340,18 @@ CREATE OR REPLACE FUNCTION private.receipt_paths(organization_id uuid, employee_
  SET search_path TO ''
 AS $function$
 declare
-  v_objects regclass := pg_catalog.to_regclass('storage.objects');
+  v_objects regclass := to_regclass('storage.objects');
   v_paths text[];
 begin
   if v_objects is null then
     return array[]::text[];
   end if;
   -- Put together, because the table is not there everywhere and plpgsql_check reads this function too.
-  execute pg_catalog.format($sql$
-    select coalesce(pg_catalog.array_agg(o.name order by o.name), '{}')
+  execute format($sql$
+    select coalesce(array_agg(o.name order by o.name), '{}')
     from %s as o
     where o.bucket_id = 'receipts' and o.name like $1
-  $sql$, v_objects) into v_paths using pg_catalog.format('%s/%s/%%', organization_id, employee_id);
+  $sql$, v_objects) into v_paths using format('%s/%s/%%', organization_id, employee_id);
   return v_paths;
 end;
 $function$;
@@ -8364,7 +8364,7 @@ CREATE OR REPLACE FUNCTION private.reconcile_snapshots(max_repairs integer DEFAU
  SET search_path TO ''
 AS $function$
 declare
-  v_began timestamptz := pg_catalog.clock_timestamp();
+  v_began timestamptz := clock_timestamp();
   v_latest uuid[];
   v_active uuid[];
   v_last uuid[];
@@ -8375,7 +8375,7 @@ declare
   v_n bigint[] := array[0, 0, 0, 0, 0, 0];
   v_result jsonb;
 begin
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.reconcile', 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.reconcile', 0)) then
     return null;
   end if;
 
@@ -8423,24 +8423,24 @@ begin
   -- The sums of totals_of, over everybody in one pass.
   v_totals := array(
     with sessions as (
-      select a.organization_id, a.employee_id, pg_catalog.count(*) as n, pg_catalog.sum(a.duration_s) as duration_s,
-        coalesce(pg_catalog.sum(a.distance_m), 0) as distance_m
+      select a.organization_id, a.employee_id, count(*) as n, sum(a.duration_s) as duration_s,
+        coalesce(sum(a.distance_m), 0) as distance_m
       from public.attendance_sessions as a
       where a.status = 'CLOSED'
       group by a.organization_id, a.employee_id
     ),
     amounts as (
-      select x.organization_id, x.employee_id, x.currency, pg_catalog.count(*) as submitted,
-        pg_catalog.count(*) filter (where x.status = 'APPROVED') as approved,
-        pg_catalog.count(*) filter (where x.status = 'REJECTED') as rejected,
-        pg_catalog.sum(x.approved_amount) as approved_amount
+      select x.organization_id, x.employee_id, x.currency, count(*) as submitted,
+        count(*) filter (where x.status = 'APPROVED') as approved,
+        count(*) filter (where x.status = 'REJECTED') as rejected,
+        sum(x.approved_amount) as approved_amount
       from public.expenses as x
       group by x.organization_id, x.employee_id, x.currency
     ),
     expenses as (
-      select a.organization_id, a.employee_id, pg_catalog.sum(a.submitted) as submitted,
-        pg_catalog.sum(a.approved) as approved, pg_catalog.sum(a.rejected) as rejected,
-        coalesce(pg_catalog.jsonb_object_agg(a.currency, a.approved_amount) filter (where a.approved > 0), '{}') as amounts
+      select a.organization_id, a.employee_id, sum(a.submitted) as submitted,
+        sum(a.approved) as approved, sum(a.rejected) as rejected,
+        coalesce(jsonb_object_agg(a.currency, a.approved_amount) filter (where a.approved > 0), '{}') as amounts
       from amounts as a
       group by a.organization_id, a.employee_id
     )
@@ -8470,9 +8470,9 @@ begin
     from public.organizations as o
     left join public.org_dashboard_snapshot as s on s.organization_id = o.id
     cross join lateral private.dashboard_of(o.id) as d
-    where (s.organization_id is null or s.valid_until > pg_catalog.now() and s.updated_at <= pg_catalog.now())
+    where (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
       and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
-      and pg_catalog.to_jsonb(s) - array['updated_at'] is distinct from pg_catalog.to_jsonb(d) - array['updated_at']
+      and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at']
     limit reconcile_snapshots.max_repairs
   );
 
@@ -8543,7 +8543,7 @@ begin
       expenses_approved = t.expenses_approved,
       expenses_rejected = t.expenses_rejected,
       approved_amounts = t.approved_amounts,
-      updated_at = pg_catalog.now()
+      updated_at = now()
     from private.totals_of(v_key.organization_id, v_key.id) as t
     where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
       and (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
@@ -8594,21 +8594,21 @@ begin
   for v_key in
     select s.organization_id as id from public.org_dashboard_snapshot as s
     -- The clock of this transaction stands still: what the loop wrote since it began knows better what time has changed.
-    where s.organization_id = any (v_organizations) and s.updated_at <= pg_catalog.now()
+    where s.organization_id = any (v_organizations) and s.updated_at <= now()
     order by s.organization_id
     for no key update skip locked
   loop
     v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
   end loop;
   for v_key in
-    select o.id from pg_catalog.unnest(v_organizations) as o (id)
+    select o.id from unnest(v_organizations) as o (id)
     where not exists (select from public.org_dashboard_snapshot as s where s.organization_id = o.id)
     order by o.id
   loop
     v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
   end loop;
 
-  v_result := pg_catalog.jsonb_build_object(
+  v_result := jsonb_build_object(
     'employee_latest_sessions', v_n[1],
     'active_users', v_n[2],
     'employee_last_state', v_n[3],
@@ -8617,8 +8617,8 @@ begin
     'org_dashboard_snapshot', v_n[6]
   );
   insert into private.reconcile_runs (began_at, duration_ms, repaired)
-  values (v_began, extract(epoch from pg_catalog.clock_timestamp() - v_began) * 1000, v_result);
-  delete from private.reconcile_runs as r where r.began_at < pg_catalog.now() - interval '30 days';
+  values (v_began, extract(epoch from clock_timestamp() - v_began) * 1000, v_result);
+  delete from private.reconcile_runs as r where r.began_at < now() - interval '30 days';
   return v_result;
 end;
 $function$;
@@ -8698,13 +8698,13 @@ declare
 begin
   with released as (
     delete from private.webhook_leases as l
-    using pg_catalog.jsonb_populate_recordset(null::private.webhook_outcome, record_webhook_attempts.outcomes)
+    using jsonb_populate_recordset(null::private.webhook_outcome, record_webhook_attempts.outcomes)
       with ordinality as o
     where l.organization_id = o.organization_id and l.webhook_id = o.webhook_id and l.delivery_id = o.delivery_id
       and l.lease = o.lease
     returning o.*
   )
-  select pg_catalog.array_agg(
+  select array_agg(
     row(r.organization_id, r.webhook_id, r.delivery_id, r.lease, r.duration_ms, r.status, r.error, r.response,
       case
         when r.error is null then null
@@ -8717,16 +8717,16 @@ begin
 
   for v_endpoint in
     with outcome as (
-      select o.*, pg_catalog.max(o.ordinality) filter (where o.error is null)
+      select o.*, max(o.ordinality) filter (where o.error is null)
         over (partition by o.organization_id, o.webhook_id) as last_success
-      from pg_catalog.unnest(v_outcomes) with ordinality as o
+      from unnest(v_outcomes) with ordinality as o
     ),
     endpoint as (
       select o.organization_id, o.webhook_id,
         o.last_success is not null as succeeded,
-        pg_catalog.count(*) filter (where o.error is not null and o.ordinality > coalesce(o.last_success, 0)) as failures,
-        pg_catalog.max(o.retry_after_s) filter (where o.ordinality > coalesce(o.last_success, 0)) as pause_s,
-        coalesce(pg_catalog.bool_or(o.status = 410), false) as gone
+        count(*) filter (where o.error is not null and o.ordinality > coalesce(o.last_success, 0)) as failures,
+        max(o.retry_after_s) filter (where o.ordinality > coalesce(o.last_success, 0)) as pause_s,
+        coalesce(bool_or(o.status = 410), false) as gone
       from outcome as o
       group by o.organization_id, o.webhook_id, o.last_success
     )
@@ -8735,7 +8735,7 @@ begin
     join public.webhook_circuits as c on c.organization_id = e.organization_id and c.webhook_id = e.webhook_id
     -- The usual case writes nothing and locks nothing.
     where e.failures > 0 or c.state <> 'CLOSED' or c.consecutive_failures > 0 or c.last_success_at is null
-      or c.last_success_at < pg_catalog.now() - interval '1 minute'
+      or c.last_success_at < now() - interval '1 minute'
     order by e.organization_id, e.webhook_id
   loop
     perform private.judge_webhook(v_endpoint.organization_id, v_endpoint.webhook_id, v_endpoint.succeeded,
@@ -8750,15 +8750,15 @@ begin
         when d.attempts - d.attempts_before < 9 then 'PENDING'
         else 'DEAD'
       end,
-      next_attempt_at = case when o.error is not null then pg_catalog.now() + greatest(
+      next_attempt_at = case when o.error is not null then now() + greatest(
         private.webhook_retry_delay(d.attempts - d.attempts_before + 1),
-        case when d.attempts - d.attempts_before < 9 then pg_catalog.make_interval(secs => o.retry_after_s) end
+        case when d.attempts - d.attempts_before < 9 then make_interval(secs => o.retry_after_s) end
       ) end,
-      delivered_at = case when o.error is null then pg_catalog.now() else d.delivered_at end,
+      delivered_at = case when o.error is null then now() else d.delivered_at end,
       last_status = o.status,
       last_error = o.error,
-      last_attempt_at = pg_catalog.now() - pg_catalog.make_interval(secs => o.duration_ms / 1000.0)
-    from pg_catalog.unnest(v_outcomes) as o
+      last_attempt_at = now() - make_interval(secs => o.duration_ms / 1000.0)
+    from unnest(v_outcomes) as o
     -- PENDING: two senders that had it one after the other, the first one late and yet first to record.
     where d.organization_id = o.organization_id and d.id = o.delivery_id and d.state = 'PENDING'
     returning d.organization_id, d.id, d.attempts, d.last_attempt_at, o.duration_ms, o.status, o.error, o.response
@@ -8767,7 +8767,7 @@ begin
     organization_id, delivery_id, number, attempted_at, duration_ms, status, error, response
   )
   select r.organization_id, r.id, r.attempts, r.last_attempt_at, r.duration_ms, r.status, r.error,
-    pg_catalog.left(r.response, 4096)
+    left(r.response, 4096)
   from recorded as r;
   get diagnostics v_recorded = row_count;
   return v_recorded;
@@ -8800,7 +8800,7 @@ begin
   on conflict on constraint active_users_pkey do update
   set session_id = excluded.session_id,
     checked_in_at = excluded.checked_in_at,
-    last_seen_at = case when u.session_id = excluded.session_id then u.last_seen_at else pg_catalog.now() end
+    last_seen_at = case when u.session_id = excluded.session_id then u.last_seen_at else now() end
   where (u.session_id, u.checked_in_at) is distinct from (excluded.session_id, excluded.checked_in_at);
   return found;
 end;
@@ -8824,7 +8824,7 @@ begin
     last_check_out_at = b.last_check_out_at,
     distance_m = b.distance_m,
     distance_is_provisional = b.distance_is_provisional,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   from private.check_in_state_of(refresh_check_in_state.organization_id, refresh_check_in_state.employee_id) as b
   where l.organization_id = refresh_check_in_state.organization_id and l.employee_id = refresh_check_in_state.employee_id
     and (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
@@ -8862,10 +8862,10 @@ begin
     pending_expenses = d.pending_expenses,
     pending_amounts = d.pending_amounts,
     valid_until = d.valid_until,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   from private.dashboard_of(refresh_dashboard.organization_id) as d
   where s.organization_id = refresh_dashboard.organization_id
-    and pg_catalog.to_jsonb(s) - array['updated_at'] is distinct from pg_catalog.to_jsonb(d) - array['updated_at'];
+    and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at'];
   return found;
 end;
 $function$;
@@ -8892,12 +8892,12 @@ begin
     cross join lateral private.read_log(c.epoch, c.xact, c.id, 1) as e
     where c.name = 'snapshots'
   ) and not exists (
-    select from public.org_dashboard_snapshot as s where s.valid_until <= pg_catalog.now()
+    select from public.org_dashboard_snapshot as s where s.valid_until <= now()
   ) then
     return 0;
   end if;
   -- One at a time, whoever calls: another worker, a schedule, the reconciliation.
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.snapshots', 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.snapshots', 0)) then
     return 0;
   end if;
   for v_organization in
@@ -8907,7 +8907,7 @@ begin
     (
       select s.organization_id
       from public.org_dashboard_snapshot as s
-      where s.valid_until <= pg_catalog.now()
+      where s.valid_until <= now()
       order by s.valid_until
       limit refresh_dashboards.max_due
     )
@@ -8956,7 +8956,7 @@ begin
     is_mock = excluded.is_mock,
     distance_m = excluded.distance_m,
     distance_is_provisional = excluded.distance_is_provisional,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   where (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.fix_session_id, l.recorded_at, l.latitude,
       l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct, l.is_mock, l.distance_m,
       l.distance_is_provisional)
@@ -8994,7 +8994,7 @@ begin
     duration_s = excluded.duration_s,
     distance_m = excluded.distance_m,
     distance_status = excluded.distance_status,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   where (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
     is distinct from (excluded.session_id, excluded.is_open, excluded.checked_in_at, excluded.checked_out_at,
       excluded.duration_s, excluded.distance_m, excluded.distance_status);
@@ -9010,7 +9010,7 @@ CREATE OR REPLACE FUNCTION private.refuse_estimates()
  SET search_path TO ''
 AS $function$
 begin
-  if pg_catalog.current_query() ~* '^\s*explain' and pg_catalog.current_setting('request.method', true) <> '' then
+  if current_query() ~* '^\s*explain' and current_setting('request.method', true) <> '' then
     perform private.fail('invalid_argument', 'Rows are counted, not estimated.', 'Prefer', 'Send Prefer: count=exact.');
   end if;
   return true;
@@ -9057,7 +9057,7 @@ begin
   from public.organizations as o
   where o.id = (session).organization_id;
   if private.local_day((session).organization_id, (session).checked_in_at) < v_locked_until then
-    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+    perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
       (session).id::text);
   end if;
 end;
@@ -9083,10 +9083,10 @@ begin
     order by s.checked_in_at, s.id
     limit 10
   );
-  if pg_catalog.cardinality(v_sessions) > 0 then
+  if cardinality(v_sessions) > 0 then
     perform private.fail('period_unsettled',
-      pg_catalog.format('Sessions that began before %s are open or have no figures yet.', locked_until),
-      pg_catalog.array_to_string(v_sessions, ', '),
+      format('Sessions that began before %s are open or have no figures yet.', locked_until),
+      array_to_string(v_sessions, ', '),
       'Check out or correct who is still at work; figures follow a check-out within seconds (distance_status).');
   end if;
 end;
@@ -9101,12 +9101,12 @@ CREATE OR REPLACE FUNCTION private.register_event_consumer(name text)
 AS $function$
 begin
   insert into private.event_consumers (name, epoch, xact, id)
-  select register_event_consumer.name, e.epoch, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), 0
+  select register_event_consumer.name, e.epoch, pg_snapshot_xmin(pg_current_snapshot()), 0
   from private.event_epochs as e
   order by e.epoch desc
   limit 1
   on conflict on constraint event_consumers_pkey do update
-  set epoch = excluded.epoch, xact = excluded.xact, id = 0, advanced_at = pg_catalog.now(), dropped_at = null
+  set epoch = excluded.epoch, xact = excluded.xact, id = 0, advanced_at = now(), dropped_at = null
   where event_consumers.dropped_at is not null;
 end;
 $function$;
@@ -9125,7 +9125,7 @@ begin
   for v_intent in
     select r.organization_id, r.id
     from public.retry_intents as r
-    where r.next_attempt_at <= pg_catalog.now()
+    where r.next_attempt_at <= now()
     order by r.next_attempt_at
     limit 500
     for update skip locked
@@ -9149,7 +9149,7 @@ declare
   v_intent public.retry_intents;
 begin
   update public.retry_intents as r
-  set state = 'REPLAYED', attempts = r.attempts + 1, next_attempt_at = null, settled_at = pg_catalog.now()
+  set state = 'REPLAYED', attempts = r.attempts + 1, next_attempt_at = null, settled_at = now()
   where r.organization_id = replay_intent.organization_id and r.id = replay_intent.retry_intent_id and r.state = 'PENDING'
   returning r.* into v_intent;
   if not found then
@@ -9160,7 +9160,7 @@ begin
   where r.organization_id = v_intent.organization_id and r.id = v_intent.id
   returning r.* into v_intent;
   perform private.audit(v_intent.organization_id, 'retry_intent.replayed', 'retry_intent', v_intent.id, null,
-    pg_catalog.jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload, 'attempts', v_intent.attempts));
+    jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload, 'attempts', v_intent.attempts));
   return v_intent;
 end;
 $function$;
@@ -9215,11 +9215,11 @@ begin
       v_replayed := v_replayed + 1;
     end if;
   end loop;
-  select pg_catalog.count(*) into v_left
+  select count(*) into v_left
   from public.retry_intents as r
   where r.organization_id = v_admin.organization_id and r.state = 'PENDING'
     and (replay_retry_intents.queue is null or r.queue = replay_retry_intents.queue);
-  return pg_catalog.jsonb_build_object('replayed', v_replayed, 'left', v_left);
+  return jsonb_build_object('replayed', v_replayed, 'left', v_left);
 end;
 $function$;
 comment on function private.replay_retry_intents(text,integer) is 'Body of public.replay_retry_intents.';
@@ -9267,26 +9267,26 @@ begin
     insert into public.webhook_deliveries as d (organization_id, webhook_id, event_id, event_type)
     select v_webhook.organization_id, v_webhook.id, w.id, w.type from wanted as w
     on conflict on constraint webhook_deliveries_organization_id_event_id_webhook_id_key do update
-    set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
+    set state = 'PENDING', next_attempt_at = now(), attempts_before = d.attempts
     where d.state <> 'PENDING'
     returning 1
   )
-  select (select pg_catalog.count(*) from queued), (
-    select pg_catalog.min(e.occurred_at)
+  select (select count(*) from queued), (
+    select min(e.occurred_at)
     from public.events as e
     where e.organization_id = v_caller.organization_id
-      and e.occurred_at > (select pg_catalog.max(w.occurred_at) from wanted as w)
+      and e.occurred_at > (select max(w.occurred_at) from wanted as w)
       and e.occurred_at < replay_webhook_events.occurred_to
-      and (select pg_catalog.count(*) from wanted) >= v_limit
+      and (select count(*) from wanted) >= v_limit
   )
   into v_queued, v_continue_from;
   perform private.audit(v_webhook.organization_id, 'webhook.events_replayed', 'webhook', v_webhook.id, null,
-    pg_catalog.jsonb_build_object(
+    jsonb_build_object(
       'occurred_from', replay_webhook_events.occurred_from,
       'occurred_to', replay_webhook_events.occurred_to,
       'include_delivered', replay_webhook_events.include_delivered,
       'queued', v_queued));
-  return pg_catalog.jsonb_build_object('queued', v_queued, 'continue_from', v_continue_from);
+  return jsonb_build_object('queued', v_queued, 'continue_from', v_continue_from);
 end;
 $function$;
 comment on function private.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Body of public.replay_webhook_events.';
@@ -9301,9 +9301,9 @@ AS $function$
 declare
   v_range private.report_range;
 begin
-  v_range.today := private.local_day(report_range.organization_id, pg_catalog.now());
+  v_range.today := private.local_day(report_range.organization_id, now());
   v_range.to_day := coalesce(report_range.last_day, v_range.today);
-  if not pg_catalog.isfinite(v_range.to_day) or not pg_catalog.isfinite(report_range.first_day) then
+  if not isfinite(v_range.to_day) or not isfinite(report_range.first_day) then
     perform private.fail('invalid_argument', 'from_day and to_day are days.', 'from_day, to_day',
       'Send dates such as 2026-11-24.');
   end if;
@@ -9338,7 +9338,7 @@ begin
   ) then
     return false;
   end if;
-  select pg_catalog.count(private.request_employee_day(s.organization_id, s.employee_id, s.day)::text) into v_requested
+  select count(private.request_employee_day(s.organization_id, s.employee_id, s.day)::text) into v_requested
   from (
     select m.organization_id, m.employee_id, m.day
     from public.employee_daily_metrics as m
@@ -9362,7 +9362,7 @@ AS $function$
 begin
   perform private.enqueue(
     'distance',
-    pg_catalog.jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
+    jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
     (session).id::text
   );
 end;
@@ -9376,7 +9376,7 @@ CREATE OR REPLACE FUNCTION private.request_employee_day(organization_id uuid, em
 AS $function$
 begin
   -- A whole organization is being deleted, piece by piece: its figures go too.
-  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' then
+  if current_setting('fieldtrack.erasure', true) = 'on' then
     return;
   end if;
   if private.lock_employee_day(request_employee_day.organization_id, request_employee_day.employee_id,
@@ -9384,9 +9384,9 @@ begin
   then
     perform private.enqueue(
       'analytics',
-      pg_catalog.jsonb_build_object('organization_id', request_employee_day.organization_id,
+      jsonb_build_object('organization_id', request_employee_day.organization_id,
         'employee_id', request_employee_day.employee_id, 'day', request_employee_day.day),
-      pg_catalog.concat_ws(' ', request_employee_day.employee_id, request_employee_day.day)
+      concat_ws(' ', request_employee_day.employee_id, request_employee_day.day)
     );
   end if;
 end;
@@ -9403,10 +9403,10 @@ begin
   if private.lock_organization_day(request_organization_day.organization_id, request_organization_day.day) then
     perform private.enqueue(
       'analytics',
-      pg_catalog.jsonb_build_object('organization_id', request_organization_day.organization_id,
+      jsonb_build_object('organization_id', request_organization_day.organization_id,
         'employee_id', null, 'day', request_organization_day.day),
-      pg_catalog.concat_ws(' ', request_organization_day.organization_id, request_organization_day.day),
-      pg_catalog.now() + interval '1 second'
+      concat_ws(' ', request_organization_day.organization_id, request_organization_day.day),
+      now() + interval '1 second'
     );
   end if;
 end;
@@ -9538,7 +9538,7 @@ begin
       'It was revoked or has expired; ask an administrator for a new one.');
   end if;
   if not require_scope.scope = any (v_key.scopes) then
-    perform private.fail('scope_missing', pg_catalog.format('This API key lacks the scope %s.', require_scope.scope),
+    perform private.fail('scope_missing', format('This API key lacks the scope %s.', require_scope.scope),
       require_scope.scope, 'An administrator can make a key with this scope.');
   end if;
   return true;
@@ -9571,7 +9571,7 @@ CREATE OR REPLACE FUNCTION private.retry_intent_delay(attempts integer)
  SET search_path TO ''
 AS $function$
 begin
-  return case when attempts < 8 then pg_catalog.make_interval(secs => least(5 * 2 ^ attempts, 300)) end;
+  return case when attempts < 8 then make_interval(secs => least(5 * 2 ^ attempts, 300)) end;
 end;
 $function$;
 comment on function private.retry_intent_delay(integer) is 'How long after a death a job is replayed by itself, given the replays so far: 5 s, doubling to 300 s; null after eight.';
@@ -9597,12 +9597,12 @@ begin
   perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
   perform private.take_token(v_caller.organization_id, 'webhook_retries', v_caller.organization_id);
   update public.webhook_deliveries as d
-  set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
+  set state = 'PENDING', next_attempt_at = now(), attempts_before = d.attempts
   where d.organization_id = v_caller.organization_id and d.id = v_before.id
     and not exists (
       select from private.webhook_leases as l
       where l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id
-        and l.expires_at > pg_catalog.now()
+        and l.expires_at > now()
     )
   returning d.* into v_delivery;
   if not found then
@@ -9610,7 +9610,7 @@ begin
       'Look at its outcome in a few seconds.');
   end if;
   perform private.audit(v_delivery.organization_id, 'webhook.delivery_retried', 'webhook_delivery', v_delivery.id,
-    pg_catalog.jsonb_build_object('state', v_before.state, 'attempts', v_before.attempts), null);
+    jsonb_build_object('state', v_before.state, 'attempts', v_before.attempts), null);
   return v_delivery;
 end;
 $function$;
@@ -9627,7 +9627,7 @@ declare
   v_admin private.caller := private.require_admin('expenses:review');
   v_before public.expenses;
   v_after public.expenses;
-  v_comment text := nullif(pg_catalog.btrim(review_expense.comment), '');
+  v_comment text := nullif(btrim(review_expense.comment), '');
   v_locked_until date;
 begin
   if review_expense.status is null or review_expense.status not in ('APPROVED', 'REJECTED') then
@@ -9636,7 +9636,7 @@ begin
   if review_expense.status = 'REJECTED' and (v_comment is null or review_expense.approved_amount is not null) then
     perform private.fail('invalid_argument', 'A rejection needs a comment and has no approved_amount.', 'comment');
   end if;
-  if pg_catalog.char_length(v_comment) > 1000 then
+  if char_length(v_comment) > 1000 then
     perform private.fail('invalid_argument', 'A comment has at most 1000 characters.', 'comment');
   end if;
   v_locked_until := private.hold_locked_until(v_admin.organization_id);
@@ -9657,13 +9657,13 @@ begin
       'Another administrator has to do it.');
   end if;
   if review_expense.approved_amount <= 0 or review_expense.approved_amount > v_before.amount
-    or pg_catalog.scale(pg_catalog.trim_scale(review_expense.approved_amount)) > 2
+    or scale(trim_scale(review_expense.approved_amount)) > 2
   then
     perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
       'approved_amount');
   end if;
   if v_before.spent_on < v_locked_until then
-    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until), v_before.id::text);
+    perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until), v_before.id::text);
   end if;
 
   update public.expenses as e
@@ -9673,20 +9673,20 @@ begin
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
     reviewer_api_key_id = v_admin.api_key_id,
-    reviewed_at = pg_catalog.now()
+    reviewed_at = now()
   where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
   returning e.* into v_after;
   if not found then
     select e.* into v_before
     from public.expenses as e
     where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
-    perform private.fail('expense_already_reviewed', pg_catalog.format('This expense is already %s.', v_before.status),
+    perform private.fail('expense_already_reviewed', format('This expense is already %s.', v_before.status),
       v_before.status);
   end if;
   perform private.audit(
-    v_admin.organization_id, pg_catalog.format('expense.%s', pg_catalog.lower(v_after.status)), 'expense', v_after.id,
+    v_admin.organization_id, format('expense.%s', lower(v_after.status)), 'expense', v_after.id,
     c.old_values, c.new_values, v_comment)
-  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c;
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c;
   return v_after;
 end;
 $function$;
@@ -9704,12 +9704,12 @@ declare
   v_key public.api_keys;
 begin
   update public.api_keys as k
-  set revoked_at = pg_catalog.now()
+  set revoked_at = now()
   where k.organization_id = v_admin.organization_id and k.id = revoke_api_key.api_key_id and k.revoked_at is null
   returning k.* into v_key;
   if found then
     perform private.audit(v_key.organization_id, 'api_key.revoked', 'api_key', v_key.id,
-      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_key.revoked_at));
+      jsonb_build_object('revoked_at', null), jsonb_build_object('revoked_at', v_key.revoked_at));
     return v_key;
   end if;
   select k.* into v_key
@@ -9745,11 +9745,11 @@ begin
   end if;
   if v_row.revoked_at is null then
     update public.device_tokens as t
-    set revoked_at = pg_catalog.now()
+    set revoked_at = now()
     where t.organization_id = v_row.organization_id and t.id = v_row.id
     returning t.* into v_row;
     perform private.audit(v_row.organization_id, 'device_token.revoked', 'device_token', v_row.id,
-      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_row.revoked_at));
+      jsonb_build_object('revoked_at', null), jsonb_build_object('revoked_at', v_row.revoked_at));
   end if;
   return v_row;
 end;
@@ -9776,7 +9776,7 @@ begin
   select k.* into v_old
   from public.api_keys as k
   where k.organization_id = v_admin.organization_id and k.id = rotate_api_key.api_key_id and k.revoked_at is null
-    and (k.expires_at is null or k.expires_at > pg_catalog.now())
+    and (k.expires_at is null or k.expires_at > now())
   for no key update;
   if not found then
     perform private.fail('api_key_not_found', 'There is no such key, or it is not valid any more.',
@@ -9785,13 +9785,13 @@ begin
   v_new := private.issue_api_key(v_old.organization_id, v_old.name, v_old.scopes, v_old.expires_at, v_old.requests_per_minute,
     v_admin.employee_id);
   update public.api_keys as k
-  set expires_at = least(k.expires_at, pg_catalog.now() + pg_catalog.make_interval(hours => rotate_api_key.overlap_hours))
+  set expires_at = least(k.expires_at, now() + make_interval(hours => rotate_api_key.overlap_hours))
   where k.organization_id = v_old.organization_id and k.id = v_old.id
   returning k.expires_at into v_old_expires_at;
   perform private.audit(v_old.organization_id, 'api_key.rotated', 'api_key', v_old.id,
-    pg_catalog.jsonb_build_object('expires_at', v_old.expires_at),
-    pg_catalog.jsonb_build_object('expires_at', v_old_expires_at, 'replaced_by', v_new -> 'id'));
-  return v_new || pg_catalog.jsonb_build_object('old_key_expires_at', v_old_expires_at);
+    jsonb_build_object('expires_at', v_old.expires_at),
+    jsonb_build_object('expires_at', v_old_expires_at, 'replaced_by', v_new -> 'id'));
+  return v_new || jsonb_build_object('old_key_expires_at', v_old_expires_at);
 end;
 $function$;
 comment on function private.rotate_api_key(uuid,integer) is 'Body of public.rotate_api_key.';
@@ -9812,7 +9812,7 @@ begin
     perform private.fail('invalid_argument', 'overlap_hours is 0 to 24.', 'overlap_hours',
       'For so long both secrets sign; 0 for a secret that leaked.');
   end if;
-  v_expires_at := pg_catalog.now() + pg_catalog.make_interval(hours => rotate_webhook_secret.overlap_hours);
+  v_expires_at := now() + make_interval(hours => rotate_webhook_secret.overlap_hours);
   select w.* into v_webhook
   from public.webhooks as w
   where w.organization_id = v_caller.organization_id and w.id = rotate_webhook_secret.webhook_id
@@ -9827,8 +9827,8 @@ begin
   set expires_at = v_expires_at
   where s.organization_id = v_webhook.organization_id and s.webhook_id = v_webhook.id and s.expires_at is null;
   perform private.audit(v_webhook.organization_id, 'webhook.secret_rotated', 'webhook', v_webhook.id, null,
-    pg_catalog.jsonb_build_object('previous_expires_at', v_expires_at));
-  return pg_catalog.jsonb_build_object(
+    jsonb_build_object('previous_expires_at', v_expires_at));
+  return jsonb_build_object(
     'webhook_id', v_webhook.id,
     'secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id),
     'previous_expires_at', v_expires_at);
@@ -9847,11 +9847,11 @@ declare
 begin
   -- There may be more: the next chunk in a transaction of its own, as soon as a worker comes by.
   if exists (
-    select from pg_catalog.jsonb_each_text(v_repaired) as r where r.value::integer >= run_reconciliation.max_repairs
+    select from jsonb_each_text(v_repaired) as r where r.value::integer >= run_reconciliation.max_repairs
   ) then
     perform private.enqueue('schedule', '{"name": "reconcile"}', 'reconcile');
   end if;
-  return (select coalesce(pg_catalog.sum(r.value::bigint), 0) from pg_catalog.jsonb_each_text(v_repaired) as r);
+  return (select coalesce(sum(r.value::bigint), 0) from jsonb_each_text(v_repaired) as r);
 end;
 $function$;
 comment on function private.run_reconciliation(integer) is 'One chunk of reconcile_snapshot_tables for the schedule: answers how many rows it mended, and asks for the next chunk if there may be more.';
@@ -9864,7 +9864,7 @@ CREATE OR REPLACE FUNCTION private.run_schedule(name text)
 AS $function$
 declare
   v_schedule private.schedules;
-  v_started_at timestamptz := pg_catalog.clock_timestamp();
+  v_started_at timestamptz := clock_timestamp();
   v_duration_s double precision;
   v_items bigint;
   v_error text;
@@ -9874,7 +9874,7 @@ begin
     raise exception 'schedule % does not exist', run_schedule.name;
   end if;
   -- One run at a time, whoever starts it.
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.schedule.' || v_schedule.name, 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.schedule.' || v_schedule.name, 0)) then
     return 'running';
   end if;
   begin
@@ -9882,10 +9882,10 @@ begin
   exception
     -- Whatever went wrong is undone and belongs into the history; only a lost connection leaves no row, and that is overdue.
     when others or query_canceled then
-      v_error := pg_catalog.left(sqlstate || ': ' || sqlerrm, 500);
+      v_error := left(sqlstate || ': ' || sqlerrm, 500);
       raise warning 'schedule % failed: %', v_schedule.name, sqlstate;
   end;
-  v_duration_s := extract(epoch from pg_catalog.clock_timestamp() - v_started_at);
+  v_duration_s := extract(epoch from clock_timestamp() - v_started_at);
 
   insert into private.schedule_runs (schedule_name, started_at, duration_s, outcome, items, error)
   values (v_schedule.name, v_started_at, v_duration_s, case when v_error is null then 'succeeded' else 'failed' end,
@@ -9926,7 +9926,7 @@ begin
     extract(epoch from s.max_duration)::double precision,
     coalesce(t.runs_succeeded, 0), coalesce(t.runs_failed, 0), coalesce(t.items, 0),
     t.last_started_at, t.last_succeeded_at, t.last_duration_s, t.last_error,
-    pg_catalog.now() > coalesce(t.last_succeeded_at, t.registered_at) + 2 * private.cron_interval(s.cron) + s.max_duration
+    now() > coalesce(t.last_succeeded_at, t.registered_at) + 2 * private.cron_interval(s.cron) + s.max_duration
   from private.schedules as s
   join private.schedule_states as t on t.schedule_name = s.name
   order by s.name;
@@ -9974,7 +9974,7 @@ begin
     from public.employees as e
     where e.organization_id = (select private.current_organization_id()) and e.id = session_title.employee_id;
   end if;
-  return pg_catalog.concat_ws(' ', v_name, pg_catalog.to_char(checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
+  return concat_ws(' ', v_name, to_char(checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
 end;
 $function$;
 comment on function private.session_title(uuid,timestamp with time zone) is 'A title for an exported session: name and date (UTC).';
@@ -10010,14 +10010,14 @@ begin
     if v_employee.app_role = 'ADMIN' then
       perform private.require_another_admin(v_admin.organization_id, v_employee.id);
     end if;
-    perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+    perform private.close_session(v_admin.organization_id, v_employee.id, now(), 'ADMIN',
       'session.force_checked_out', 'deactivation');
     update public.invitations as i
     set status = 'REVOKED'
     where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
     -- For good: a phone that was lost must not report again because the person is back.
     update public.device_tokens as t
-    set revoked_at = pg_catalog.now()
+    set revoked_at = now()
     where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id and t.revoked_at is null;
   end if;
   update public.employees as e
@@ -10026,8 +10026,8 @@ begin
   returning e.* into v_employee;
   perform private.audit(v_admin.organization_id,
     case when v_employee.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', v_employee.id,
-    pg_catalog.jsonb_build_object('is_active', not v_employee.is_active),
-    pg_catalog.jsonb_build_object('is_active', v_employee.is_active));
+    jsonb_build_object('is_active', not v_employee.is_active),
+    jsonb_build_object('is_active', v_employee.is_active));
   return v_employee;
 exception
   when unique_violation then
@@ -10046,7 +10046,7 @@ CREATE OR REPLACE FUNCTION private.simplify_line(latitudes double precision[], l
 AS $function$
 declare
   v_kept integer[] := array[1];
-  v_count integer := coalesce(pg_catalog.array_length(latitudes, 1), 0);
+  v_count integer := coalesce(array_length(latitudes, 1), 0);
   v_from integer := 1;
   v_at integer := 2;
   v_north_m double precision;
@@ -10066,20 +10066,20 @@ begin
   while v_at <= v_count loop
     v_north_m := (latitudes[v_at] - latitudes[v_from]) * 111195;
     v_east_m := longitudes[v_at] - longitudes[v_from];
-    v_east_m := (v_east_m - 360 * pg_catalog.round(v_east_m / 360)) * 111195
-      * pg_catalog.cosd((latitudes[v_at] + latitudes[v_from]) / 2);
+    v_east_m := (v_east_m - 360 * round(v_east_m / 360)) * 111195
+      * cosd((latitudes[v_at] + latitudes[v_from]) / 2);
     v_away_m := sqrt(v_north_m * v_north_m + v_east_m * v_east_m);
     -- Going back over the line hides how far it went.
     v_is_outside := v_away_m < v_farthest_m - tolerance_m;
     if v_away_m > tolerance_m and not v_is_outside then
-      v_half_rad := pg_catalog.asin(tolerance_m / v_away_m);
+      v_half_rad := asin(tolerance_m / v_away_m);
       if v_farthest_m <= tolerance_m then
-        v_center_rad := pg_catalog.atan2(v_east_m, v_north_m);
+        v_center_rad := atan2(v_east_m, v_north_m);
         v_low_rad := -v_half_rad;
         v_high_rad := v_half_rad;
       else
-        v_turn_rad := pg_catalog.atan2(v_east_m, v_north_m) - v_center_rad;
-        v_turn_rad := v_turn_rad - 2 * pg_catalog.pi() * pg_catalog.round(v_turn_rad / (2 * pg_catalog.pi()));
+        v_turn_rad := atan2(v_east_m, v_north_m) - v_center_rad;
+        v_turn_rad := v_turn_rad - 2 * pi() * round(v_turn_rad / (2 * pi()));
         v_is_outside := v_turn_rad not between v_low_rad and v_high_rad;
         v_low_rad := greatest(v_low_rad, v_turn_rad - v_half_rad);
         v_high_rad := least(v_high_rad, v_turn_rad + v_half_rad);
@@ -10088,7 +10088,7 @@ begin
     if v_is_outside then
       -- This point again, from the one before it.
       v_from := v_at - 1;
-      v_kept := pg_catalog.array_append(v_kept, v_from);
+      v_kept := array_append(v_kept, v_from);
       v_farthest_m := 0;
     else
       v_farthest_m := greatest(v_farthest_m, v_away_m);
@@ -10096,7 +10096,7 @@ begin
     end if;
   end loop;
   if v_count > 1 then
-    v_kept := pg_catalog.array_append(v_kept, v_count);
+    v_kept := array_append(v_kept, v_count);
   end if;
   return v_kept;
 end;
@@ -10111,16 +10111,16 @@ CREATE OR REPLACE FUNCTION private.snapshot_report()
  SET search_path TO ''
 AS $function$
 begin
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'reconciliations', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r) - 'id' order by r.began_at desc), '[]')
+      select coalesce(jsonb_agg(to_jsonb(r) - 'id' order by r.began_at desc), '[]')
       from (select r.* from private.reconcile_runs as r order by r.began_at desc limit 20) as r
     ),
     'stale_dashboards', (
-      select pg_catalog.count(*)
+      select count(*)
       from (
         select from public.org_dashboard_snapshot as d
-        where d.valid_until <= pg_catalog.now() limit private.metric_limit()
+        where d.valid_until <= now() limit private.metric_limit()
       ) as counted
     )
   );
@@ -10149,9 +10149,9 @@ begin
       'Make a uuid for each expense and send the same one when you retry.');
   end if;
   select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
-  v_today := private.local_day(v_organization.id, pg_catalog.now());
+  v_today := private.local_day(v_organization.id, now());
   if submit_expense.amount is null or submit_expense.amount <= 0 or submit_expense.amount > 9999999999.99
-    or pg_catalog.scale(pg_catalog.trim_scale(submit_expense.amount)) > 2
+    or scale(trim_scale(submit_expense.amount)) > 2
   then
     perform private.fail('invalid_argument', 'The amount must be above 0 and have at most two decimals.', 'amount');
   end if;
@@ -10160,7 +10160,7 @@ begin
   then
     perform private.fail('invalid_argument', 'The day of an expense is at most today, and at most a year ago.', 'spent_on');
   end if;
-  if submit_expense.receipt_path is not null and submit_expense.receipt_path !~ pg_catalog.format(
+  if submit_expense.receipt_path is not null and submit_expense.receipt_path !~ format(
     '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|pdf)$',
     v_employee.organization_id, v_employee.id)
   then
@@ -10175,7 +10175,7 @@ begin
   if not found then
     v_locked_until := private.hold_locked_until(v_organization.id);
     if coalesce(submit_expense.spent_on, v_today) < v_locked_until then
-      perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+      perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
         submit_expense.spent_on::text);
     end if;
     insert into public.expenses (
@@ -10228,20 +10228,20 @@ AS $function$
 declare
   v_organization_id uuid := private.health_audience();
   v_organization_ids uuid[] := case when v_organization_id is not null then array[v_organization_id]
-    else (select pg_catalog.array_agg(o.id) from public.organizations as o) end;
+    else (select array_agg(o.id) from public.organizations as o) end;
   v_health jsonb;
   v_problems text[];
 begin
-  v_health := pg_catalog.jsonb_build_object(
-    'generated_at', pg_catalog.now(),
+  v_health := jsonb_build_object(
+    'generated_at', now(),
     'organization_id', v_organization_id,
     'sessions', (
-      select pg_catalog.jsonb_build_object(
-        'open', pg_catalog.count(*),
+      select jsonb_build_object(
+        'open', count(*),
         -- The schedule forgotten-sessions closes them every five minutes, an hour after they came at the earliest.
-        'forgotten', pg_catalog.count(*) filter (
-          where s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours, mins => 15)
-            and s.checked_in_received_at < pg_catalog.now() - interval '75 minutes'))
+        'forgotten', count(*) filter (
+          where s.checked_in_at < now() - make_interval(hours => o.max_session_hours, mins => 15)
+            and s.checked_in_received_at < now() - interval '75 minutes'))
       from (
         select s.organization_id, s.checked_in_at, s.checked_in_received_at from public.attendance_sessions as s
         where s.organization_id = any (v_organization_ids) and s.status = 'ACTIVE'
@@ -10251,29 +10251,29 @@ begin
     ),
     -- Of the last week: what is older is settled or has been told before.
     'distances', (
-      select pg_catalog.jsonb_build_object(
-        'pending', pg_catalog.count(*) filter (where s.distance_status = 'PENDING'),
-        'failed', pg_catalog.count(*) filter (where s.distance_status = 'FAILED'))
+      select jsonb_build_object(
+        'pending', count(*) filter (where s.distance_status = 'PENDING'),
+        'failed', count(*) filter (where s.distance_status = 'FAILED'))
       from (
         select s.distance_status from public.attendance_sessions as s
         where s.organization_id = any (v_organization_ids) and s.status = 'CLOSED'
-          and s.checked_in_at > pg_catalog.now() - interval '7 days'
+          and s.checked_in_at > now() - interval '7 days'
         limit private.metric_limit()
       ) as s
     ),
     'webhooks', (
-      select pg_catalog.jsonb_build_object(
-        'endpoints', pg_catalog.count(*),
-        'disabled', pg_catalog.count(*) filter (where w.disabled_at is not null),
-        'circuits_open', pg_catalog.count(*) filter (where c.state in ('OPEN', 'HALF_OPEN')))
+      select jsonb_build_object(
+        'endpoints', count(*),
+        'disabled', count(*) filter (where w.disabled_at is not null),
+        'circuits_open', count(*) filter (where c.state in ('OPEN', 'HALF_OPEN')))
       from public.webhooks as w
       left join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
       where w.organization_id = any (v_organization_ids)
     ),
     'deliveries', (
-      select pg_catalog.jsonb_build_object(
-        'pending', pg_catalog.count(*),
-        'late', pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour'))
+      select jsonb_build_object(
+        'pending', count(*),
+        'late', count(*) filter (where d.created_at < now() - interval '1 hour'))
       from (
         select d.created_at
         from public.webhooks as w
@@ -10288,7 +10288,7 @@ begin
       ) as d
     ),
     'retry_intents', (
-      select pg_catalog.jsonb_build_object('pending', pg_catalog.count(*))
+      select jsonb_build_object('pending', count(*))
       from (
         select from public.retry_intents as i
         where i.organization_id = any (v_organization_ids) and i.state = 'PENDING'
@@ -10296,25 +10296,25 @@ begin
       ) as i
     ),
     'erasures', (
-      select pg_catalog.jsonb_build_object('unfinished', pg_catalog.count(*))
+      select jsonb_build_object('unfinished', count(*))
       from private.erasures as x
       where x.organization_id = any (v_organization_ids) and x.completed_at is null
     ),
     -- The machinery is shared; that it stands still concerns everybody.
     'schedules', (
-      select pg_catalog.jsonb_build_object('overdue', coalesce(pg_catalog.jsonb_agg(s.name) filter (where s.is_overdue), '[]'))
+      select jsonb_build_object('overdue', coalesce(jsonb_agg(s.name) filter (where s.is_overdue), '[]'))
       from private.schedule_report() as s
     )
   );
   if v_organization_id is null then
-    v_health := v_health || pg_catalog.jsonb_build_object(
-      'consumers', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(c)), '[]') from private.consumer_report() as c),
-      'horizon', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(h)), '[]') from private.horizon_report() as h),
-      'schedule_report', (select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(s)) from private.schedule_report() as s),
+    v_health := v_health || jsonb_build_object(
+      'consumers', (select coalesce(jsonb_agg(to_jsonb(c)), '[]') from private.consumer_report() as c),
+      'horizon', (select coalesce(jsonb_agg(to_jsonb(h)), '[]') from private.horizon_report() as h),
+      'schedule_report', (select jsonb_agg(to_jsonb(s)) from private.schedule_report() as s),
       'location_partitions_missing', private.missing_location_partitions(),
       'migration', private.migration_version());
   end if;
-  v_problems := pg_catalog.array_remove(array[
+  v_problems := array_remove(array[
     case when v_health #> '{sessions,forgotten}' <> '0' then 'sessions are open for longer than they may' end,
     case when v_health #> '{distances,failed}' <> '0' then 'distances could not be computed' end,
     case when v_health #> '{webhooks,disabled}' <> '0' then 'webhooks are disabled' end,
@@ -10325,13 +10325,13 @@ begin
     case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end,
     -- Of all organizations only. Revoked by the first chapter; a role that does not own the database is merely warned then.
     case when v_health ? 'migration' and exists (
-      select from pg_catalog.unnest(array['authenticator', 'fieldtrack_worker', 'fieldtrack_edge']) as l (login)
-      where pg_catalog.has_database_privilege(l.login, pg_catalog.current_database(), 'TEMPORARY')
+      select from unnest(array['authenticator', 'fieldtrack_worker', 'fieldtrack_edge']) as l (login)
+      where has_database_privilege(l.login, current_database(), 'TEMPORARY')
     ) then 'logins may create temporary objects: revoke temporary on the database from public' end
   ], null);
-  return v_health || pg_catalog.jsonb_build_object(
+  return v_health || jsonb_build_object(
     'status', case when v_problems = '{}' then 'ok' else 'degraded' end,
-    'problems', pg_catalog.to_jsonb(v_problems));
+    'problems', to_jsonb(v_problems));
 end;
 $function$;
 comment on function private.system_health() is 'Body of public.system_health.';
@@ -10346,8 +10346,8 @@ AS $function$
 begin
   -- Once a minute, not with each call.
   update private.span_reader as r
-  set wanted_until = pg_catalog.now() + interval '2 minutes'
-  where r.is_only_row and r.wanted_until < pg_catalog.now() + interval '1 minute';
+  set wanted_until = now() + interval '2 minutes'
+  where r.is_only_row and r.wanted_until < now() + interval '1 minute';
   return query
   with next as (
     select s.id from private.request_spans as s order by s.id limit take_request_spans.max_rows for update skip locked
@@ -10370,7 +10370,7 @@ CREATE OR REPLACE FUNCTION private.take_token(organization_id uuid, kind text, s
 AS $function$
 declare
   v_limit record;
-  v_now timestamptz := pg_catalog.clock_timestamp();
+  v_now timestamptz := clock_timestamp();
   v_missing double precision;
 begin
   select l.per_second, l.burst into v_limit from private.rate_limit(take_token.kind) as l;
@@ -10391,8 +10391,8 @@ begin
   where b.organization_id = take_token.organization_id and b.kind = take_token.kind
     and b.subject_id = take_token.subject_id;
   perform private.fail('rate_limited', 'Too many calls.', take_token.kind, 'Wait as Retry-After says, then send it again.',
-    pg_catalog.jsonb_build_object(
-      'Retry-After', greatest(1, pg_catalog.ceil(v_missing / v_limit.per_second))::integer::text));
+    jsonb_build_object(
+      'Retry-After', greatest(1, ceil(v_missing / v_limit.per_second))::integer::text));
 end;
 $function$;
 comment on function private.take_token(uuid,text,uuid) is 'Takes one token or refuses with rate_limited 429 and Retry-After (seconds). For definers, after the caller is known.';
@@ -10410,11 +10410,11 @@ declare
 begin
   perform private.take_token(v_caller.organization_id, 'webhook_tests', v_caller.organization_id);
   perform private.emit_event(v_caller.organization_id, 'webhook.test', 'webhook', v_webhook.id, null,
-    pg_catalog.jsonb_build_object('webhook_id', v_webhook.id));
+    jsonb_build_object('webhook_id', v_webhook.id));
   select d.* into strict v_delivery
   from public.webhook_deliveries as d
   where d.organization_id = v_caller.organization_id and d.webhook_id = v_webhook.id
-    and d.created_at = pg_catalog.now() and d.event_type = 'webhook.test';
+    and d.created_at = now() and d.event_type = 'webhook.test';
   return v_delivery;
 end;
 $function$;
@@ -10427,7 +10427,7 @@ CREATE OR REPLACE FUNCTION private.tg_any__set_updated_at()
  SET search_path TO ''
 AS $function$
 begin
-  new.updated_at := pg_catalog.now();
+  new.updated_at := now();
   return new;
 end;
 $function$;
@@ -10440,18 +10440,18 @@ CREATE OR REPLACE FUNCTION private.tg_attendance_sessions__emit()
  SET search_path TO ''
 AS $function$
 declare
-  v_base jsonb := pg_catalog.jsonb_build_object('session_id', new.id, 'employee_id', new.employee_id);
+  v_base jsonb := jsonb_build_object('session_id', new.id, 'employee_id', new.employee_id);
 begin
   if tg_op = 'INSERT' then
     perform private.emit_event(new.organization_id, 'session.checked_in', 'session', new.id, new.employee_id,
-      v_base || pg_catalog.jsonb_build_object(
+      v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
         'position', private.position_json(new.check_in_latitude, new.check_in_longitude, new.check_in_accuracy_m)));
     return null;
   end if;
   if old.status = 'ACTIVE' and new.status = 'CLOSED' then
     perform private.emit_event(new.organization_id, 'session.checked_out', 'session', new.id, new.employee_id,
-      v_base || pg_catalog.jsonb_build_object(
+      v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
         'checked_out_at', new.checked_out_at,
         'closed_by', new.closed_by,
@@ -10460,11 +10460,11 @@ begin
   end if;
   if new.corrected_at is distinct from old.corrected_at then
     perform private.emit_event(new.organization_id, 'session.corrected', 'session', new.id, new.employee_id,
-      v_base || pg_catalog.jsonb_build_object(
+      v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
         'checked_out_at', new.checked_out_at,
         'duration_s', new.duration_s,
-        'previous', pg_catalog.jsonb_build_object(
+        'previous', jsonb_build_object(
           'checked_in_at', old.checked_in_at, 'checked_out_at', old.checked_out_at)));
   end if;
   -- A run that changes nothing is no event; the first figure and each other one is.
@@ -10472,7 +10472,7 @@ begin
     and (old.distance_status <> 'DONE' or new.distance_m is distinct from old.distance_m)
   then
     perform private.emit_event(new.organization_id, 'session.recalculated', 'session', new.id, new.employee_id,
-      v_base || pg_catalog.jsonb_build_object(
+      v_base || jsonb_build_object(
         'distance_m', new.distance_m,
         'duration_s', new.duration_s,
         'points_used', new.points_used,
@@ -10497,7 +10497,7 @@ declare
 begin
   -- The organization (piece by piece) or the employee is being deleted: the snapshots go with the employee.
   if tg_op = 'DELETE' and (
-    pg_catalog.current_setting('fieldtrack.erasure', true) = 'on'
+    current_setting('fieldtrack.erasure', true) = 'on'
     or not exists (
       select from public.employees as e where e.organization_id = old.organization_id and e.id = old.employee_id
     )
@@ -10520,7 +10520,7 @@ begin
     set sessions = m.sessions + (v_is.id is not null)::integer - (v_was.id is not null)::integer,
       duration_s = m.duration_s + coalesce(v_is.duration_s, 0) - coalesce(v_was.duration_s, 0),
       distance_m = m.distance_m + coalesce(v_is.distance_m, 0) - coalesce(v_was.distance_m, 0),
-      updated_at = pg_catalog.now()
+      updated_at = now()
     where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id;
   end if;
   return null;
@@ -10534,7 +10534,7 @@ CREATE OR REPLACE FUNCTION private.tg_audit_log__append_only()
  SET search_path TO ''
 AS $function$
 begin
-  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' then
+  if current_setting('fieldtrack.erasure', true) = 'on' then
     return coalesce(new, old);
   end if;
   raise exception 'audit_log is append-only' using errcode = 'insufficient_privilege';
@@ -10560,7 +10560,7 @@ CREATE OR REPLACE FUNCTION private.tg_employees__emit()
  SET search_path TO ''
 AS $function$
 declare
-  v_base jsonb := pg_catalog.jsonb_build_object(
+  v_base jsonb := jsonb_build_object(
     'employee_id', new.id,
     'name', new.name,
     'employee_code', new.employee_code,
@@ -10577,16 +10577,16 @@ begin
     perform private.emit_event(new.organization_id,
       case when new.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', new.id, new.id, v_base);
   end if;
-  v_changed := pg_catalog.array_remove(array[
+  v_changed := array_remove(array[
     case when old.name is distinct from new.name then 'name' end,
     case when old.phone is distinct from new.phone then 'phone' end,
     case when old.employee_code is distinct from new.employee_code then 'employee_code' end,
     case when old.app_role is distinct from new.app_role then 'app_role' end,
     case when old.user_id is null and new.user_id is not null then 'user_id' end
   ], null);
-  if pg_catalog.cardinality(v_changed) > 0 then
+  if cardinality(v_changed) > 0 then
     perform private.emit_event(new.organization_id, 'employee.updated', 'employee', new.id, new.id,
-      v_base || pg_catalog.jsonb_build_object('changed', v_changed));
+      v_base || jsonb_build_object('changed', v_changed));
   end if;
   return null;
 end;
@@ -10608,7 +10608,7 @@ begin
     values (new.organization_id, 1)
     on conflict (organization_id) do update set last_number = c.last_number + 1
     returning c.last_number into v_number;
-    new.employee_code := 'EMP' || pg_catalog.lpad(v_number::text, greatest(4, pg_catalog.length(v_number::text)), '0');
+    new.employee_code := 'EMP' || lpad(v_number::text, greatest(4, length(v_number::text)), '0');
     exit when not exists (
       select from public.employees as e
       where e.organization_id = new.organization_id and e.employee_code = new.employee_code
@@ -10646,8 +10646,8 @@ AS $function$
 begin
   -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
   execute 'select realtime.send($1, $2, $3, true)' using
-    pg_catalog.jsonb_build_object(
-      'id', pg_catalog.format('%s.%s.%s', new.epoch, new.xact, new.id),
+    jsonb_build_object(
+      'id', format('%s.%s.%s', new.epoch, new.xact, new.id),
       'type', new.type,
       'timestamp', new.occurred_at),
     new.type,
@@ -10692,7 +10692,7 @@ CREATE OR REPLACE FUNCTION private.tg_expenses__emit()
  SET search_path TO ''
 AS $function$
 declare
-  v_base jsonb := pg_catalog.jsonb_build_object(
+  v_base jsonb := jsonb_build_object(
     'expense_id', new.id,
     'employee_id', new.employee_id,
     'amount', new.amount,
@@ -10704,8 +10704,8 @@ begin
   if tg_op = 'INSERT' then
     perform private.emit_event(new.organization_id, 'expense.submitted', 'expense', new.id, new.employee_id, v_base);
   else
-    perform private.emit_event(new.organization_id, 'expense.' || pg_catalog.lower(new.status), 'expense', new.id,
-      new.employee_id, v_base || pg_catalog.jsonb_build_object(
+    perform private.emit_event(new.organization_id, 'expense.' || lower(new.status), 'expense', new.id,
+      new.employee_id, v_base || jsonb_build_object(
         'approved_amount', new.approved_amount,
         'review_comment', new.review_comment,
         'reviewed_at', new.reviewed_at));
@@ -10725,7 +10725,7 @@ declare
   v_row public.expenses := case when tg_op = 'DELETE' then old else new end;
   v_amounts jsonb;
 begin
-  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
+  if current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
     return null;
   end if;
   if tg_op <> 'DELETE' and new.status = 'PENDING' then
@@ -10753,11 +10753,11 @@ begin
     approved_amounts = case
       when v_amounts is not null then v_amounts
       when tg_op = 'UPDATE' and new.status = 'APPROVED'
-        then m.approved_amounts || pg_catalog.jsonb_build_object(new.currency,
+        then m.approved_amounts || jsonb_build_object(new.currency,
           coalesce((m.approved_amounts ->> new.currency)::numeric, 0) + new.approved_amount)
       else m.approved_amounts
     end,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id;
   return null;
 end;
@@ -10810,7 +10810,7 @@ begin
     order by p.organization_id, p.employee_id, p.recorded_at desc
   loop
     update public.active_users as u
-    set last_seen_at = pg_catalog.now()
+    set last_seen_at = now()
     where u.organization_id = v_point.organization_id and u.employee_id = v_point.employee_id
       and u.session_id = v_point.session_id;
 
@@ -10824,7 +10824,7 @@ begin
       heading_deg = v_point.heading_deg,
       battery_pct = v_point.battery_pct,
       is_mock = v_point.is_mock,
-      updated_at = pg_catalog.now()
+      updated_at = now()
     where l.organization_id = v_point.organization_id and l.employee_id = v_point.employee_id
       and (
         l.recorded_at is null or v_point.recorded_at > l.recorded_at
@@ -10851,7 +10851,7 @@ CREATE OR REPLACE FUNCTION private.tg_live_distances__refresh_last_state()
 AS $function$
 begin
   update public.employee_last_state as l
-  set distance_m = new.distance_m, distance_is_provisional = new.is_provisional, updated_at = pg_catalog.now()
+  set distance_m = new.distance_m, distance_is_provisional = new.is_provisional, updated_at = now()
   from public.attendance_sessions as s
   where s.organization_id = new.organization_id and s.id = new.session_id
     and l.organization_id = s.organization_id and l.employee_id = s.employee_id and l.session_id = s.id
@@ -10869,7 +10869,7 @@ CREATE OR REPLACE FUNCTION private.tg_org_daily_metrics__refresh_dashboard()
 AS $function$
 begin
   -- Only the worker writes daily figures, so this holds up no client. Other days are not on the dashboard.
-  if new.day = private.local_day(new.organization_id, pg_catalog.now()) then
+  if new.day = private.local_day(new.organization_id, now()) then
     perform private.refresh_dashboard(new.organization_id);
   end if;
   return null;
@@ -10885,12 +10885,12 @@ CREATE OR REPLACE FUNCTION private.tg_organizations__emit()
 AS $function$
 begin
   perform private.emit_event(new.id, 'organization.updated', 'organization', new.id, null,
-    pg_catalog.jsonb_build_object(
+    jsonb_build_object(
       'organization_id', new.id,
       'changed', (
-        select pg_catalog.jsonb_agg(k.key order by k.key)
-        from pg_catalog.jsonb_object_keys(
-          (private.changed(pg_catalog.to_jsonb(old), pg_catalog.to_jsonb(new))).new_values) as k (key)
+        select jsonb_agg(k.key order by k.key)
+        from jsonb_object_keys(
+          (private.changed(to_jsonb(old), to_jsonb(new))).new_values) as k (key)
       )));
   return null;
 end;
@@ -10908,7 +10908,7 @@ declare
   v_today date;
 begin
   if not private.is_time_zone(new.time_zone) then
-    perform private.fail('invalid_argument', pg_catalog.format('%L is not an IANA time zone.', new.time_zone),
+    perform private.fail('invalid_argument', format('%L is not an IANA time zone.', new.time_zone),
       'time_zone', 'Use a name such as Europe/Ljubljana or Asia/Kolkata.');
   end if;
   if tg_op = 'INSERT' then
@@ -10917,18 +10917,18 @@ begin
   else
     -- A second change on the same day replaces the one that still waits for midnight.
     delete from public.organization_time_zones as z
-    where z.organization_id = new.id and z.valid_from > pg_catalog.now();
+    where z.organization_id = new.id and z.valid_from > now();
     select z.time_zone into strict v_current
     from public.organization_time_zones as z
     where z.organization_id = new.id
     order by z.valid_from desc
     limit 1;
     if v_current <> new.time_zone then
-      v_today := (pg_catalog.now() at time zone v_current)::date;
+      v_today := (now() at time zone v_current)::date;
       -- A date that comes twice in a row is one day. From Kiritimati to Samoa yesterday would come again, and then today.
       if (private.day_starts_at(v_today + 1, v_current) at time zone new.time_zone)::date < v_today then
         perform private.fail('invalid_argument',
-          pg_catalog.format('%s lags more than a day behind %s.', new.time_zone, v_current), 'time_zone',
+          format('%s lags more than a day behind %s.', new.time_zone, v_current), 'time_zone',
           'Change to UTC first and to this one tomorrow.');
       end if;
       insert into public.organization_time_zones (organization_id, valid_from, time_zone)
@@ -10967,7 +10967,7 @@ CREATE OR REPLACE FUNCTION private.tg_request_spans__end()
  SET search_path TO ''
 AS $function$
 begin
-  update private.request_spans as s set ended_at = pg_catalog.clock_timestamp() where s.id = new.id;
+  update private.request_spans as s set ended_at = clock_timestamp() where s.id = new.id;
   return null;
 end;
 $function$;
@@ -11000,7 +11000,7 @@ begin
   -- Not when the organization goes, and its audit log with it.
   if exists (select from public.organizations as o where o.id = old.organization_id) then
     perform private.audit(old.organization_id, 'webhook.deleted', 'webhook', old.id,
-      pg_catalog.to_jsonb(old) - 'organization_id', null);
+      to_jsonb(old) - 'organization_id', null);
   end if;
   return null;
 end;
@@ -11037,20 +11037,20 @@ begin
   return query
   select s.*, e.*
   from (
-    select pg_catalog.count(*)::integer, coalesce(pg_catalog.sum(a.duration_s), 0),
-      coalesce(pg_catalog.sum(a.distance_m), 0)
+    select count(*)::integer, coalesce(sum(a.duration_s), 0),
+      coalesce(sum(a.distance_m), 0)
     from public.attendance_sessions as a
     where a.organization_id = totals_of.organization_id and a.employee_id = totals_of.employee_id and a.status = 'CLOSED'
   ) as s
   cross join (
-    select coalesce(pg_catalog.sum(c.submitted), 0)::integer, coalesce(pg_catalog.sum(c.approved), 0)::integer,
-      coalesce(pg_catalog.sum(c.rejected), 0)::integer,
-      coalesce(pg_catalog.jsonb_object_agg(c.currency, c.approved_amount) filter (where c.approved > 0), '{}')
+    select coalesce(sum(c.submitted), 0)::integer, coalesce(sum(c.approved), 0)::integer,
+      coalesce(sum(c.rejected), 0)::integer,
+      coalesce(jsonb_object_agg(c.currency, c.approved_amount) filter (where c.approved > 0), '{}')
     from (
-      select x.currency, pg_catalog.count(*) as submitted,
-        pg_catalog.count(*) filter (where x.status = 'APPROVED') as approved,
-        pg_catalog.count(*) filter (where x.status = 'REJECTED') as rejected,
-        pg_catalog.sum(x.approved_amount) as approved_amount
+      select x.currency, count(*) as submitted,
+        count(*) filter (where x.status = 'APPROVED') as approved,
+        count(*) filter (where x.status = 'REJECTED') as rejected,
+        sum(x.approved_amount) as approved_amount
       from public.expenses as x
       where x.organization_id = totals_of.organization_id and x.employee_id = totals_of.employee_id
       group by x.currency
@@ -11073,7 +11073,7 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if pg_catalog.jsonb_typeof(update_employee.changes) is distinct from 'object'
+  if jsonb_typeof(update_employee.changes) is distinct from 'object'
     or update_employee.changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code and app_role.', 'changes',
@@ -11087,7 +11087,7 @@ begin
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);
   end if;
-  v_after := pg_catalog.jsonb_populate_record(v_before, update_employee.changes);
+  v_after := jsonb_populate_record(v_before, update_employee.changes);
   if 'ADMIN' in (v_before.app_role, v_after.app_role) then
     perform private.require_person(v_admin);
   end if;
@@ -11095,14 +11095,14 @@ begin
     perform private.require_another_admin(v_admin.organization_id, v_before.id);
   end if;
   update public.employees as e
-  set name = pg_catalog.btrim(v_after.name),
+  set name = btrim(v_after.name),
     phone = v_after.phone,
     employee_code = v_after.employee_code,
     app_role = v_after.app_role
   where e.organization_id = v_admin.organization_id and e.id = v_before.id
   returning e.* into v_after;
   perform private.audit(v_admin.organization_id, 'employee.updated', 'employee', v_after.id, c.old_values, c.new_values)
-  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
   where c.new_values is not null;
   return v_after;
 exception
@@ -11131,7 +11131,7 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
+  if jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
       'device_checks_in'] <> '{}'
@@ -11144,9 +11144,9 @@ begin
     perform private.hold_locked_until(v_admin.organization_id, exclusively => true);
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
-  v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
+  v_after := jsonb_populate_record(v_before, update_organization.changes);
   update public.organizations as o
-  set name = pg_catalog.btrim(v_after.name),
+  set name = btrim(v_after.name),
     time_zone = v_after.time_zone,
     currency = v_after.currency,
     locked_until = v_after.locked_until,
@@ -11164,7 +11164,7 @@ begin
     perform private.refuse_unsettled_period(v_after.id, v_before.locked_until, v_after.locked_until);
   end if;
   perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
-  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
   where c.new_values is not null;
   return v_after;
 exception
@@ -11190,7 +11190,7 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if pg_catalog.jsonb_typeof(update_webhook.changes) is distinct from 'object'
+  if jsonb_typeof(update_webhook.changes) is distinct from 'object'
     or update_webhook.changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of url, events, description, is_active, max_in_flight.',
@@ -11207,7 +11207,7 @@ begin
   if not found then
     perform private.fail('webhook_not_found', 'There is no such webhook.', update_webhook.webhook_id::text);
   end if;
-  v_after := pg_catalog.jsonb_populate_record(v_before, update_webhook.changes);
+  v_after := jsonb_populate_record(v_before, update_webhook.changes);
   if v_after.url is distinct from v_before.url or v_after.events is distinct from v_before.events then
     perform private.check_webhook(v_after.url, v_after.events);
   end if;
@@ -11218,7 +11218,7 @@ begin
   update public.webhooks as w
   set url = v_after.url,
     events = v_after.events,
-    description = nullif(pg_catalog.btrim(v_after.description), ''),
+    description = nullif(btrim(v_after.description), ''),
     is_active = v_after.is_active,
     max_in_flight = v_after.max_in_flight,
     disabled_at = v_after.disabled_at,
@@ -11233,7 +11233,7 @@ begin
     where c.organization_id = v_caller.organization_id and c.webhook_id = v_before.id;
   end if;
   perform private.audit(v_after.organization_id, 'webhook.updated', 'webhook', v_after.id, c.old_values, c.new_values)
-  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
   where c.new_values is not null;
   return v_after;
 exception
@@ -11258,7 +11258,7 @@ begin
   delete from private.stream_tickets as t
   using public.employees as e
   where t.token_hash = use_stream_ticket.token_hash
-    and t.expires_at > pg_catalog.now()
+    and t.expires_at > now()
     and e.organization_id = t.organization_id and e.id = t.employee_id
     and e.is_active and e.app_role = 'ADMIN'
   returning t.organization_id, t.employee_id;
@@ -11276,7 +11276,7 @@ AS $function$
 declare
   v_key public.api_keys;
   v_stored bytea;
-  v_now timestamptz := pg_catalog.clock_timestamp();
+  v_now timestamptz := clock_timestamp();
   v_tokens double precision;
 begin
   select k.* into v_key from public.api_keys as k where k.key_id = verify_api_key.key_id and k.organization_id is not null;
@@ -11284,10 +11284,10 @@ begin
   from private.api_key_secrets as s
   where s.organization_id = v_key.organization_id and s.api_key_id = v_key.id;
   -- All 256 bits are compared, wherever the first difference lies.
-  if v_stored is null or pg_catalog.length(verify_api_key.secret_hash) is distinct from 32
-    or pg_catalog.bit_count(
-      ('x' || pg_catalog.encode(v_stored, 'hex'))::bit(256)
-      # ('x' || pg_catalog.encode(verify_api_key.secret_hash, 'hex'))::bit(256)
+  if v_stored is null or length(verify_api_key.secret_hash) is distinct from 32
+    or bit_count(
+      ('x' || encode(v_stored, 'hex'))::bit(256)
+      # ('x' || encode(verify_api_key.secret_hash, 'hex'))::bit(256)
     ) > 0
   then
     refusal := 'unknown';
@@ -11308,7 +11308,7 @@ begin
   requests_per_minute := v_key.requests_per_minute;
 
   -- A count that a crash loses is no loss, so no call waits for the disk.
-  perform pg_catalog.set_config('synchronous_commit', 'off', true);
+  perform set_config('synchronous_commit', 'off', true);
   insert into private.rate_buckets as b (organization_id, kind, subject_id, tokens, refilled_at)
   values (v_key.organization_id, 'api', v_key.id, v_key.requests_per_minute, v_now)
   on conflict on constraint rate_buckets_pkey do update
@@ -11319,8 +11319,8 @@ begin
     ),
     refilled_at = greatest(b.refilled_at, excluded.refilled_at)
   returning b.tokens into v_tokens;
-  granted := least(greatest(verify_api_key.calls, 1), pg_catalog.floor(v_tokens));
-  remaining := pg_catalog.floor(v_tokens) - granted;
+  granted := least(greatest(verify_api_key.calls, 1), floor(v_tokens));
+  remaining := floor(v_tokens) - granted;
   if granted > 0 then
     update private.rate_buckets as b
     set tokens = b.tokens - granted
@@ -11345,7 +11345,7 @@ CREATE OR REPLACE FUNCTION private.webhook_body(type text, occurred_at timestamp
 AS $function$
 begin
   return '{"type":"' || type || '","timestamp":"'
-    || pg_catalog.to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     || '","data":' || payload::text || '}';
 end;
 $function$;
@@ -11359,7 +11359,7 @@ AS $function$
 declare
   v_delays_s constant integer[] := array[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400];
 begin
-  return pg_catalog.make_interval(secs => v_delays_s[failed_attempts] * (0.9 + 0.2 * pg_catalog.random()));
+  return make_interval(secs => v_delays_s[failed_attempts] * (0.9 + 0.2 * random()));
 end;
 $function$;
 comment on function private.webhook_retry_delay(integer) is 'How long to wait after the n-th failed attempt (1 to 9); null when there is no further one.';
@@ -11371,17 +11371,17 @@ CREATE OR REPLACE FUNCTION private.webhook_url_problem(url text)
  SET search_path TO ''
 AS $function$
 declare
-  v_parts text[] := pg_catalog.regexp_match(url,
+  v_parts text[] := regexp_match(url,
     '^(https?)://(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
   v_scheme text := v_parts[1];
   v_host text := v_parts[2];
   v_port integer := coalesce(v_parts[3]::integer, case v_parts[1] when 'https' then 443 else 80 end);
   v_allow_localhost boolean := (select s.allow_localhost from private.webhook_settings as s);
 begin
-  if url is null or pg_catalog.length(url) > 2000 or url !~ '^[!-~]+$' or url ~ '[\\#]' then
+  if url is null or length(url) > 2000 or url !~ '^[!-~]+$' or url ~ '[\\#]' then
     return 'A URL has at most 2,000 printable ASCII characters and no fragment; write other letters in punycode or %XX.';
   end if;
-  if pg_catalog.split_part(pg_catalog.split_part(pg_catalog.substr(url, pg_catalog.strpos(url, '://') + 3), '/', 1), '?', 1)
+  if split_part(split_part(substr(url, strpos(url, '://') + 3), '/', 1), '?', 1)
     ~ '@'
   then
     return 'A URL carries no user name and no password; the signature says who calls.';
@@ -11399,7 +11399,7 @@ begin
     return 'Only https is delivered to.';
   end if;
   if v_host ~ '^\[' then
-    if not private.is_public_address(pg_catalog.btrim(v_host, '[]')::inet) then
+    if not private.is_public_address(btrim(v_host, '[]')::inet) then
       return 'The address is not a public one.';
     end if;
   elsif v_host ~ '^(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}$' then
@@ -11407,7 +11407,7 @@ begin
       return 'The address is not a public one.';
     end if;
   -- A last label that begins with a digit is no name: browsers and sockets read 0x7f.1, 2130706433 and 0177.0.0.1 as addresses.
-  elsif pg_catalog.length(v_host) > 253
+  elsif length(v_host) > 253
     or v_host !~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'
   then
     return 'The host is a full name such as hooks.example.com, or a public address.';
@@ -11429,7 +11429,7 @@ CREATE OR REPLACE FUNCTION private.worker_organization_id()
  SET search_path TO ''
 AS $function$
 begin
-  return nullif(pg_catalog.current_setting('fieldtrack.organization_id', true), '')::uuid;
+  return nullif(current_setting('fieldtrack.organization_id', true), '')::uuid;
 end;
 $function$;
 comment on function private.worker_organization_id() is 'The organization of the worker''s current transaction, or null.';
@@ -11441,9 +11441,9 @@ CREATE OR REPLACE FUNCTION private.xml_text(value text)
  IMMUTABLE
  SET search_path TO ''
 AS $function$
-  select pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+  select replace(replace(replace(replace(replace(
     -- Characters that XML 1.0 cannot hold in any writing.
-    pg_catalog.regexp_replace(value, '[\u0001-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]', '', 'g'),
+    regexp_replace(value, '[\u0001-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]', '', 'g'),
     '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&apos;');
 $function$;
 comment on function private.xml_text(text) is 'Text as content or attribute of XML 1.0.';
@@ -11455,7 +11455,7 @@ CREATE OR REPLACE FUNCTION private.xml_time(value timestamp with time zone)
  IMMUTABLE
  SET search_path TO ''
 AS $function$
-  select pg_catalog.to_char(value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+  select to_char(value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 $function$;
 comment on function private.xml_time(timestamp with time zone) is 'A time as xsd:dateTime in UTC, to the millisecond.';
 grant execute on function private.xml_time(timestamp with time zone) to api_key, authenticated, service_role;

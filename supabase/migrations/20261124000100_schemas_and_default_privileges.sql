@@ -12,8 +12,8 @@
 
 do $$
 begin
-  if pg_catalog.current_setting('server_version_num')::integer < 150000 then
-    raise exception 'FieldTrack needs PostgreSQL 15 or later, and this is %.', pg_catalog.current_setting('server_version')
+  if current_setting('server_version_num')::integer < 150000 then
+    raise exception 'FieldTrack needs PostgreSQL 15 or later, and this is %.', current_setting('server_version')
       using hint = 'Upgrade the server, then apply the migrations.';
   end if;
 end
@@ -54,6 +54,6 @@ grant usage on schema extensions to anon, authenticated, service_role;
 -- declares a text: that ran as the definer's owner (test/security). Nothing here makes temporary objects but the owner.
 do $$
 begin
-  execute pg_catalog.format('revoke temporary on database %I from public', pg_catalog.current_database());
+  execute format('revoke temporary on database %I from public', current_database());
 end
 $$;

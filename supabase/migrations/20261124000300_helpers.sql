@@ -79,9 +79,9 @@ begin
     raise exception 'error code % is not in the registry', fail.code;
   end if;
   raise sqlstate 'PGRST' using
-    message = pg_catalog.jsonb_build_object(
+    message = jsonb_build_object(
       'code', fail.code, 'message', fail.message, 'details', fail.details, 'hint', fail.hint)::text,
-    detail = pg_catalog.jsonb_build_object('status', v_status, 'headers', fail.headers)::text;
+    detail = jsonb_build_object('status', v_status, 'headers', fail.headers)::text;
 end;
 $$;
 
@@ -94,7 +94,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 begin
-  return nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
 end;
 $$;
 
@@ -110,10 +110,10 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  v_claims jsonb := nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
 begin
   if v_claims ->> 'role' = 'authenticated' and v_claims ->> 'sub' like '________-____-____-____-____________'
-    and pg_catalog.translate(v_claims ->> 'sub', '0123456789abcdefABCDEF', '') = '----'
+    and translate(v_claims ->> 'sub', '0123456789abcdefABCDEF', '') = '----'
   then
     return (v_claims ->> 'sub')::uuid;
   end if;
@@ -132,7 +132,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 begin
-  return nullif(pg_catalog.current_setting('fieldtrack.organization_id', true), '')::uuid;
+  return nullif(current_setting('fieldtrack.organization_id', true), '')::uuid;
 end;
 $$;
 
@@ -147,8 +147,8 @@ language plpgsql volatile
 set search_path = ''
 as $$
 begin
-  return prefix || pg_catalog.rtrim(
-    pg_catalog.translate(pg_catalog.encode(extensions.gen_random_bytes(32), 'base64'), '+/', '-_'), '=');
+  return prefix || rtrim(
+    translate(encode(extensions.gen_random_bytes(32), 'base64'), '+/', '-_'), '=');
 end;
 $$;
 
@@ -159,7 +159,7 @@ language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return pg_catalog.sha256(pg_catalog.convert_to(token, 'UTF8'));
+  return sha256(convert_to(token, 'UTF8'));
 end;
 $$;
 
@@ -170,7 +170,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  new.updated_at := pg_catalog.now();
+  new.updated_at := now();
   return new;
 end;
 $$;

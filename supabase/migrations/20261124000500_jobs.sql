@@ -13,7 +13,7 @@ begin
   for v_function in
     select p.oid::regprocedure from pg_catalog.pg_proc as p where p.pronamespace = 'pgboss'::regnamespace
   loop
-    execute pg_catalog.format('alter function %s set search_path = %L', v_function, '');
+    execute format('alter function %s set search_path = %L', v_function, '');
   end loop;
 end
 $$;
@@ -53,7 +53,7 @@ create function private.enqueue(
   queue text,
   data jsonb,
   singleton_key text default null,
-  start_after timestamptz default pg_catalog.now()
+  start_after timestamptz default now()
 ) returns uuid
 language plpgsql volatile
 set search_path = ''
@@ -75,11 +75,11 @@ begin
   ) values (
     v_queue.name,
     enqueue.data || case
-      when v_traceparent is null then '{}' else pg_catalog.jsonb_build_object('traceparent', v_traceparent)
+      when v_traceparent is null then '{}' else jsonb_build_object('traceparent', v_traceparent)
     end,
     enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
     v_queue.retry_delay, v_queue.retry_backoff, v_queue.retry_delay_max, v_queue.expire_seconds,
-    v_queue.deletion_seconds, enqueue.start_after + pg_catalog.make_interval(secs => v_queue.retention_seconds),
+    v_queue.deletion_seconds, enqueue.start_after + make_interval(secs => v_queue.retention_seconds),
     v_queue.dead_letter, v_queue.heartbeat_seconds
   )
   on conflict do nothing

@@ -131,7 +131,7 @@ declare
   v_today date;
 begin
   if not private.is_time_zone(new.time_zone) then
-    perform private.fail('invalid_argument', pg_catalog.format('%L is not an IANA time zone.', new.time_zone),
+    perform private.fail('invalid_argument', format('%L is not an IANA time zone.', new.time_zone),
       'time_zone', 'Use a name such as Europe/Ljubljana or Asia/Kolkata.');
   end if;
   if tg_op = 'INSERT' then
@@ -140,18 +140,18 @@ begin
   else
     -- A second change on the same day replaces the one that still waits for midnight.
     delete from public.organization_time_zones as z
-    where z.organization_id = new.id and z.valid_from > pg_catalog.now();
+    where z.organization_id = new.id and z.valid_from > now();
     select z.time_zone into strict v_current
     from public.organization_time_zones as z
     where z.organization_id = new.id
     order by z.valid_from desc
     limit 1;
     if v_current <> new.time_zone then
-      v_today := (pg_catalog.now() at time zone v_current)::date;
+      v_today := (now() at time zone v_current)::date;
       -- A date that comes twice in a row is one day. From Kiritimati to Samoa yesterday would come again, and then today.
       if (private.day_starts_at(v_today + 1, v_current) at time zone new.time_zone)::date < v_today then
         perform private.fail('invalid_argument',
-          pg_catalog.format('%s lags more than a day behind %s.', new.time_zone, v_current), 'time_zone',
+          format('%s lags more than a day behind %s.', new.time_zone, v_current), 'time_zone',
           'Change to UTC first and to this one tomorrow.');
       end if;
       insert into public.organization_time_zones (organization_id, valid_from, time_zone)
@@ -190,7 +190,7 @@ begin
     select
       z.time_zone,
       z.valid_from,
-      pg_catalog.lead(z.valid_from, 1, 'infinity') over (order by z.valid_from) as valid_to
+      lead(z.valid_from, 1, 'infinity') over (order by z.valid_from) as valid_to
     from public.organization_time_zones as z
     where z.organization_id = local_days.organization_id
   ),
@@ -209,18 +209,18 @@ begin
       greatest(s.span_starts_at, private.day_starts_at(d.day::date, s.time_zone)) as part_starts_at,
       least(s.span_ends_at, private.day_starts_at(d.day::date + 1, s.time_zone)) as part_ends_at
     from spans as s
-    cross join lateral pg_catalog.generate_series(
-      pg_catalog.date_trunc('day', s.span_starts_at at time zone s.time_zone),
-      pg_catalog.date_trunc('day', s.span_ends_at at time zone s.time_zone),
+    cross join lateral generate_series(
+      date_trunc('day', s.span_starts_at at time zone s.time_zone),
+      date_trunc('day', s.span_ends_at at time zone s.time_zone),
       interval '1 day'
     ) as d (day)
   )
   -- After a change of zone a date can come twice (the new zone lags behind): it is one day, and the later zone names it.
   select
     p.day,
-    (pg_catalog.array_agg(p.time_zone order by p.part_starts_at desc))[1],
-    pg_catalog.min(p.part_starts_at),
-    pg_catalog.max(p.part_ends_at)
+    (array_agg(p.time_zone order by p.part_starts_at desc))[1],
+    min(p.part_starts_at),
+    max(p.part_ends_at)
   from parts as p
   where p.part_ends_at > p.part_starts_at
     or (p.part_ends_at = p.part_starts_at and local_days.starts_at = local_days.ends_at)

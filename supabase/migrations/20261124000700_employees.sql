@@ -70,7 +70,7 @@ begin
     values (new.organization_id, 1)
     on conflict (organization_id) do update set last_number = c.last_number + 1
     returning c.last_number into v_number;
-    new.employee_code := 'EMP' || pg_catalog.lpad(v_number::text, greatest(4, pg_catalog.length(v_number::text)), '0');
+    new.employee_code := 'EMP' || lpad(v_number::text, greatest(4, length(v_number::text)), '0');
     exit when not exists (
       select from public.employees as e
       where e.organization_id = new.organization_id and e.employee_code = new.employee_code

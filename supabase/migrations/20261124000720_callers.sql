@@ -19,8 +19,8 @@ begin
   select k.* into v_key
   from public.api_keys as k
   where k.organization_id = (v_claims ->> 'organization_id')::uuid and k.id = (v_claims ->> 'api_key_id')::uuid
-    and (k.revoked_at is null or k.revoked_at > pg_catalog.now())
-    and (k.expires_at is null or k.expires_at > pg_catalog.now());
+    and (k.revoked_at is null or k.revoked_at > now())
+    and (k.expires_at is null or k.expires_at > now());
   return v_key;
 end;
 $$;
@@ -109,7 +109,7 @@ begin
       'It was revoked or has expired; ask an administrator for a new one.');
   end if;
   if not require_scope.scope = any (v_key.scopes) then
-    perform private.fail('scope_missing', pg_catalog.format('This API key lacks the scope %s.', require_scope.scope),
+    perform private.fail('scope_missing', format('This API key lacks the scope %s.', require_scope.scope),
       require_scope.scope, 'An administrator can make a key with this scope.');
   end if;
   return true;
@@ -229,9 +229,9 @@ begin
     return row('service', null)::private.actor;
   elsif session_user = 'fieldtrack_worker' then
     return row('worker', null)::private.actor;
-  elsif session_user = 'fieldtrack_edge' and pg_catalog.current_setting('fieldtrack.device_id', true) <> '' then
+  elsif session_user = 'fieldtrack_edge' and current_setting('fieldtrack.device_id', true) <> '' then
     -- private.ingest_locations set it, once it knew the token.
-    return row('device', pg_catalog.current_setting('fieldtrack.device_id')::uuid)::private.actor;
+    return row('device', current_setting('fieldtrack.device_id')::uuid)::private.actor;
   end if;
   return row('system', null)::private.actor;
 end;

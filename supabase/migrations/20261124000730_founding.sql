@@ -18,14 +18,14 @@ begin
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
   end if;
   insert into public.organizations (name, slug, time_zone, currency)
-  values (pg_catalog.btrim(create_organization.name), create_organization.slug, create_organization.time_zone,
+  values (btrim(create_organization.name), create_organization.slug, create_organization.time_zone,
     create_organization.currency)
   returning * into v_organization;
   insert into public.employees (organization_id, user_id, name, app_role)
   select v_organization.id, v_user_id,
     -- The local part of the address is a first name to show; update_employee changes it.
-    pg_catalog.left(coalesce(nullif(pg_catalog.btrim(u.raw_user_meta_data ->> 'full_name'), ''),
-      pg_catalog.split_part(u.email, '@', 1)), 200),
+    left(coalesce(nullif(btrim(u.raw_user_meta_data ->> 'full_name'), ''),
+      split_part(u.email, '@', 1)), 200),
     'ADMIN'
   from auth.users as u
   where u.id = v_user_id;
@@ -33,7 +33,7 @@ begin
     perform private.fail('not_authenticated', 'This user does not exist any more.');
   end if;
   perform private.audit(v_organization.id, 'organization.founded', 'organization', v_organization.id, null,
-    pg_catalog.jsonb_build_object('name', v_organization.name, 'slug', v_organization.slug,
+    jsonb_build_object('name', v_organization.name, 'slug', v_organization.slug,
       'time_zone', v_organization.time_zone, 'currency', v_organization.currency));
   return v_organization;
 exception
@@ -83,10 +83,10 @@ begin
   from public.employees as e
   where e.user_id = (event ->> 'user_id')::uuid and e.is_active;
   if not found then
-    return pg_catalog.jsonb_build_object(
+    return jsonb_build_object(
       'claims', (event -> 'claims') - array['organization_id', 'employee_id', 'app_role']);
   end if;
-  return pg_catalog.jsonb_build_object('claims', (event -> 'claims') || pg_catalog.jsonb_build_object(
+  return jsonb_build_object('claims', (event -> 'claims') || jsonb_build_object(
     'organization_id', v_employee.organization_id,
     'employee_id', v_employee.id,
     'app_role', v_employee.app_role

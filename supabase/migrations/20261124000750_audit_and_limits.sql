@@ -32,7 +32,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' then
+  if current_setting('fieldtrack.erasure', true) = 'on' then
     return coalesce(new, old);
   end if;
   raise exception 'audit_log is append-only' using errcode = 'insufficient_privilege';
@@ -104,9 +104,9 @@ language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  select pg_catalog.jsonb_object_agg(a.key, changed.before -> a.key), pg_catalog.jsonb_object_agg(a.key, a.value)
+  select jsonb_object_agg(a.key, changed.before -> a.key), jsonb_object_agg(a.key, a.value)
   into old_values, new_values
-  from pg_catalog.jsonb_each(changed.after) as a
+  from jsonb_each(changed.after) as a
   where a.value is distinct from changed.before -> a.key and a.key <> 'updated_at';
 end;
 $$;
@@ -158,7 +158,7 @@ set search_path = ''
 as $$
 declare
   v_limit record;
-  v_now timestamptz := pg_catalog.clock_timestamp();
+  v_now timestamptz := clock_timestamp();
   v_missing double precision;
 begin
   select l.per_second, l.burst into v_limit from private.rate_limit(take_token.kind) as l;
@@ -179,8 +179,8 @@ begin
   where b.organization_id = take_token.organization_id and b.kind = take_token.kind
     and b.subject_id = take_token.subject_id;
   perform private.fail('rate_limited', 'Too many calls.', take_token.kind, 'Wait as Retry-After says, then send it again.',
-    pg_catalog.jsonb_build_object(
-      'Retry-After', greatest(1, pg_catalog.ceil(v_missing / v_limit.per_second))::integer::text));
+    jsonb_build_object(
+      'Retry-After', greatest(1, ceil(v_missing / v_limit.per_second))::integer::text));
 end;
 $$;
 

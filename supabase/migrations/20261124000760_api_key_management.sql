@@ -16,16 +16,16 @@ declare
   v_bytes bytea;
   v_text text := '';
 begin
-  while pg_catalog.length(v_text) < random_base62.length loop
+  while length(v_text) < random_base62.length loop
     v_bytes := extensions.gen_random_bytes(32);
     for i in 0..31 loop
       -- 248 is 4 x 62: what lies above would make the first characters likelier than the last.
-      if pg_catalog.get_byte(v_bytes, i) < 248 then
-        v_text := v_text || pg_catalog.substr(v_alphabet, pg_catalog.get_byte(v_bytes, i) % 62 + 1, 1);
+      if get_byte(v_bytes, i) < 248 then
+        v_text := v_text || substr(v_alphabet, get_byte(v_bytes, i) % 62 + 1, 1);
       end if;
     end loop;
   end loop;
-  return pg_catalog.left(v_text, random_base62.length);
+  return left(v_text, random_base62.length);
 end;
 $$;
 
@@ -38,19 +38,19 @@ set search_path = ''
 as $$
 declare
   v_alphabet constant text := '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  v_bytes bytea := pg_catalog.convert_to(crc32_base62.body, 'UTF8');
+  v_bytes bytea := convert_to(crc32_base62.body, 'UTF8');
   v_crc bigint := 4294967295;
   v_text text := '';
 begin
-  for i in 0..pg_catalog.length(v_bytes) - 1 loop
-    v_crc := v_crc # pg_catalog.get_byte(v_bytes, i);
+  for i in 0..length(v_bytes) - 1 loop
+    v_crc := v_crc # get_byte(v_bytes, i);
     for bit in 1..8 loop
       v_crc := (v_crc >> 1) # (case v_crc & 1 when 1 then 3988292384 else 0 end);
     end loop;
   end loop;
   v_crc := v_crc # 4294967295;
   for digit in 1..6 loop
-    v_text := pg_catalog.substr(v_alphabet, (v_crc % 62)::integer + 1, 1) || v_text;
+    v_text := substr(v_alphabet, (v_crc % 62)::integer + 1, 1) || v_text;
     v_crc := v_crc / 62;
   end loop;
   return v_text;
@@ -74,16 +74,16 @@ begin
   insert into public.api_keys (
     organization_id, name, key_id, last_four, scopes, expires_at, requests_per_minute, created_by
   ) values (
-    issue_api_key.organization_id, issue_api_key.name, private.random_base62(12), pg_catalog.right(v_secret, 4),
+    issue_api_key.organization_id, issue_api_key.name, private.random_base62(12), right(v_secret, 4),
     issue_api_key.scopes, issue_api_key.expires_at, issue_api_key.requests_per_minute, issue_api_key.created_by
   )
   returning * into v_key;
   insert into private.api_key_secrets (organization_id, api_key_id, secret_hash)
   values (v_key.organization_id, v_key.id, private.hash_token(v_secret));
-  v_body := pg_catalog.format('ft_live_%s_%s', v_key.key_id, v_secret);
-  return pg_catalog.jsonb_build_object(
+  v_body := format('ft_live_%s_%s', v_key.key_id, v_secret);
+  return jsonb_build_object(
     'id', v_key.id,
-    'key', pg_catalog.format('%s_%s', v_body, private.crc32_base62(v_body)),
+    'key', format('%s_%s', v_body, private.crc32_base62(v_body)),
     'name', v_key.name,
     'scopes', v_key.scopes,
     'expires_at', v_key.expires_at,
@@ -108,12 +108,12 @@ declare
   v_column text;
 begin
   perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
-  if create_api_key.expires_at <= pg_catalog.now() then
+  if create_api_key.expires_at <= now() then
     perform private.fail('invalid_argument', 'A key cannot have expired before it is made.', 'expires_at');
   end if;
   v_key := private.issue_api_key(
-    v_admin.organization_id, pg_catalog.btrim(create_api_key.name),
-    array(select distinct s.scope from pg_catalog.unnest(create_api_key.scopes) as s (scope) order by s.scope),
+    v_admin.organization_id, btrim(create_api_key.name),
+    array(select distinct s.scope from unnest(create_api_key.scopes) as s (scope) order by s.scope),
     create_api_key.expires_at, create_api_key.requests_per_minute, v_admin.employee_id);
   perform private.audit(v_admin.organization_id, 'api_key.created', 'api_key', (v_key ->> 'id')::uuid, null, v_key - 'key');
   return v_key;
@@ -164,7 +164,7 @@ begin
   select k.* into v_old
   from public.api_keys as k
   where k.organization_id = v_admin.organization_id and k.id = rotate_api_key.api_key_id and k.revoked_at is null
-    and (k.expires_at is null or k.expires_at > pg_catalog.now())
+    and (k.expires_at is null or k.expires_at > now())
   for no key update;
   if not found then
     perform private.fail('api_key_not_found', 'There is no such key, or it is not valid any more.',
@@ -173,13 +173,13 @@ begin
   v_new := private.issue_api_key(v_old.organization_id, v_old.name, v_old.scopes, v_old.expires_at, v_old.requests_per_minute,
     v_admin.employee_id);
   update public.api_keys as k
-  set expires_at = least(k.expires_at, pg_catalog.now() + pg_catalog.make_interval(hours => rotate_api_key.overlap_hours))
+  set expires_at = least(k.expires_at, now() + make_interval(hours => rotate_api_key.overlap_hours))
   where k.organization_id = v_old.organization_id and k.id = v_old.id
   returning k.expires_at into v_old_expires_at;
   perform private.audit(v_old.organization_id, 'api_key.rotated', 'api_key', v_old.id,
-    pg_catalog.jsonb_build_object('expires_at', v_old.expires_at),
-    pg_catalog.jsonb_build_object('expires_at', v_old_expires_at, 'replaced_by', v_new -> 'id'));
-  return v_new || pg_catalog.jsonb_build_object('old_key_expires_at', v_old_expires_at);
+    jsonb_build_object('expires_at', v_old.expires_at),
+    jsonb_build_object('expires_at', v_old_expires_at, 'replaced_by', v_new -> 'id'));
+  return v_new || jsonb_build_object('old_key_expires_at', v_old_expires_at);
 end;
 $$;
 
@@ -210,12 +210,12 @@ declare
   v_key public.api_keys;
 begin
   update public.api_keys as k
-  set revoked_at = pg_catalog.now()
+  set revoked_at = now()
   where k.organization_id = v_admin.organization_id and k.id = revoke_api_key.api_key_id and k.revoked_at is null
   returning k.* into v_key;
   if found then
     perform private.audit(v_key.organization_id, 'api_key.revoked', 'api_key', v_key.id,
-      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_key.revoked_at));
+      jsonb_build_object('revoked_at', null), jsonb_build_object('revoked_at', v_key.revoked_at));
     return v_key;
   end if;
   select k.* into v_key
@@ -266,7 +266,7 @@ as $$
 declare
   v_key public.api_keys;
   v_stored bytea;
-  v_now timestamptz := pg_catalog.clock_timestamp();
+  v_now timestamptz := clock_timestamp();
   v_tokens double precision;
 begin
   select k.* into v_key from public.api_keys as k where k.key_id = verify_api_key.key_id and k.organization_id is not null;
@@ -274,10 +274,10 @@ begin
   from private.api_key_secrets as s
   where s.organization_id = v_key.organization_id and s.api_key_id = v_key.id;
   -- All 256 bits are compared, wherever the first difference lies.
-  if v_stored is null or pg_catalog.length(verify_api_key.secret_hash) is distinct from 32
-    or pg_catalog.bit_count(
-      ('x' || pg_catalog.encode(v_stored, 'hex'))::bit(256)
-      # ('x' || pg_catalog.encode(verify_api_key.secret_hash, 'hex'))::bit(256)
+  if v_stored is null or length(verify_api_key.secret_hash) is distinct from 32
+    or bit_count(
+      ('x' || encode(v_stored, 'hex'))::bit(256)
+      # ('x' || encode(verify_api_key.secret_hash, 'hex'))::bit(256)
     ) > 0
   then
     refusal := 'unknown';
@@ -298,7 +298,7 @@ begin
   requests_per_minute := v_key.requests_per_minute;
 
   -- A count that a crash loses is no loss, so no call waits for the disk.
-  perform pg_catalog.set_config('synchronous_commit', 'off', true);
+  perform set_config('synchronous_commit', 'off', true);
   insert into private.rate_buckets as b (organization_id, kind, subject_id, tokens, refilled_at)
   values (v_key.organization_id, 'api', v_key.id, v_key.requests_per_minute, v_now)
   on conflict on constraint rate_buckets_pkey do update
@@ -309,8 +309,8 @@ begin
     ),
     refilled_at = greatest(b.refilled_at, excluded.refilled_at)
   returning b.tokens into v_tokens;
-  granted := least(greatest(verify_api_key.calls, 1), pg_catalog.floor(v_tokens));
-  remaining := pg_catalog.floor(v_tokens) - granted;
+  granted := least(greatest(verify_api_key.calls, 1), floor(v_tokens));
+  remaining := floor(v_tokens) - granted;
   if granted > 0 then
     update private.rate_buckets as b
     set tokens = b.tokens - granted

@@ -84,7 +84,7 @@ set search_path = ''
 as $$
 declare
   v_admin private.caller := private.require_admin('employees:write');
-  v_email text := pg_catalog.lower(pg_catalog.btrim(invite_employee.email));
+  v_email text := lower(btrim(invite_employee.email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
   v_employee public.employees;
@@ -100,7 +100,7 @@ begin
   if exists (
     select from public.employees as e
     where e.organization_id = v_admin.organization_id and e.is_active
-      and (select pg_catalog.lower(u.email) from auth.users as u where u.id = e.user_id) = v_email
+      and (select lower(u.email) from auth.users as u where u.id = e.user_id) = v_email
   ) then
     perform private.fail('already_a_member', 'A person with this address is already a member.', 'email');
   end if;
@@ -117,7 +117,7 @@ begin
       perform private.require_person(v_admin);
     end if;
     update public.invitations as i
-    set expires_at = pg_catalog.now() + interval '7 days', invited_by = v_admin.employee_id
+    set expires_at = now() + interval '7 days', invited_by = v_admin.employee_id
     where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.email = v_email
       and i.status = 'PENDING'
     returning i.* into v_invitation;
@@ -130,21 +130,21 @@ begin
       and e.app_role is distinct from invite_employee.app_role;
   else
     insert into public.employees (organization_id, name, app_role, phone, employee_code)
-    values (v_admin.organization_id, pg_catalog.btrim(invite_employee.name), invite_employee.app_role,
+    values (v_admin.organization_id, btrim(invite_employee.name), invite_employee.app_role,
       invite_employee.phone, invite_employee.employee_code)
     returning * into v_employee;
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
-    values (v_admin.organization_id, v_employee.id, v_email, pg_catalog.now() + interval '7 days', v_admin.employee_id)
+    values (v_admin.organization_id, v_employee.id, v_email, now() + interval '7 days', v_admin.employee_id)
     returning * into v_invitation;
   end if;
   insert into private.invitation_tokens (organization_id, invitation_id, token_hash)
   values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
   on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
   perform private.audit(v_invitation.organization_id, 'employee.invited', 'employee', v_invitation.employee_id, null,
-    pg_catalog.jsonb_build_object('email', v_email, 'app_role', invite_employee.app_role,
+    jsonb_build_object('email', v_email, 'app_role', invite_employee.app_role,
       'expires_at', v_invitation.expires_at));
 
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'invitation_id', v_invitation.id,
     'employee_id', v_invitation.employee_id,
     'token', v_token,
@@ -201,7 +201,7 @@ begin
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
   end if;
   -- An address that was never confirmed proves nothing.
-  select pg_catalog.lower(u.email) into v_email
+  select lower(u.email) into v_email
   from auth.users as u
   where u.id = v_user_id and u.email_confirmed_at is not null;
 
@@ -235,7 +235,7 @@ begin
     end if;
     return v_employee;
   end if;
-  if v_invitation.expires_at <= pg_catalog.now() then
+  if v_invitation.expires_at <= now() then
     perform private.fail('invitation_expired', 'This invitation has expired.', null, 'Ask your administrator for a new one.');
   end if;
 
@@ -248,7 +248,7 @@ begin
     perform private.fail('invitation_not_found', 'This invitation is no longer valid.', null, 'Ask your administrator.');
   end if;
   update public.invitations as i
-  set status = 'ACCEPTED', accepted_at = pg_catalog.now()
+  set status = 'ACCEPTED', accepted_at = now()
   where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id;
   return v_employee;
 exception

@@ -223,12 +223,12 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_key bigint := pg_catalog.hashtextextended('fieldtrack.locked_until ' || hold_locked_until.organization_id::text, 0);
+  v_key bigint := hashtextextended('fieldtrack.locked_until ' || hold_locked_until.organization_id::text, 0);
 begin
   if exclusively then
-    perform pg_catalog.pg_advisory_xact_lock(v_key);
+    perform pg_advisory_xact_lock(v_key);
   else
-    perform pg_catalog.pg_advisory_xact_lock_shared(v_key);
+    perform pg_advisory_xact_lock_shared(v_key);
   end if;
   return (select o.locked_until from public.organizations as o where o.id = hold_locked_until.organization_id);
 end;
@@ -248,20 +248,20 @@ declare
   v_organization public.organizations;
 begin
   select o.* into strict v_organization from public.organizations as o where o.id = accepted_time.organization_id;
-  if accepted_time.at > pg_catalog.now() + interval '2 minutes' then
+  if accepted_time.at > now() + interval '2 minutes' then
     perform private.fail('time_in_future', 'This time lies in the future.', accepted_time.at::text,
       'Check the clock of the phone.');
   end if;
-  if accepted_time.at < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours) then
+  if accepted_time.at < now() - make_interval(hours => v_organization.late_upload_grace_hours) then
     perform private.fail('time_too_old',
-      pg_catalog.format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
+      format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
       accepted_time.at::text, 'Ask an administrator for a correction.');
   end if;
   if private.local_day(v_organization.id, accepted_time.at) < v_locked_until then
-    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+    perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
       accepted_time.at::text);
   end if;
-  return least(accepted_time.at, pg_catalog.now());
+  return least(accepted_time.at, now());
 end;
 $$;
 
@@ -284,7 +284,7 @@ begin
   from public.organizations as o
   where o.id = (session).organization_id;
   if private.local_day((session).organization_id, (session).checked_in_at) < v_locked_until then
-    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+    perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
       (session).id::text);
   end if;
 end;
@@ -300,7 +300,7 @@ as $$
 begin
   perform private.enqueue(
     'distance',
-    pg_catalog.jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
+    jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
     (session).id::text
   );
 end;
@@ -383,7 +383,7 @@ begin
   where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
   if found then
     perform private.fail('session_already_open',
-      pg_catalog.format('You are checked in since %s.', pg_catalog.to_char(v_session.checked_in_at at time zone 'UTC',
+      format('You are checked in since %s.', to_char(v_session.checked_in_at at time zone 'UTC',
         'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
       v_session.id::text, 'Check out first.');
   end if;
@@ -456,7 +456,7 @@ begin
     set status = 'CLOSED',
       closed_by = 'EMPLOYEE',
       checked_out_at = v_at,
-      checked_out_received_at = pg_catalog.now(),
+      checked_out_received_at = now(),
       check_out_latitude = check_out.latitude,
       check_out_longitude = check_out.longitude,
       check_out_accuracy_m = check_out.accuracy_m,

@@ -66,19 +66,19 @@ set search_path = ''
 set lock_timeout = '2s'
 as $$
 declare
-  v_month date := pg_catalog.date_trunc('month', first_month)::date;
+  v_month date := date_trunc('month', first_month)::date;
   v_name text;
   v_created integer := 0;
 begin
   while v_month <= last_month loop
-    v_name := pg_catalog.format('gps_locations_%s', pg_catalog.to_char(v_month, 'YYYY_MM'));
-    if pg_catalog.to_regclass(pg_catalog.format('gps.%I', v_name)) is null then
-      execute pg_catalog.format('create table gps.%I (like public.gps_locations including all)', v_name);
-      execute pg_catalog.format('alter table gps.%I enable row level security', v_name);
-      execute pg_catalog.format(
+    v_name := format('gps_locations_%s', to_char(v_month, 'YYYY_MM'));
+    if to_regclass(format('gps.%I', v_name)) is null then
+      execute format('create table gps.%I (like public.gps_locations including all)', v_name);
+      execute format('alter table gps.%I enable row level security', v_name);
+      execute format(
         'alter table public.gps_locations attach partition gps.%I for values from (%L) to (%L)', v_name,
-        pg_catalog.to_char(v_month, 'YYYY-MM-DD') || ' 00:00:00+00',
-        pg_catalog.to_char(v_month + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
+        to_char(v_month, 'YYYY-MM-DD') || ' 00:00:00+00',
+        to_char(v_month + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
       v_created := v_created + 1;
     end if;
     v_month := (v_month + interval '1 month')::date;
@@ -96,7 +96,7 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_today date := (pg_catalog.now() at time zone 'UTC')::date;
+  v_today date := (now() at time zone 'UTC')::date;
 begin
   return private.create_location_partitions(
     (v_today - interval '2 months')::date, (v_today + interval '3 months')::date);
@@ -124,8 +124,8 @@ language plpgsql volatile
 set search_path = ''
 as $$
 begin
-  perform pg_catalog.nextval(('private.rejected_' || (r.value ->> 'code'))::regclass)
-  from pg_catalog.jsonb_array_elements(rejected) as r;
+  perform nextval(('private.rejected_' || (r.value ->> 'code'))::regclass)
+  from jsonb_array_elements(rejected) as r;
 end;
 $$;
 
@@ -148,12 +148,12 @@ declare
   v_last_recorded_at timestamptz;
   v_rejected jsonb;
 begin
-  if pg_catalog.jsonb_typeof(insert_locations.points) is distinct from 'array' then
+  if jsonb_typeof(insert_locations.points) is distinct from 'array' then
     perform private.fail('invalid_argument', 'points is not an array.', 'points', 'Send a JSON array of 1 to 100 points.');
   end if;
-  v_received := pg_catalog.jsonb_array_length(insert_locations.points);
+  v_received := jsonb_array_length(insert_locations.points);
   if v_received not between 1 and 100 then
-    perform private.fail('batch_size', pg_catalog.format('%s points in one call.', v_received), 'points',
+    perform private.fail('batch_size', format('%s points in one call.', v_received), 'points',
       'Send 1 to 100 points a call.');
   end if;
 
@@ -171,11 +171,11 @@ begin
   select o.* into strict v_organization from public.organizations as o where o.id = insert_locations.organization_id;
   if v_session.status = 'CLOSED' then
     perform private.refuse_settled_session(v_session);
-    if pg_catalog.now() > v_session.checked_out_received_at
-      + pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+    if now() > v_session.checked_out_received_at
+      + make_interval(hours => v_organization.late_upload_grace_hours)
     then
       perform private.fail('upload_too_late',
-        pg_catalog.format('The session was closed more than %s hours ago.', v_organization.late_upload_grace_hours),
+        format('The session was closed more than %s hours ago.', v_organization.late_upload_grace_hours),
         v_session.id::text);
     end if;
   end if;
@@ -197,15 +197,15 @@ begin
       nullif(e.point -> 'battery_pct', 'null') as battery_pct,
       nullif(e.point -> 'sequence_number', 'null') as sequence_number,
       nullif(e.point -> 'is_mock', 'null') as is_mock
-    from pg_catalog.jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
+    from jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
   ),
   -- [0-9] and not the class of digits, which under ICU has those of every script: the casts below would fail on them.
   -- A hundred times in one match cost a tenth of a hundred matches. No text of fewer than 41 characters holds two of them,
   -- so if all match, each does. Those of a batch with an unusual one are matched one by one below.
   times as materialized (
     select coalesce(
-      pg_catalog.max(pg_catalog.length(r.recorded_at)) < 41
-      and ';' || pg_catalog.string_agg(r.recorded_at, ';')
+      max(length(r.recorded_at)) < 41
+      and ';' || string_agg(r.recorded_at, ';')
         ~ '^(;[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9]))+$',
       false) as are_usual
     from raw as r
@@ -217,22 +217,22 @@ begin
       case when (t.are_usual or r.recorded_at
           ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]{1,9})?)?(Z|z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$')
         and case
-          when pg_catalog.substr(r.recorded_at, 9, 2) <= '28' then true
-          else pg_catalog.substr(r.recorded_at, 9, 2)::integer <= extract(
-            day from (pg_catalog.substr(r.recorded_at, 1, 7) || '-01')::date + interval '1 month -1 day')
+          when substr(r.recorded_at, 9, 2) <= '28' then true
+          else substr(r.recorded_at, 9, 2)::integer <= extract(
+            day from (substr(r.recorded_at, 1, 7) || '-01')::date + interval '1 month -1 day')
         end
-        then pg_catalog.replace(r.recorded_at, ',', '.')::timestamptz end as recorded_at,
+        then replace(r.recorded_at, ',', '.')::timestamptz end as recorded_at,
       case when r.latitude between '-90' and '90'
-        then pg_catalog.round(r.latitude::numeric, 9)::double precision end as latitude,
+        then round(r.latitude::numeric, 9)::double precision end as latitude,
       case when r.longitude between '-180' and '180'
-        then pg_catalog.round(r.longitude::numeric, 9)::double precision end as longitude,
-      case when r.accuracy_m between '0' and '1e7' then pg_catalog.round(r.accuracy_m::numeric, 9)::real end as accuracy_m,
-      case when r.speed_mps between '0' and '1e4' then pg_catalog.round(r.speed_mps::numeric, 9)::real end as speed_mps,
-      case when r.heading_deg between '0' and '360' then pg_catalog.round(r.heading_deg::numeric, 9)::real end as heading_deg,
+        then round(r.longitude::numeric, 9)::double precision end as longitude,
+      case when r.accuracy_m between '0' and '1e7' then round(r.accuracy_m::numeric, 9)::real end as accuracy_m,
+      case when r.speed_mps between '0' and '1e4' then round(r.speed_mps::numeric, 9)::real end as speed_mps,
+      case when r.heading_deg between '0' and '360' then round(r.heading_deg::numeric, 9)::real end as heading_deg,
       case when r.battery_pct between '0' and '100' then r.battery_pct::smallint end as battery_pct,
       case when r.sequence_number between '0' and '9007199254740991' then r.sequence_number::bigint end as sequence_number,
       case r.is_mock when 'true' then true when 'false' then false end as is_mock,
-      pg_catalog.num_nonnulls(r.accuracy_m, r.speed_mps, r.heading_deg, r.battery_pct, r.sequence_number, r.is_mock) as fields
+      num_nonnulls(r.accuracy_m, r.speed_mps, r.heading_deg, r.battery_pct, r.sequence_number, r.is_mock) as fields
     from raw as r
     cross join times as t
   ),
@@ -243,13 +243,13 @@ begin
         when p.recorded_at is null then 'point_time_invalid'
         when p.latitude is null or p.longitude is null then 'point_position_invalid'
         -- One of those that are there could not be read.
-        when p.fields <> pg_catalog.num_nonnulls(
+        when p.fields <> num_nonnulls(
           p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.sequence_number, p.is_mock) then 'point_field_invalid'
-        when p.recorded_at > pg_catalog.now() + interval '2 minutes' then 'point_in_future'
+        when p.recorded_at > now() + interval '2 minutes' then 'point_in_future'
         when p.recorded_at < v_session.checked_in_at then 'point_before_session'
         when p.recorded_at > v_session.checked_out_at then 'point_after_session'
-        when p.recorded_at < pg_catalog.now()
-          - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours + v_organization.max_session_hours)
+        when p.recorded_at < now()
+          - make_interval(hours => v_organization.late_upload_grace_hours + v_organization.max_session_hours)
           then 'point_too_old'
       end as code
     from parsed as p
@@ -269,14 +269,14 @@ begin
   )
   select
     i.points, i.first_recorded_at, i.last_recorded_at,
-    coalesce(pg_catalog.jsonb_agg(
-      pg_catalog.jsonb_build_object(
+    coalesce(jsonb_agg(
+      jsonb_build_object(
         'index', j.index,
         'code', j.code,
         'message', case j.code
           when 'point_time_invalid' then 'recorded_at is not an ISO 8601 time with an offset.'
           when 'point_position_invalid' then 'latitude (-90 to 90) and longitude (-180 to 180) are needed, as numbers.'
-          when 'point_field_invalid' then pg_catalog.format('%s is out of its range or of the wrong type.', (
+          when 'point_field_invalid' then format('%s is out of its range or of the wrong type.', (
             select case
               when r.accuracy_m is not null and j.accuracy_m is null then 'accuracy_m'
               when r.speed_mps is not null and j.speed_mps is null then 'speed_mps'
@@ -298,8 +298,8 @@ begin
   into v_inserted, v_first_recorded_at, v_last_recorded_at, v_rejected
   from judged as j
   cross join (
-    select pg_catalog.count(*) as points, pg_catalog.min(i.recorded_at) as first_recorded_at,
-      pg_catalog.max(i.recorded_at) as last_recorded_at
+    select count(*) as points, min(i.recorded_at) as first_recorded_at,
+      max(i.recorded_at) as last_recorded_at
     from inserted as i
   ) as i
   group by i.points, i.first_recorded_at, i.last_recorded_at;
@@ -308,8 +308,8 @@ begin
     perform private.count_rejected_points(v_rejected);
   end if;
   if insert_locations.strict and v_rejected <> '[]' then
-    perform private.fail('batch_rejected', pg_catalog.format('%s of %s points are not valid; none was stored.',
-      pg_catalog.jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
+    perform private.fail('batch_rejected', format('%s of %s points are not valid; none was stored.',
+      jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
   end if;
 
   if v_session.status = 'ACTIVE' and v_inserted > 0 then
@@ -321,11 +321,11 @@ begin
     perform private.request_distance(v_session);
   end if;
 
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'session_id', v_session.id,
     'received', v_received,
     'inserted', v_inserted,
-    'duplicates', v_received - v_inserted - pg_catalog.jsonb_array_length(v_rejected),
+    'duplicates', v_received - v_inserted - jsonb_array_length(v_rejected),
     'rejected', v_rejected
   );
 end;
@@ -432,7 +432,7 @@ as $$
   select private.record_locations(
     session_id,
     employee_id,
-    pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+    jsonb_build_array(jsonb_build_object(
       'recorded_at', recorded_at, 'latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m,
       'speed_mps', speed_mps, 'heading_deg', heading_deg, 'battery_pct', battery_pct,
       'is_mock', coalesce(is_mock, false), 'sequence_number', sequence_number)),

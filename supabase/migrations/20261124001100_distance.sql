@@ -29,7 +29,7 @@ set search_path = ''
 as $$
 begin
   return (
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'max_accuracy_m', o.max_accuracy_m,
       'max_speed_mps', o.max_speed_mps,
       'gap_s', o.gap_s,
@@ -83,22 +83,22 @@ begin
     return 1;
   end if;
   -- East and north of the step; the earth is round enough for an angle.
-  v_bearing_deg := pg_catalog.atan2d(
+  v_bearing_deg := atan2d(
     (x * dy - y * dx) / v_r, (dz * v_r - z * (x * dx + y * dy) / v_r) / sqrt(x * x + y * y + z * z));
   v_from_deg := v_bearing_deg - heading_from_deg;
-  v_from_deg := v_from_deg - 360 * pg_catalog.round(v_from_deg / 360);
+  v_from_deg := v_from_deg - 360 * round(v_from_deg / 360);
   v_to_deg := heading_to_deg - v_bearing_deg;
-  v_to_deg := v_to_deg - 360 * pg_catalog.round(v_to_deg / 360);
+  v_to_deg := v_to_deg - 360 * round(v_to_deg / 360);
   v_turn_deg := v_from_deg + v_to_deg;
   if v_from_deg * v_to_deg > 0 and abs(v_turn_deg) < 150 then
     -- One corner: two sides of a triangle over the third (law of sines).
-    return least(pg_catalog.cosd((v_from_deg - v_to_deg) / 2) / pg_catalog.cosd(v_turn_deg / 2), 1.42);
+    return least(cosd((v_from_deg - v_to_deg) / 2) / cosd(v_turn_deg / 2), 1.42);
   end if;
   return greatest(
     case when abs(v_from_deg) between 30 and 150
-      then abs(pg_catalog.cosd(v_from_deg)) + abs(pg_catalog.sind(v_from_deg)) end,
+      then abs(cosd(v_from_deg)) + abs(sind(v_from_deg)) end,
     case when abs(v_to_deg) between 30 and 150
-      then abs(pg_catalog.cosd(v_to_deg)) + abs(pg_catalog.sind(v_to_deg)) end,
+      then abs(cosd(v_to_deg)) + abs(sind(v_to_deg)) end,
     1);
 end;
 $$;
@@ -247,8 +247,8 @@ begin
       g.at_s,
       -- Metres from the centre of the earth: then every leg is the length of a difference, at any latitude, over the
       -- antimeridian and at the poles alike. Written out: a call a point would cost as much as the rest of the loop.
-      g.n * g.cosine * pg_catalog.cosd(g.longitude),
-      g.n * g.cosine * pg_catalog.sind(g.longitude),
+      g.n * g.cosine * cosd(g.longitude),
+      g.n * g.cosine * sind(g.longitude),
       g.n * (1 - 0.0066943799901413165) * g.sine,
       -- Null: the point does not count.
       case when g.recorded_at between starts_at and ends_at and g.radius_m <= v_max_accuracy_m
@@ -261,12 +261,12 @@ begin
         l.recorded_at, l.longitude, l.sine, l.cosine,
         -- In the variables' types: PL/pgSQL's own conversion costs more.
         l.speed_mps::double precision as speed_mps, l.heading_deg::double precision as heading_deg,
-        pg_catalog.date_part('epoch', l.recorded_at) as at_s,
+        date_part('epoch', l.recorded_at) as at_s,
         coalesce(nullif(l.accuracy_m, 0), v_default_accuracy_m) as radius_m,
         6378137 / sqrt(1 - 0.0066943799901413165 * l.sine * l.sine) as n
       from (
         select l.recorded_at, l.longitude, l.speed_mps, l.heading_deg, l.accuracy_m,
-          pg_catalog.sind(l.latitude) as sine, pg_catalog.cosd(l.latitude) as cosine
+          sind(l.latitude) as sine, cosd(l.latitude) as cosine
         from public.gps_locations as l
         where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
           and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until

@@ -71,8 +71,8 @@ begin
     select
       d.day, d.time_zone, d.day_starts_at, d.day_ends_at,
       -- Centimetres: a day's figure and the sum of days are the same number in every report.
-      coalesce(pg_catalog.round((
-        select pg_catalog.sum(m.leg_m)
+      coalesce(round((
+        select sum(m.leg_m)
         from measured as m
         -- A leg belongs to the day of its end point; the last instant of the session to its last day.
         where m.recorded_at >= d.day_starts_at
@@ -95,13 +95,13 @@ begin
     from days as d
   )
   update public.attendance_sessions as s
-  set distance_m = (select pg_catalog.sum(d.distance_m) from days as d),
+  set distance_m = (select sum(d.distance_m) from days as d),
     points_used = c.points - c.rejected,
     points_rejected = c.rejected,
     algorithm_version = private.distance_algorithm_version(),
     distance_parameters = v_parameters,
     distance_status = 'DONE',
-    distance_computed_at = pg_catalog.now()
+    distance_computed_at = now()
   from counted as c
   where s.organization_id = v_session.organization_id and s.id = v_session.id;
   return 'done';

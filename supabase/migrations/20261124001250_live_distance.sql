@@ -52,7 +52,7 @@ language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return pg_catalog.round(((state).distance_m + coalesce((state).candidate_leg_m, 0))::numeric, 2);
+  return round(((state).distance_m + coalesce((state).candidate_leg_m, 0))::numeric, 2);
 end;
 $$;
 

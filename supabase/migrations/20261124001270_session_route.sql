@@ -15,7 +15,7 @@ set search_path = ''
 as $$
 declare
   v_kept integer[] := array[1];
-  v_count integer := coalesce(pg_catalog.array_length(latitudes, 1), 0);
+  v_count integer := coalesce(array_length(latitudes, 1), 0);
   v_from integer := 1;
   v_at integer := 2;
   v_north_m double precision;
@@ -35,20 +35,20 @@ begin
   while v_at <= v_count loop
     v_north_m := (latitudes[v_at] - latitudes[v_from]) * 111195;
     v_east_m := longitudes[v_at] - longitudes[v_from];
-    v_east_m := (v_east_m - 360 * pg_catalog.round(v_east_m / 360)) * 111195
-      * pg_catalog.cosd((latitudes[v_at] + latitudes[v_from]) / 2);
+    v_east_m := (v_east_m - 360 * round(v_east_m / 360)) * 111195
+      * cosd((latitudes[v_at] + latitudes[v_from]) / 2);
     v_away_m := sqrt(v_north_m * v_north_m + v_east_m * v_east_m);
     -- Going back over the line hides how far it went.
     v_is_outside := v_away_m < v_farthest_m - tolerance_m;
     if v_away_m > tolerance_m and not v_is_outside then
-      v_half_rad := pg_catalog.asin(tolerance_m / v_away_m);
+      v_half_rad := asin(tolerance_m / v_away_m);
       if v_farthest_m <= tolerance_m then
-        v_center_rad := pg_catalog.atan2(v_east_m, v_north_m);
+        v_center_rad := atan2(v_east_m, v_north_m);
         v_low_rad := -v_half_rad;
         v_high_rad := v_half_rad;
       else
-        v_turn_rad := pg_catalog.atan2(v_east_m, v_north_m) - v_center_rad;
-        v_turn_rad := v_turn_rad - 2 * pg_catalog.pi() * pg_catalog.round(v_turn_rad / (2 * pg_catalog.pi()));
+        v_turn_rad := atan2(v_east_m, v_north_m) - v_center_rad;
+        v_turn_rad := v_turn_rad - 2 * pi() * round(v_turn_rad / (2 * pi()));
         v_is_outside := v_turn_rad not between v_low_rad and v_high_rad;
         v_low_rad := greatest(v_low_rad, v_turn_rad - v_half_rad);
         v_high_rad := least(v_high_rad, v_turn_rad + v_half_rad);
@@ -57,7 +57,7 @@ begin
     if v_is_outside then
       -- This point again, from the one before it.
       v_from := v_at - 1;
-      v_kept := pg_catalog.array_append(v_kept, v_from);
+      v_kept := array_append(v_kept, v_from);
       v_farthest_m := 0;
     else
       v_farthest_m := greatest(v_farthest_m, v_away_m);
@@ -65,7 +65,7 @@ begin
     end if;
   end loop;
   if v_count > 1 then
-    v_kept := pg_catalog.array_append(v_kept, v_count);
+    v_kept := array_append(v_kept, v_count);
   end if;
   return v_kept;
 end;
@@ -109,88 +109,88 @@ begin
       m.recorded_at, m.latitude, m.longitude, m.accuracy_m, m.flag, m.leg_m, m.is_gap,
       m.flag in ('ok', 'jitter') as counts,
       -- Each place that was reached, with the points that stayed about it.
-      pg_catalog.count(*) filter (where m.flag = 'ok') over (order by m.recorded_at) as place
+      count(*) filter (where m.flag = 'ok') over (order by m.recorded_at) as place
     from private.measure_points(
       v_session.organization_id, v_session.id, v_session.checked_in_at, coalesce(v_session.checked_out_at, 'infinity'),
       v_parameters) as m
   ),
   counted as (
-    select p.*, pg_catalog.lag(p.recorded_at) over (order by p.recorded_at) as before_at
+    select p.*, lag(p.recorded_at) over (order by p.recorded_at) as before_at
     from points as p
     where p.counts
   ),
   stops as (
     select
-      pg_catalog.min(c.recorded_at) as from_at, pg_catalog.max(c.recorded_at) as to_at,
-      pg_catalog.avg(c.latitude) as latitude,
+      min(c.recorded_at) as from_at, max(c.recorded_at) as to_at,
+      avg(c.latitude) as latitude,
       -- About the first one's meridian: a place may lie on both sides of the 180th.
-      pg_catalog.avg(c.first_longitude + c.longitude - c.first_longitude
-        - 360 * pg_catalog.round((c.longitude - c.first_longitude) / 360)) as longitude
+      avg(c.first_longitude + c.longitude - c.first_longitude
+        - 360 * round((c.longitude - c.first_longitude) / 360)) as longitude
     from (
-      select c.*, pg_catalog.first_value(c.longitude) over (partition by c.place order by c.recorded_at) as first_longitude
+      select c.*, first_value(c.longitude) over (partition by c.place order by c.recorded_at) as first_longitude
       from counted as c
     ) as c
     group by c.place
-    having pg_catalog.max(c.recorded_at) - pg_catalog.min(c.recorded_at) >= pg_catalog.make_interval(secs => v_stop_s)
+    having max(c.recorded_at) - min(c.recorded_at) >= make_interval(secs => v_stop_s)
   )
-  select pg_catalog.jsonb_build_object(
+  select jsonb_build_object(
     'points', coalesce((
-      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select jsonb_agg(jsonb_build_object(
         'recorded_at', p.recorded_at,
         'latitude', p.latitude,
         'longitude', p.longitude,
         'accuracy_m', p.accuracy_m,
         'flag', p.flag,
-        'leg_m', pg_catalog.round(p.leg_m::numeric, 2),
+        'leg_m', round(p.leg_m::numeric, 2),
         'is_gap', p.is_gap
       ) order by p.recorded_at)
       from points as p
     ), '[]'),
     'stops', coalesce((
-      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-        'latitude', pg_catalog.round(t.latitude::numeric, 6),
-        'longitude', pg_catalog.round((t.longitude - 360 * pg_catalog.round(t.longitude / 360))::numeric, 6),
+      select jsonb_agg(jsonb_build_object(
+        'latitude', round(t.latitude::numeric, 6),
+        'longitude', round((t.longitude - 360 * round(t.longitude / 360))::numeric, 6),
         'from', t.from_at,
         'to', t.to_at
       ) order by t.from_at)
       from stops as t
     ), '[]'),
     'gaps', coalesce((
-      select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select jsonb_agg(jsonb_build_object(
         'from', c.before_at,
         'to', c.recorded_at,
-        'straight_m', pg_catalog.round(c.leg_m::numeric, 2)
+        'straight_m', round(c.leg_m::numeric, 2)
       ) order by c.recorded_at)
       from counted as c
       where c.is_gap
     ), '[]'),
-    'totals', pg_catalog.jsonb_build_object(
+    'totals', jsonb_build_object(
       'distance_m', coalesce(
-        v_session.distance_m, (select pg_catalog.round(pg_catalog.sum(p.leg_m)::numeric, 2) from points as p), 0),
+        v_session.distance_m, (select round(sum(p.leg_m)::numeric, 2) from points as p), 0),
       'duration_s', v_session.duration_s,
-      'stopped_s', coalesce((select extract(epoch from pg_catalog.sum(t.to_at - t.from_at))::bigint from stops as t), 0),
+      'stopped_s', coalesce((select extract(epoch from sum(t.to_at - t.from_at))::bigint from stops as t), 0),
       'gaps_m', coalesce(
-        (select pg_catalog.round(pg_catalog.sum(c.leg_m)::numeric, 2) from counted as c where c.is_gap), 0),
+        (select round(sum(c.leg_m)::numeric, 2) from counted as c where c.is_gap), 0),
       'points', coalesce((
-        select pg_catalog.jsonb_object_agg(f.flag, f.count)
-        from (select p.flag, pg_catalog.count(*) as count from points as p group by p.flag) as f
+        select jsonb_object_agg(f.flag, f.count)
+        from (select p.flag, count(*) as count from points as p group by p.flag) as f
       ), '{}')
     )
   ) into v_route;
 
-  select pg_catalog.array_agg(p.latitude order by p.recorded_at), pg_catalog.array_agg(p.longitude order by p.recorded_at)
+  select array_agg(p.latitude order by p.recorded_at), array_agg(p.longitude order by p.recorded_at)
   into v_latitudes, v_longitudes
-  from pg_catalog.jsonb_to_recordset(v_route -> 'points')
+  from jsonb_to_recordset(v_route -> 'points')
     as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text)
   where p.flag = 'ok';
   -- A line for a map: coarser until it is short enough to send and draw.
   loop
     v_kept := private.simplify_line(v_latitudes, v_longitudes, v_tolerance_m);
-    exit when coalesce(pg_catalog.array_length(v_kept, 1), 0) <= 2000;
+    exit when coalesce(array_length(v_kept, 1), 0) <= 2000;
     v_tolerance_m := v_tolerance_m * 2;
   end loop;
 
-  return v_route || pg_catalog.jsonb_build_object(
+  return v_route || jsonb_build_object(
     'session_id', v_session.id,
     'employee_id', v_session.employee_id,
     'status', v_session.status,
@@ -204,10 +204,10 @@ begin
     'algorithm_version', v_session.algorithm_version,
     'distance_parameters', v_session.distance_parameters,
     -- GeoJSON wants two positions at least.
-    'line', case when pg_catalog.array_length(v_kept, 1) >= 2 then pg_catalog.jsonb_build_object(
+    'line', case when array_length(v_kept, 1) >= 2 then jsonb_build_object(
       'type', 'LineString',
       'coordinates', (
-        select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(v_longitudes[k.index], v_latitudes[k.index])
+        select jsonb_agg(jsonb_build_array(v_longitudes[k.index], v_latitudes[k.index])
           order by k.ordinality)
         from unnest(v_kept) with ordinality as k (index, ordinality)
       )
@@ -238,9 +238,9 @@ create function private.xml_text(value text) returns text
 language sql immutable
 set search_path = ''
 as $$
-  select pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+  select replace(replace(replace(replace(replace(
     -- Characters that XML 1.0 cannot hold in any writing.
-    pg_catalog.regexp_replace(value, '[\u0001-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]', '', 'g'),
+    regexp_replace(value, '[\u0001-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]', '', 'g'),
     '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&apos;');
 $$;
 
@@ -252,7 +252,7 @@ create function private.xml_time(value timestamptz) returns text
 language sql immutable
 set search_path = ''
 as $$
-  select pg_catalog.to_char(value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+  select to_char(value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 $$;
 
 comment on function private.xml_time(timestamptz) is 'A time as xsd:dateTime in UTC, to the millisecond.';
@@ -277,8 +277,8 @@ language plpgsql stable
 set search_path = ''
 as $$
 begin
-  perform pg_catalog.set_config('response.headers', pg_catalog.jsonb_build_array(
-    pg_catalog.jsonb_build_object('Content-Disposition', pg_catalog.format('attachment; filename="%s"', name)))::text, true);
+  perform set_config('response.headers', jsonb_build_array(
+    jsonb_build_object('Content-Disposition', format('attachment; filename="%s"', name)))::text, true);
 end;
 $$;
 
@@ -303,7 +303,7 @@ begin
     from public.employees as e
     where e.organization_id = (select private.current_organization_id()) and e.id = session_title.employee_id;
   end if;
-  return pg_catalog.concat_ws(' ', v_name, pg_catalog.to_char(checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
+  return concat_ws(' ', v_name, to_char(checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
 end;
 $$;
 
@@ -322,42 +322,42 @@ declare
   v_stops text;
   v_segments text;
 begin
-  select pg_catalog.string_agg(pg_catalog.format(
+  select string_agg(format(
     '<wpt lat="%s" lon="%s"><time>%s</time><name>Stop</name><desc>%s to %s</desc></wpt>',
     t.latitude, private.gpx_longitude(t.longitude), private.xml_time(t."from"), private.xml_time(t."from"),
     private.xml_time(t."to")),
     E'\n' order by t."from")
   into v_stops
-  from pg_catalog.jsonb_to_recordset(v_route -> 'stops')
+  from jsonb_to_recordset(v_route -> 'stops')
     as t (latitude numeric, longitude numeric, "from" timestamptz, "to" timestamptz);
 
   -- A segment ends where a gap begins, as the format means it.
-  select pg_catalog.string_agg(s.segment, E'\n' order by s.number)
+  select string_agg(s.segment, E'\n' order by s.number)
   into v_segments
   from (
     select
       p.number,
-      E'<trkseg>\n' || pg_catalog.string_agg(pg_catalog.format('<trkpt lat="%s" lon="%s"><time>%s</time></trkpt>',
+      E'<trkseg>\n' || string_agg(format('<trkpt lat="%s" lon="%s"><time>%s</time></trkpt>',
         p.latitude::numeric, private.gpx_longitude(p.longitude::numeric), private.xml_time(p.recorded_at)),
           E'\n' order by p.recorded_at)
         || E'\n</trkseg>' as segment
     from (
-      select p.*, pg_catalog.count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
-      from pg_catalog.jsonb_to_recordset(v_route -> 'points')
+      select p.*, count(*) filter (where p.is_gap) over (order by p.recorded_at) as number
+      from jsonb_to_recordset(v_route -> 'points')
         as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text, is_gap boolean)
       where p.flag = 'ok'
     ) as p
     group by p.number
   ) as s;
 
-  perform private.answer_as_file(pg_catalog.format('session-%s.gpx', v_route ->> 'session_id'));
-  return pg_catalog.concat_ws(E'\n',
+  perform private.answer_as_file(format('session-%s.gpx', v_route ->> 'session_id'));
+  return concat_ws(E'\n',
     '<?xml version="1.0" encoding="UTF-8"?>',
     '<gpx version="1.1" creator="FieldTrack" xmlns="http://www.topografix.com/GPX/1/1">',
-    pg_catalog.format('<metadata><name>%s</name><time>%s</time></metadata>',
+    format('<metadata><name>%s</name><time>%s</time></metadata>',
       v_title, private.xml_time((v_route ->> 'checked_in_at')::timestamptz)),
     v_stops,
-    pg_catalog.format('<trk><name>%s</name><desc>%s m</desc>', v_title, v_route -> 'totals' ->> 'distance_m'),
+    format('<trk><name>%s</name><desc>%s m</desc>', v_title, v_route -> 'totals' ->> 'distance_m'),
     v_segments,
     '</trk>',
     '</gpx>');
@@ -380,11 +380,11 @@ declare
 begin
   -- A line ends where a gap begins, and at the 180th meridian: across it a map would draw round the world (RFC 7946, 3.1.9).
   with points as (
-    select p.*, pg_catalog.count(*) filter (where p.is_gap or p.is_across) over (order by p.recorded_at) as number
+    select p.*, count(*) filter (where p.is_gap or p.is_across) over (order by p.recorded_at) as number
     from (
       select p.*,
-        pg_catalog.abs(p.longitude - pg_catalog.lag(p.longitude) over (order by p.recorded_at)) > 180 as is_across
-      from pg_catalog.jsonb_to_recordset(v_route -> 'points')
+        abs(p.longitude - lag(p.longitude) over (order by p.recorded_at)) > 180 as is_across
+      from jsonb_to_recordset(v_route -> 'points')
         as p (recorded_at timestamptz, latitude double precision, longitude double precision, flag text, is_gap boolean)
       where p.flag = 'ok'
     ) as p
@@ -392,41 +392,41 @@ begin
   segments as (
     select
       p.number,
-      pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(p.longitude, p.latitude) order by p.recorded_at) as positions,
-      pg_catalog.jsonb_agg(private.xml_time(p.recorded_at) order by p.recorded_at) as times
+      jsonb_agg(jsonb_build_array(p.longitude, p.latitude) order by p.recorded_at) as positions,
+      jsonb_agg(private.xml_time(p.recorded_at) order by p.recorded_at) as times
     from points as p
     group by p.number
     -- One position is no line.
-    having pg_catalog.count(*) > 1
+    having count(*) > 1
   )
-  select pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+  select jsonb_build_array(jsonb_build_object(
     'type', 'Feature',
-    'geometry', case when pg_catalog.count(*) > 0 then pg_catalog.jsonb_build_object(
-      'type', 'MultiLineString', 'coordinates', pg_catalog.jsonb_agg(s.positions order by s.number)) end,
-    'properties', pg_catalog.jsonb_build_object(
+    'geometry', case when count(*) > 0 then jsonb_build_object(
+      'type', 'MultiLineString', 'coordinates', jsonb_agg(s.positions order by s.number)) end,
+    'properties', jsonb_build_object(
       'kind', 'way',
       'session_id', v_route -> 'session_id',
       'title', private.session_title((v_route ->> 'employee_id')::uuid, (v_route ->> 'checked_in_at')::timestamptz),
       'checked_in_at', v_route -> 'checked_in_at',
       'checked_out_at', v_route -> 'checked_out_at',
       'distance_m', v_route -> 'totals' -> 'distance_m',
-      'times', coalesce(pg_catalog.jsonb_agg(s.times order by s.number), '[]')
+      'times', coalesce(jsonb_agg(s.times order by s.number), '[]')
     )
   ))
   into v_features
   from segments as s;
 
-  select v_features || coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+  select v_features || coalesce(jsonb_agg(jsonb_build_object(
     'type', 'Feature',
-    'geometry', pg_catalog.jsonb_build_object(
-      'type', 'Point', 'coordinates', pg_catalog.jsonb_build_array(t.stop -> 'longitude', t.stop -> 'latitude')),
-    'properties', pg_catalog.jsonb_build_object('kind', 'stop', 'from', t.stop -> 'from', 'to', t.stop -> 'to')
+    'geometry', jsonb_build_object(
+      'type', 'Point', 'coordinates', jsonb_build_array(t.stop -> 'longitude', t.stop -> 'latitude')),
+    'properties', jsonb_build_object('kind', 'stop', 'from', t.stop -> 'from', 'to', t.stop -> 'to')
   ) order by t.ordinality), '[]')
   into v_features
-  from pg_catalog.jsonb_array_elements(v_route -> 'stops') with ordinality as t (stop, ordinality);
+  from jsonb_array_elements(v_route -> 'stops') with ordinality as t (stop, ordinality);
 
-  perform private.answer_as_file(pg_catalog.format('session-%s.geojson', v_route ->> 'session_id'));
-  return pg_catalog.json_build_object('type', 'FeatureCollection', 'features', v_features);
+  perform private.answer_as_file(format('session-%s.geojson', v_route ->> 'session_id'));
+  return json_build_object('type', 'FeatureCollection', 'features', v_features);
 end;
 $$;
 

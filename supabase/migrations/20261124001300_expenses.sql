@@ -109,7 +109,7 @@ set search_path = ''
 as $$
 declare
   v_employee public.employees := private.require_employee();
-  v_extension text := pg_catalog.lower(create_receipt_path.extension);
+  v_extension text := lower(create_receipt_path.extension);
   v_mime_type text;
 begin
   v_mime_type := case v_extension
@@ -123,9 +123,9 @@ begin
     perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp or pdf of the fitting type.',
       'extension', 'Send extension, and mime_type only if it fits it.');
   end if;
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'bucket', 'receipts',
-    'path', pg_catalog.format('%s/%s/%s.%s', v_employee.organization_id, v_employee.id, pg_catalog.gen_random_uuid(),
+    'path', format('%s/%s/%s.%s', v_employee.organization_id, v_employee.id, gen_random_uuid(),
       v_extension),
     'mime_type', v_mime_type
   );
@@ -175,9 +175,9 @@ begin
       'Make a uuid for each expense and send the same one when you retry.');
   end if;
   select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
-  v_today := private.local_day(v_organization.id, pg_catalog.now());
+  v_today := private.local_day(v_organization.id, now());
   if submit_expense.amount is null or submit_expense.amount <= 0 or submit_expense.amount > 9999999999.99
-    or pg_catalog.scale(pg_catalog.trim_scale(submit_expense.amount)) > 2
+    or scale(trim_scale(submit_expense.amount)) > 2
   then
     perform private.fail('invalid_argument', 'The amount must be above 0 and have at most two decimals.', 'amount');
   end if;
@@ -186,7 +186,7 @@ begin
   then
     perform private.fail('invalid_argument', 'The day of an expense is at most today, and at most a year ago.', 'spent_on');
   end if;
-  if submit_expense.receipt_path is not null and submit_expense.receipt_path !~ pg_catalog.format(
+  if submit_expense.receipt_path is not null and submit_expense.receipt_path !~ format(
     '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|pdf)$',
     v_employee.organization_id, v_employee.id)
   then
@@ -201,7 +201,7 @@ begin
   if not found then
     v_locked_until := private.hold_locked_until(v_organization.id);
     if coalesce(submit_expense.spent_on, v_today) < v_locked_until then
-      perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until),
+      perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
         submit_expense.spent_on::text);
     end if;
     insert into public.expenses (
@@ -279,7 +279,7 @@ declare
   v_admin private.caller := private.require_admin('expenses:review');
   v_before public.expenses;
   v_after public.expenses;
-  v_comment text := nullif(pg_catalog.btrim(review_expense.comment), '');
+  v_comment text := nullif(btrim(review_expense.comment), '');
   v_locked_until date;
 begin
   if review_expense.status is null or review_expense.status not in ('APPROVED', 'REJECTED') then
@@ -288,7 +288,7 @@ begin
   if review_expense.status = 'REJECTED' and (v_comment is null or review_expense.approved_amount is not null) then
     perform private.fail('invalid_argument', 'A rejection needs a comment and has no approved_amount.', 'comment');
   end if;
-  if pg_catalog.char_length(v_comment) > 1000 then
+  if char_length(v_comment) > 1000 then
     perform private.fail('invalid_argument', 'A comment has at most 1000 characters.', 'comment');
   end if;
   v_locked_until := private.hold_locked_until(v_admin.organization_id);
@@ -309,13 +309,13 @@ begin
       'Another administrator has to do it.');
   end if;
   if review_expense.approved_amount <= 0 or review_expense.approved_amount > v_before.amount
-    or pg_catalog.scale(pg_catalog.trim_scale(review_expense.approved_amount)) > 2
+    or scale(trim_scale(review_expense.approved_amount)) > 2
   then
     perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
       'approved_amount');
   end if;
   if v_before.spent_on < v_locked_until then
-    perform private.fail('period_locked', pg_catalog.format('Days before %s are locked.', v_locked_until), v_before.id::text);
+    perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until), v_before.id::text);
   end if;
 
   update public.expenses as e
@@ -325,20 +325,20 @@ begin
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
     reviewer_api_key_id = v_admin.api_key_id,
-    reviewed_at = pg_catalog.now()
+    reviewed_at = now()
   where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
   returning e.* into v_after;
   if not found then
     select e.* into v_before
     from public.expenses as e
     where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
-    perform private.fail('expense_already_reviewed', pg_catalog.format('This expense is already %s.', v_before.status),
+    perform private.fail('expense_already_reviewed', format('This expense is already %s.', v_before.status),
       v_before.status);
   end if;
   perform private.audit(
-    v_admin.organization_id, pg_catalog.format('expense.%s', pg_catalog.lower(v_after.status)), 'expense', v_after.id,
+    v_admin.organization_id, format('expense.%s', lower(v_after.status)), 'expense', v_after.id,
     c.old_values, c.new_values, v_comment)
-  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c;
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c;
   return v_after;
 end;
 $$;

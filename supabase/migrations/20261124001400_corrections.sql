@@ -17,7 +17,7 @@ begin
   set status = 'CLOSED',
     closed_by = close_session.closed_by,
     checked_out_at = greatest(close_session.closed_at, s.checked_in_at),
-    checked_out_received_at = pg_catalog.now()
+    checked_out_received_at = now()
   where s.organization_id = close_session.organization_id and s.employee_id = close_session.employee_id
     and s.status = 'ACTIVE'
   returning s.* into v_session;
@@ -26,8 +26,8 @@ begin
   end if;
   perform private.request_distance(v_session);
   perform private.audit(v_session.organization_id, close_session.action, 'session', v_session.id,
-    pg_catalog.jsonb_build_object('status', 'ACTIVE'),
-    pg_catalog.jsonb_build_object(
+    jsonb_build_object('status', 'ACTIVE'),
+    jsonb_build_object(
       'status', 'CLOSED', 'closed_by', v_session.closed_by, 'checked_out_at', v_session.checked_out_at),
     close_session.reason);
   return v_session;
@@ -52,7 +52,7 @@ begin
   ) then
     perform private.fail('employee_not_found', 'There is no such employee.', force_check_out.employee_id::text);
   end if;
-  if force_check_out.checked_out_at > pg_catalog.now() then
+  if force_check_out.checked_out_at > now() then
     perform private.fail('time_in_future', 'This time lies in the future.', force_check_out.checked_out_at::text);
   end if;
   if exists (
@@ -64,7 +64,7 @@ begin
       force_check_out.checked_out_at::text);
   end if;
   v_session := private.close_session(v_admin.organization_id, force_check_out.employee_id,
-    coalesce(force_check_out.checked_out_at, pg_catalog.now()), 'ADMIN', 'session.force_checked_out',
+    coalesce(force_check_out.checked_out_at, now()), 'ADMIN', 'session.force_checked_out',
     force_check_out.reason);
   if v_session.id is null then
     perform private.fail('no_open_session', 'This employee is not checked in.', force_check_out.employee_id::text);
@@ -104,7 +104,7 @@ declare
   v_before public.attendance_sessions;
   v_after public.attendance_sessions;
 begin
-  if coalesce(pg_catalog.char_length(pg_catalog.btrim(correct_session.reason)), 0) not between 3 and 1000 then
+  if coalesce(char_length(btrim(correct_session.reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'A correction needs a reason of 3 to 1000 characters.', 'reason');
   end if;
   if correct_session.checked_in_at is null or correct_session.checked_out_at is null then
@@ -114,7 +114,7 @@ begin
     perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
       correct_session.checked_out_at::text);
   end if;
-  if correct_session.checked_out_at > pg_catalog.now() then
+  if correct_session.checked_out_at > now() then
     perform private.fail('time_in_future', 'This time lies in the future.', correct_session.checked_out_at::text);
   end if;
   if correct_session.checked_out_at - correct_session.checked_in_at > interval '168 hours' then
@@ -138,21 +138,21 @@ begin
   update public.attendance_sessions as s
   set checked_in_at = correct_session.checked_in_at,
     checked_out_at = correct_session.checked_out_at,
-    checked_out_received_at = coalesce(s.checked_out_received_at, pg_catalog.now()),
+    checked_out_received_at = coalesce(s.checked_out_received_at, now()),
     status = 'CLOSED',
     closed_by = coalesce(s.closed_by, 'ADMIN'),
     original_checked_in_at = coalesce(s.original_checked_in_at, s.checked_in_at),
     -- Null stays null: who was still at work when it was first corrected had not checked out.
     original_checked_out_at = case when s.corrected_at is null then s.checked_out_at else s.original_checked_out_at end,
-    corrected_at = pg_catalog.now(),
+    corrected_at = now(),
     distance_status = 'PENDING'
   where s.organization_id = v_before.organization_id and s.id = v_before.id
   returning s.* into v_after;
   perform private.request_distance(v_after);
   perform private.audit(v_after.organization_id, 'session.corrected', 'session', v_after.id,
-    pg_catalog.jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
-    pg_catalog.jsonb_build_object('checked_in_at', v_after.checked_in_at, 'checked_out_at', v_after.checked_out_at),
-    pg_catalog.btrim(correct_session.reason));
+    jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
+    jsonb_build_object('checked_in_at', v_after.checked_in_at, 'checked_out_at', v_after.checked_out_at),
+    btrim(correct_session.reason));
   return v_after;
 exception
   when exclusion_violation then
@@ -247,10 +247,10 @@ begin
     select s.organization_id, s.id, s.employee_id, s.checked_in_at, o.max_session_hours
     from public.attendance_sessions as s
     join public.organizations as o on o.id = s.organization_id
-    where s.status = 'ACTIVE' and s.checked_in_at < pg_catalog.now() - interval '1 hour'
+    where s.status = 'ACTIVE' and s.checked_in_at < now() - interval '1 hour'
       -- A day that was spent without signal comes late and all at once: its points and its check-out are still on their way.
-      and s.checked_in_received_at < pg_catalog.now() - interval '1 hour'
-      and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours)
+      and s.checked_in_received_at < now() - interval '1 hour'
+      and s.checked_in_at < now() - make_interval(hours => o.max_session_hours)
     order by s.checked_in_at
     limit close_forgotten_sessions.at_most
     for no key update of s skip locked
@@ -261,11 +261,11 @@ begin
       v_forgotten.organization_id, v_forgotten.employee_id,
       coalesce(
         (
-          select pg_catalog.max(g.recorded_at)
+          select max(g.recorded_at)
           from public.gps_locations as g
           where g.organization_id = v_forgotten.organization_id and g.session_id = v_forgotten.id
             and g.recorded_at <= v_forgotten.checked_in_at
-              + pg_catalog.make_interval(hours => v_forgotten.max_session_hours)
+              + make_interval(hours => v_forgotten.max_session_hours)
         ),
         v_forgotten.checked_in_at
       ),

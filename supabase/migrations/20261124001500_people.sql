@@ -34,7 +34,7 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if pg_catalog.jsonb_typeof(update_employee.changes) is distinct from 'object'
+  if jsonb_typeof(update_employee.changes) is distinct from 'object'
     or update_employee.changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code and app_role.', 'changes',
@@ -48,7 +48,7 @@ begin
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);
   end if;
-  v_after := pg_catalog.jsonb_populate_record(v_before, update_employee.changes);
+  v_after := jsonb_populate_record(v_before, update_employee.changes);
   if 'ADMIN' in (v_before.app_role, v_after.app_role) then
     perform private.require_person(v_admin);
   end if;
@@ -56,14 +56,14 @@ begin
     perform private.require_another_admin(v_admin.organization_id, v_before.id);
   end if;
   update public.employees as e
-  set name = pg_catalog.btrim(v_after.name),
+  set name = btrim(v_after.name),
     phone = v_after.phone,
     employee_code = v_after.employee_code,
     app_role = v_after.app_role
   where e.organization_id = v_admin.organization_id and e.id = v_before.id
   returning e.* into v_after;
   perform private.audit(v_admin.organization_id, 'employee.updated', 'employee', v_after.id, c.old_values, c.new_values)
-  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
   where c.new_values is not null;
   return v_after;
 exception
@@ -123,14 +123,14 @@ begin
     if v_employee.app_role = 'ADMIN' then
       perform private.require_another_admin(v_admin.organization_id, v_employee.id);
     end if;
-    perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+    perform private.close_session(v_admin.organization_id, v_employee.id, now(), 'ADMIN',
       'session.force_checked_out', 'deactivation');
     update public.invitations as i
     set status = 'REVOKED'
     where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
     -- For good: a phone that was lost must not report again because the person is back.
     update public.device_tokens as t
-    set revoked_at = pg_catalog.now()
+    set revoked_at = now()
     where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id and t.revoked_at is null;
   end if;
   update public.employees as e
@@ -139,8 +139,8 @@ begin
   returning e.* into v_employee;
   perform private.audit(v_admin.organization_id,
     case when v_employee.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', v_employee.id,
-    pg_catalog.jsonb_build_object('is_active', not v_employee.is_active),
-    pg_catalog.jsonb_build_object('is_active', v_employee.is_active));
+    jsonb_build_object('is_active', not v_employee.is_active),
+    jsonb_build_object('is_active', v_employee.is_active));
   return v_employee;
 exception
   when unique_violation then
@@ -187,10 +187,10 @@ begin
     order by s.checked_in_at, s.id
     limit 10
   );
-  if pg_catalog.cardinality(v_sessions) > 0 then
+  if cardinality(v_sessions) > 0 then
     perform private.fail('period_unsettled',
-      pg_catalog.format('Sessions that began before %s are open or have no figures yet.', locked_until),
-      pg_catalog.array_to_string(v_sessions, ', '),
+      format('Sessions that began before %s are open or have no figures yet.', locked_until),
+      array_to_string(v_sessions, ', '),
       'Check out or correct who is still at work; figures follow a check-out within seconds (distance_status).');
   end if;
 end;
@@ -211,7 +211,7 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if pg_catalog.jsonb_typeof(update_organization.changes) is distinct from 'object'
+  if jsonb_typeof(update_organization.changes) is distinct from 'object'
     or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
       'device_checks_in'] <> '{}'
@@ -224,9 +224,9 @@ begin
     perform private.hold_locked_until(v_admin.organization_id, exclusively => true);
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
-  v_after := pg_catalog.jsonb_populate_record(v_before, update_organization.changes);
+  v_after := jsonb_populate_record(v_before, update_organization.changes);
   update public.organizations as o
-  set name = pg_catalog.btrim(v_after.name),
+  set name = btrim(v_after.name),
     time_zone = v_after.time_zone,
     currency = v_after.currency,
     locked_until = v_after.locked_until,
@@ -244,7 +244,7 @@ begin
     perform private.refuse_unsettled_period(v_after.id, v_before.locked_until, v_after.locked_until);
   end if;
   perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
-  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
   where c.new_values is not null;
   return v_after;
 exception
@@ -288,7 +288,7 @@ begin
   select s.id into v_open_session_id
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'employee_id', v_employee.id,
     'name', v_employee.name,
     'employee_code', v_employee.employee_code,
@@ -296,7 +296,7 @@ begin
     'app_role', v_employee.app_role,
     'created_at', v_employee.created_at,
     'open_session_id', v_open_session_id,
-    'organization', pg_catalog.jsonb_build_object(
+    'organization', jsonb_build_object(
       'id', v_organization.id,
       'name', v_organization.name,
       'slug', v_organization.slug,

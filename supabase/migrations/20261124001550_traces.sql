@@ -44,9 +44,9 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_set text := nullif(pg_catalog.current_setting('fieldtrack.traceparent', true), '');
+  v_set text := nullif(current_setting('fieldtrack.traceparent', true), '');
   v_traceparent text := coalesce(
-    v_set, nullif(pg_catalog.current_setting('request.headers', true), '')::json ->> 'traceparent');
+    v_set, nullif(current_setting('request.headers', true), '')::json ->> 'traceparent');
   v_method text;
   v_path text;
   v_span_id text;
@@ -58,23 +58,23 @@ begin
   end if;
   -- What is set is a span already: the worker's, or the one below. The last bit says whether the trace is recorded.
   if v_set is not null
-    or pg_catalog.right(v_traceparent, 1) not in ('1', '3', '5', '7', '9', 'b', 'd', 'f')
-    or not exists (select from private.span_reader as r where r.wanted_until > pg_catalog.now())
+    or right(v_traceparent, 1) not in ('1', '3', '5', '7', '9', 'b', 'd', 'f')
+    or not exists (select from private.span_reader as r where r.wanted_until > now())
   then
     return v_traceparent;
   end if;
-  v_method := pg_catalog.current_setting('request.method', true);
-  v_path := pg_catalog.current_setting('request.path', true);
+  v_method := current_setting('request.method', true);
+  v_path := current_setting('request.path', true);
   if (v_method ~ '^[A-Z]+$' and v_path ~ '^/(rpc/)?[a-z0-9_]{1,63}$') is not true then
     return v_traceparent;
   end if;
-  v_span_id := pg_catalog.encode(extensions.gen_random_bytes(8), 'hex');
+  v_span_id := encode(extensions.gen_random_bytes(8), 'hex');
   insert into private.request_spans (trace_id, span_id, parent_span_id, name)
-  values (pg_catalog.substr(v_traceparent, 4, 32), v_span_id, pg_catalog.substr(v_traceparent, 37, 16),
+  values (substr(v_traceparent, 4, 32), v_span_id, substr(v_traceparent, 37, 16),
     v_method || ' ' || v_path);
   -- Undone with the row where a savepoint is rolled back.
-  return pg_catalog.set_config('fieldtrack.traceparent',
-    pg_catalog.format('00-%s-%s-01', pg_catalog.substr(v_traceparent, 4, 32), v_span_id), true);
+  return set_config('fieldtrack.traceparent',
+    format('00-%s-%s-01', substr(v_traceparent, 4, 32), v_span_id), true);
 end;
 $$;
 
@@ -87,7 +87,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  update private.request_spans as s set ended_at = pg_catalog.clock_timestamp() where s.id = new.id;
+  update private.request_spans as s set ended_at = clock_timestamp() where s.id = new.id;
   return null;
 end;
 $$;
@@ -106,8 +106,8 @@ as $$
 begin
   -- Once a minute, not with each call.
   update private.span_reader as r
-  set wanted_until = pg_catalog.now() + interval '2 minutes'
-  where r.is_only_row and r.wanted_until < pg_catalog.now() + interval '1 minute';
+  set wanted_until = now() + interval '2 minutes'
+  where r.is_only_row and r.wanted_until < now() + interval '1 minute';
   return query
   with next as (
     select s.id from private.request_spans as s order by s.id limit take_request_spans.max_rows for update skip locked
@@ -135,7 +135,7 @@ begin
   delete from private.request_spans as s
   where s.id in (
     select o.id from private.request_spans as o
-    where o.started_at < pg_catalog.now() - interval '10 minutes'
+    where o.started_at < now() - interval '10 minutes'
     order by o.id
     limit purge_request_spans.max_rows
   );

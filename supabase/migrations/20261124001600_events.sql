@@ -22,7 +22,7 @@ comment on table private.event_epochs is
   'The clusters that this log has lived in, newest epoch last. xid8 values are comparable within an epoch only.';
 
 insert into private.event_epochs (epoch, system_identifier)
-select 0, c.system_identifier from pg_catalog.pg_control_system() as c;
+select 0, c.system_identifier from pg_control_system() as c;
 
 -- Once a session: a connection never outlives its cluster. The insert is guarded by the primary key: of two first writers
 -- after a restore one makes the epoch, the other waits for it and finds it.
@@ -31,20 +31,20 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_known text := nullif(pg_catalog.current_setting('fieldtrack.epoch', true), '');
+  v_known text := nullif(current_setting('fieldtrack.epoch', true), '');
   v_last private.event_epochs;
   v_here bigint;
 begin
   if v_known is not null then
     return v_known::smallint;
   end if;
-  select c.system_identifier into v_here from pg_catalog.pg_control_system() as c;
+  select c.system_identifier into v_here from pg_control_system() as c;
   loop
     select e.* into v_last from private.event_epochs as e order by e.epoch desc limit 1;
     exit when v_last.system_identifier = v_here;
     insert into private.event_epochs (epoch, system_identifier) values (v_last.epoch + 1, v_here) on conflict do nothing;
   end loop;
-  perform pg_catalog.set_config('fieldtrack.epoch', v_last.epoch::text, false);
+  perform set_config('fieldtrack.epoch', v_last.epoch::text, false);
   return v_last.epoch;
 end;
 $$;
@@ -126,7 +126,7 @@ begin
   insert into public.events (
     organization_id, epoch, xact, type, subject_type, subject_id, employee_id, actor_type, actor_id, payload, traceparent
   ) values (
-    emit_event.organization_id, private.current_epoch(), pg_catalog.pg_current_xact_id(), emit_event.type,
+    emit_event.organization_id, private.current_epoch(), pg_current_xact_id(), emit_event.type,
     emit_event.subject_type, emit_event.subject_id, emit_event.employee_id, v_actor.type, v_actor.id, emit_event.payload,
     private.current_traceparent()
   );
@@ -146,7 +146,7 @@ begin
   if latitude is null then
     return null;
   end if;
-  return pg_catalog.jsonb_build_object('latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m);
+  return jsonb_build_object('latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m);
 end;
 $$;
 
@@ -158,18 +158,18 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  v_base jsonb := pg_catalog.jsonb_build_object('session_id', new.id, 'employee_id', new.employee_id);
+  v_base jsonb := jsonb_build_object('session_id', new.id, 'employee_id', new.employee_id);
 begin
   if tg_op = 'INSERT' then
     perform private.emit_event(new.organization_id, 'session.checked_in', 'session', new.id, new.employee_id,
-      v_base || pg_catalog.jsonb_build_object(
+      v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
         'position', private.position_json(new.check_in_latitude, new.check_in_longitude, new.check_in_accuracy_m)));
     return null;
   end if;
   if old.status = 'ACTIVE' and new.status = 'CLOSED' then
     perform private.emit_event(new.organization_id, 'session.checked_out', 'session', new.id, new.employee_id,
-      v_base || pg_catalog.jsonb_build_object(
+      v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
         'checked_out_at', new.checked_out_at,
         'closed_by', new.closed_by,
@@ -178,11 +178,11 @@ begin
   end if;
   if new.corrected_at is distinct from old.corrected_at then
     perform private.emit_event(new.organization_id, 'session.corrected', 'session', new.id, new.employee_id,
-      v_base || pg_catalog.jsonb_build_object(
+      v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
         'checked_out_at', new.checked_out_at,
         'duration_s', new.duration_s,
-        'previous', pg_catalog.jsonb_build_object(
+        'previous', jsonb_build_object(
           'checked_in_at', old.checked_in_at, 'checked_out_at', old.checked_out_at)));
   end if;
   -- A run that changes nothing is no event; the first figure and each other one is.
@@ -190,7 +190,7 @@ begin
     and (old.distance_status <> 'DONE' or new.distance_m is distinct from old.distance_m)
   then
     perform private.emit_event(new.organization_id, 'session.recalculated', 'session', new.id, new.employee_id,
-      v_base || pg_catalog.jsonb_build_object(
+      v_base || jsonb_build_object(
         'distance_m', new.distance_m,
         'duration_s', new.duration_s,
         'points_used', new.points_used,
@@ -216,7 +216,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  v_base jsonb := pg_catalog.jsonb_build_object(
+  v_base jsonb := jsonb_build_object(
     'expense_id', new.id,
     'employee_id', new.employee_id,
     'amount', new.amount,
@@ -228,8 +228,8 @@ begin
   if tg_op = 'INSERT' then
     perform private.emit_event(new.organization_id, 'expense.submitted', 'expense', new.id, new.employee_id, v_base);
   else
-    perform private.emit_event(new.organization_id, 'expense.' || pg_catalog.lower(new.status), 'expense', new.id,
-      new.employee_id, v_base || pg_catalog.jsonb_build_object(
+    perform private.emit_event(new.organization_id, 'expense.' || lower(new.status), 'expense', new.id,
+      new.employee_id, v_base || jsonb_build_object(
         'approved_amount', new.approved_amount,
         'review_comment', new.review_comment,
         'reviewed_at', new.reviewed_at));
@@ -252,7 +252,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  v_base jsonb := pg_catalog.jsonb_build_object(
+  v_base jsonb := jsonb_build_object(
     'employee_id', new.id,
     'name', new.name,
     'employee_code', new.employee_code,
@@ -269,16 +269,16 @@ begin
     perform private.emit_event(new.organization_id,
       case when new.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', new.id, new.id, v_base);
   end if;
-  v_changed := pg_catalog.array_remove(array[
+  v_changed := array_remove(array[
     case when old.name is distinct from new.name then 'name' end,
     case when old.phone is distinct from new.phone then 'phone' end,
     case when old.employee_code is distinct from new.employee_code then 'employee_code' end,
     case when old.app_role is distinct from new.app_role then 'app_role' end,
     case when old.user_id is null and new.user_id is not null then 'user_id' end
   ], null);
-  if pg_catalog.cardinality(v_changed) > 0 then
+  if cardinality(v_changed) > 0 then
     perform private.emit_event(new.organization_id, 'employee.updated', 'employee', new.id, new.id,
-      v_base || pg_catalog.jsonb_build_object('changed', v_changed));
+      v_base || jsonb_build_object('changed', v_changed));
   end if;
   return null;
 end;
@@ -299,12 +299,12 @@ set search_path = ''
 as $$
 begin
   perform private.emit_event(new.id, 'organization.updated', 'organization', new.id, null,
-    pg_catalog.jsonb_build_object(
+    jsonb_build_object(
       'organization_id', new.id,
       'changed', (
-        select pg_catalog.jsonb_agg(k.key order by k.key)
-        from pg_catalog.jsonb_object_keys(
-          (private.changed(pg_catalog.to_jsonb(old), pg_catalog.to_jsonb(new))).new_values) as k (key)
+        select jsonb_agg(k.key order by k.key)
+        from jsonb_object_keys(
+          (private.changed(to_jsonb(old), to_jsonb(new))).new_values) as k (key)
       )));
   return null;
 end;
@@ -328,8 +328,8 @@ begin
   from public.events as e
   where (e.epoch, e.xact, e.id) > (read_log.after_epoch, read_log.after_xact, read_log.after_id)
     and (e.epoch, e.xact) < (
-      (select pg_catalog.max(p.epoch) from private.event_epochs as p),
-      pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+      (select max(p.epoch) from private.event_epochs as p),
+      pg_snapshot_xmin(pg_current_snapshot())
     )
   order by e.epoch, e.xact, e.id
   limit least(read_log.max_rows, 1000);
@@ -384,7 +384,7 @@ begin
     return next v_event;
   end loop;
   update private.event_consumers as c
-  set epoch = v_consumer.epoch, xact = v_consumer.xact, id = v_consumer.id, advanced_at = pg_catalog.now()
+  set epoch = v_consumer.epoch, xact = v_consumer.xact, id = v_consumer.id, advanced_at = now()
   where c.name = read_events.consumer
     and (c.epoch, c.xact, c.id) is distinct from (v_consumer.epoch, v_consumer.xact, v_consumer.id);
 end;
@@ -399,12 +399,12 @@ set search_path = ''
 as $$
 begin
   insert into private.event_consumers (name, epoch, xact, id)
-  select register_event_consumer.name, e.epoch, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), 0
+  select register_event_consumer.name, e.epoch, pg_snapshot_xmin(pg_current_snapshot()), 0
   from private.event_epochs as e
   order by e.epoch desc
   limit 1
   on conflict on constraint event_consumers_pkey do update
-  set epoch = excluded.epoch, xact = excluded.xact, id = 0, advanced_at = pg_catalog.now(), dropped_at = null
+  set epoch = excluded.epoch, xact = excluded.xact, id = 0, advanced_at = now(), dropped_at = null
   where event_consumers.dropped_at is not null;
 end;
 $$;
@@ -449,7 +449,7 @@ begin
     where (o.epoch, o.xact, o.id) < (
       select y.epoch, y.xact, y.id
       from oldest as y
-      where y.occurred_at >= pg_catalog.now() - purge_events.keep
+      where y.occurred_at >= now() - purge_events.keep
       union all
       (select 32767::smallint, '0'::xid8, 0::bigint)
       order by 1, 2, 3
@@ -467,7 +467,7 @@ begin
     from (select d.* from deleted as d order by d.epoch desc, d.xact desc, d.id desc limit 1) as d
     where f.is_only_row
   )
-  select pg_catalog.count(*)::integer into v_deleted from deleted;
+  select count(*)::integer into v_deleted from deleted;
   return v_deleted;
 end;
 $$;
@@ -493,13 +493,13 @@ begin
     where c.dropped_at is null
       and exists (
         select from private.read_log(c.epoch, c.xact, c.id, 1) as e
-        where e.occurred_at < pg_catalog.now() - drop_stalled_consumers.behind
+        where e.occurred_at < now() - drop_stalled_consumers.behind
       )
     for update
   loop
-    update private.event_consumers as c set dropped_at = pg_catalog.now() where c.name = v_consumer.name;
+    update private.event_consumers as c set dropped_at = now() where c.name = v_consumer.name;
     perform private.emit_event(u.organization_id, 'consumer.dropped', 'organization', u.organization_id, null,
-      pg_catalog.jsonb_build_object('consumer', v_consumer.name))
+      jsonb_build_object('consumer', v_consumer.name))
     from (
       select distinct e.organization_id
       from public.events as e
@@ -525,8 +525,8 @@ as $$
 begin
   -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
   execute 'select realtime.send($1, $2, $3, true)' using
-    pg_catalog.jsonb_build_object(
-      'id', pg_catalog.format('%s.%s.%s', new.epoch, new.xact, new.id),
+    jsonb_build_object(
+      'id', format('%s.%s.%s', new.epoch, new.xact, new.id),
       'type', new.type,
       'timestamp', new.occurred_at),
     new.type,

@@ -14,7 +14,7 @@ as $$
 begin
   return case
     when is_open then 'ACTIVE'
-    when checked_out_at > pg_catalog.now() - interval '24 hours' then 'RECENT'
+    when checked_out_at > now() - interval '24 hours' then 'RECENT'
     else 'INACTIVE'
   end;
 end;

@@ -92,20 +92,20 @@ begin
   return query
   select s.*, e.*
   from (
-    select pg_catalog.count(*)::integer, coalesce(pg_catalog.sum(a.duration_s), 0),
-      coalesce(pg_catalog.sum(a.distance_m), 0)
+    select count(*)::integer, coalesce(sum(a.duration_s), 0),
+      coalesce(sum(a.distance_m), 0)
     from public.attendance_sessions as a
     where a.organization_id = totals_of.organization_id and a.employee_id = totals_of.employee_id and a.status = 'CLOSED'
   ) as s
   cross join (
-    select coalesce(pg_catalog.sum(c.submitted), 0)::integer, coalesce(pg_catalog.sum(c.approved), 0)::integer,
-      coalesce(pg_catalog.sum(c.rejected), 0)::integer,
-      coalesce(pg_catalog.jsonb_object_agg(c.currency, c.approved_amount) filter (where c.approved > 0), '{}')
+    select coalesce(sum(c.submitted), 0)::integer, coalesce(sum(c.approved), 0)::integer,
+      coalesce(sum(c.rejected), 0)::integer,
+      coalesce(jsonb_object_agg(c.currency, c.approved_amount) filter (where c.approved > 0), '{}')
     from (
-      select x.currency, pg_catalog.count(*) as submitted,
-        pg_catalog.count(*) filter (where x.status = 'APPROVED') as approved,
-        pg_catalog.count(*) filter (where x.status = 'REJECTED') as rejected,
-        pg_catalog.sum(x.approved_amount) as approved_amount
+      select x.currency, count(*) as submitted,
+        count(*) filter (where x.status = 'APPROVED') as approved,
+        count(*) filter (where x.status = 'REJECTED') as rejected,
+        sum(x.approved_amount) as approved_amount
       from public.expenses as x
       where x.organization_id = totals_of.organization_id and x.employee_id = totals_of.employee_id
       group by x.currency
@@ -142,7 +142,7 @@ begin
     duration_s = excluded.duration_s,
     distance_m = excluded.distance_m,
     distance_status = excluded.distance_status,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   where (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
     is distinct from (excluded.session_id, excluded.is_open, excluded.checked_in_at, excluded.checked_out_at,
       excluded.duration_s, excluded.distance_m, excluded.distance_status);
@@ -176,7 +176,7 @@ begin
   on conflict on constraint active_users_pkey do update
   set session_id = excluded.session_id,
     checked_in_at = excluded.checked_in_at,
-    last_seen_at = case when u.session_id = excluded.session_id then u.last_seen_at else pg_catalog.now() end
+    last_seen_at = case when u.session_id = excluded.session_id then u.last_seen_at else now() end
   where (u.session_id, u.checked_in_at) is distinct from (excluded.session_id, excluded.checked_in_at);
   return found;
 end;
@@ -217,7 +217,7 @@ begin
     is_mock = excluded.is_mock,
     distance_m = excluded.distance_m,
     distance_is_provisional = excluded.distance_is_provisional,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   where (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.fix_session_id, l.recorded_at, l.latitude,
       l.longitude, l.accuracy_m, l.speed_mps, l.heading_deg, l.battery_pct, l.is_mock, l.distance_m,
       l.distance_is_provisional)
@@ -309,7 +309,7 @@ begin
     last_check_out_at = b.last_check_out_at,
     distance_m = b.distance_m,
     distance_is_provisional = b.distance_is_provisional,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   from private.check_in_state_of(refresh_check_in_state.organization_id, refresh_check_in_state.employee_id) as b
   where l.organization_id = refresh_check_in_state.organization_id and l.employee_id = refresh_check_in_state.employee_id
     and (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
@@ -353,7 +353,7 @@ declare
 begin
   -- The organization (piece by piece) or the employee is being deleted: the snapshots go with the employee.
   if tg_op = 'DELETE' and (
-    pg_catalog.current_setting('fieldtrack.erasure', true) = 'on'
+    current_setting('fieldtrack.erasure', true) = 'on'
     or not exists (
       select from public.employees as e where e.organization_id = old.organization_id and e.id = old.employee_id
     )
@@ -376,7 +376,7 @@ begin
     set sessions = m.sessions + (v_is.id is not null)::integer - (v_was.id is not null)::integer,
       duration_s = m.duration_s + coalesce(v_is.duration_s, 0) - coalesce(v_was.duration_s, 0),
       distance_m = m.distance_m + coalesce(v_is.distance_m, 0) - coalesce(v_was.distance_m, 0),
-      updated_at = pg_catalog.now()
+      updated_at = now()
     where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id;
   end if;
   return null;
@@ -416,7 +416,7 @@ begin
     order by p.organization_id, p.employee_id, p.recorded_at desc
   loop
     update public.active_users as u
-    set last_seen_at = pg_catalog.now()
+    set last_seen_at = now()
     where u.organization_id = v_point.organization_id and u.employee_id = v_point.employee_id
       and u.session_id = v_point.session_id;
 
@@ -430,7 +430,7 @@ begin
       heading_deg = v_point.heading_deg,
       battery_pct = v_point.battery_pct,
       is_mock = v_point.is_mock,
-      updated_at = pg_catalog.now()
+      updated_at = now()
     where l.organization_id = v_point.organization_id and l.employee_id = v_point.employee_id
       and (
         l.recorded_at is null or v_point.recorded_at > l.recorded_at
@@ -461,7 +461,7 @@ set search_path = ''
 as $$
 begin
   update public.employee_last_state as l
-  set distance_m = new.distance_m, distance_is_provisional = new.is_provisional, updated_at = pg_catalog.now()
+  set distance_m = new.distance_m, distance_is_provisional = new.is_provisional, updated_at = now()
   from public.attendance_sessions as s
   where s.organization_id = new.organization_id and s.id = new.session_id
     and l.organization_id = s.organization_id and l.employee_id = s.employee_id and l.session_id = s.id
@@ -484,7 +484,7 @@ declare
   v_row public.expenses := case when tg_op = 'DELETE' then old else new end;
   v_amounts jsonb;
 begin
-  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
+  if current_setting('fieldtrack.erasure', true) = 'on' and tg_op = 'DELETE' then
     return null;
   end if;
   if tg_op <> 'DELETE' and new.status = 'PENDING' then
@@ -512,11 +512,11 @@ begin
     approved_amounts = case
       when v_amounts is not null then v_amounts
       when tg_op = 'UPDATE' and new.status = 'APPROVED'
-        then m.approved_amounts || pg_catalog.jsonb_build_object(new.currency,
+        then m.approved_amounts || jsonb_build_object(new.currency,
           coalesce((m.approved_amounts ->> new.currency)::numeric, 0) + new.approved_amount)
       else m.approved_amounts
     end,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id;
   return null;
 end;

@@ -388,7 +388,7 @@ set search_path = ''
 as $$
 begin
   -- A whole organization is being deleted, piece by piece: its figures go too.
-  if pg_catalog.current_setting('fieldtrack.erasure', true) = 'on' then
+  if current_setting('fieldtrack.erasure', true) = 'on' then
     return;
   end if;
   if private.lock_employee_day(request_employee_day.organization_id, request_employee_day.employee_id,
@@ -396,9 +396,9 @@ begin
   then
     perform private.enqueue(
       'analytics',
-      pg_catalog.jsonb_build_object('organization_id', request_employee_day.organization_id,
+      jsonb_build_object('organization_id', request_employee_day.organization_id,
         'employee_id', request_employee_day.employee_id, 'day', request_employee_day.day),
-      pg_catalog.concat_ws(' ', request_employee_day.employee_id, request_employee_day.day)
+      concat_ws(' ', request_employee_day.employee_id, request_employee_day.day)
     );
   end if;
 end;
@@ -416,10 +416,10 @@ begin
   if private.lock_organization_day(request_organization_day.organization_id, request_organization_day.day) then
     perform private.enqueue(
       'analytics',
-      pg_catalog.jsonb_build_object('organization_id', request_organization_day.organization_id,
+      jsonb_build_object('organization_id', request_organization_day.organization_id,
         'employee_id', null, 'day', request_organization_day.day),
-      pg_catalog.concat_ws(' ', request_organization_day.organization_id, request_organization_day.day),
-      pg_catalog.now() + interval '1 second'
+      concat_ws(' ', request_organization_day.organization_id, request_organization_day.day),
+      now() + interval '1 second'
     );
   end if;
 end;
@@ -486,7 +486,7 @@ declare
   v_organization_id uuid := compute_employee_day.organization_id;
   v_employee_id uuid := compute_employee_day.employee_id;
   v_day date := compute_employee_day.day;
-  v_month date := pg_catalog.date_trunc('month', v_day::timestamp)::date;
+  v_month date := date_trunc('month', v_day::timestamp)::date;
   v_currency text;
 begin
   if not private.lock_employee_day(v_organization_id, v_employee_id, v_day) then
@@ -499,22 +499,22 @@ begin
     currency = v_currency,
     (sessions, duration_s, distance_m) = (
       select
-        pg_catalog.count(*) filter (where not exists (
+        count(*) filter (where not exists (
           select from public.session_days as earlier
           where earlier.organization_id = d.organization_id and earlier.session_id = d.session_id and earlier.day < d.day
         )),
-        coalesce(pg_catalog.sum(d.duration_s), 0),
-        coalesce(pg_catalog.sum(d.distance_m), 0)
+        coalesce(sum(d.duration_s), 0),
+        coalesce(sum(d.distance_m), 0)
       from public.session_days as d
       where d.organization_id = v_organization_id and d.employee_id = v_employee_id and d.day = v_day
     ),
     (expenses_pending, expenses_approved, expenses_rejected, claimed_amount, approved_amount) = (
       select
-        pg_catalog.count(*) filter (where x.status = 'PENDING'),
-        pg_catalog.count(*) filter (where x.status = 'APPROVED'),
-        pg_catalog.count(*) filter (where x.status = 'REJECTED'),
-        coalesce(pg_catalog.sum(x.amount) filter (where x.currency = v_currency), 0),
-        coalesce(pg_catalog.sum(x.approved_amount) filter (where x.currency = v_currency), 0)
+        count(*) filter (where x.status = 'PENDING'),
+        count(*) filter (where x.status = 'APPROVED'),
+        count(*) filter (where x.status = 'REJECTED'),
+        coalesce(sum(x.amount) filter (where x.currency = v_currency), 0),
+        coalesce(sum(x.approved_amount) filter (where x.currency = v_currency), 0)
       from public.expenses as x
       where x.organization_id = v_organization_id and x.employee_id = v_employee_id and x.spent_on = v_day
     )
@@ -531,10 +531,10 @@ begin
   set currency = v_currency,
     (sessions, duration_s, distance_m, approved_amount) = (
       select
-        pg_catalog.sum(d.sessions),
-        pg_catalog.sum(d.duration_s),
-        pg_catalog.sum(d.distance_m),
-        coalesce(pg_catalog.sum(d.approved_amount) filter (where d.currency = v_currency), 0)
+        sum(d.sessions),
+        sum(d.duration_s),
+        sum(d.distance_m),
+        coalesce(sum(d.approved_amount) filter (where d.currency = v_currency), 0)
       from public.employee_daily_metrics as d
       where d.organization_id = v_organization_id and d.employee_id = v_employee_id
         and d.day >= v_month and d.day < v_month + interval '1 month'
@@ -568,7 +568,7 @@ begin
   ) then
     return false;
   end if;
-  select pg_catalog.count(private.request_employee_day(s.organization_id, s.employee_id, s.day)::text) into v_requested
+  select count(private.request_employee_day(s.organization_id, s.employee_id, s.day)::text) into v_requested
   from (
     select m.organization_id, m.employee_id, m.day
     from public.employee_daily_metrics as m
@@ -613,12 +613,12 @@ begin
   )
   select
     v_organization_id, v_day, x.currency, x.category,
-    pg_catalog.count(*) filter (where x.status = 'PENDING'),
-    pg_catalog.count(*) filter (where x.status = 'APPROVED'),
-    pg_catalog.count(*) filter (where x.status = 'REJECTED'),
-    coalesce(pg_catalog.sum(x.amount) filter (where x.status = 'PENDING'), 0),
-    coalesce(pg_catalog.sum(x.approved_amount), 0),
-    coalesce(pg_catalog.sum(x.amount) filter (where x.status = 'REJECTED'), 0)
+    count(*) filter (where x.status = 'PENDING'),
+    count(*) filter (where x.status = 'APPROVED'),
+    count(*) filter (where x.status = 'REJECTED'),
+    coalesce(sum(x.amount) filter (where x.status = 'PENDING'), 0),
+    coalesce(sum(x.approved_amount), 0),
+    coalesce(sum(x.amount) filter (where x.status = 'REJECTED'), 0)
   from public.expenses as x
   where x.organization_id = v_organization_id and x.spent_on = v_day
   group by x.currency, x.category;
@@ -631,15 +631,15 @@ begin
       claimed_amount, approved_amount
     ) = (
       select
-        pg_catalog.count(*) filter (where d.sessions > 0 or d.duration_s > 0),
-        coalesce(pg_catalog.sum(d.sessions), 0),
-        coalesce(pg_catalog.sum(d.duration_s), 0),
-        coalesce(pg_catalog.sum(d.distance_m), 0),
-        coalesce(pg_catalog.sum(d.expenses_pending), 0),
-        coalesce(pg_catalog.sum(d.expenses_approved), 0),
-        coalesce(pg_catalog.sum(d.expenses_rejected), 0),
-        coalesce(pg_catalog.sum(d.claimed_amount) filter (where d.currency = v_currency), 0),
-        coalesce(pg_catalog.sum(d.approved_amount) filter (where d.currency = v_currency), 0)
+        count(*) filter (where d.sessions > 0 or d.duration_s > 0),
+        coalesce(sum(d.sessions), 0),
+        coalesce(sum(d.duration_s), 0),
+        coalesce(sum(d.distance_m), 0),
+        coalesce(sum(d.expenses_pending), 0),
+        coalesce(sum(d.expenses_approved), 0),
+        coalesce(sum(d.expenses_rejected), 0),
+        coalesce(sum(d.claimed_amount) filter (where d.currency = v_currency), 0),
+        coalesce(sum(d.approved_amount) filter (where d.currency = v_currency), 0)
       from public.employee_daily_metrics as d
       where d.organization_id = v_organization_id and d.day = v_day
     )

@@ -64,10 +64,10 @@ declare
   v_oldest_recent timestamptz;
 begin
   v_dashboard.organization_id := dashboard_of.organization_id;
-  v_dashboard.day := private.local_day(dashboard_of.organization_id, pg_catalog.now());
-  select pg_catalog.count(*), pg_catalog.count(*) filter (where l.status = 'ACTIVE'),
-    pg_catalog.count(*) filter (where l.status = 'RECENT'), pg_catalog.count(*) filter (where l.status = 'INACTIVE'),
-    pg_catalog.min(l.checked_out_at) filter (where l.status = 'RECENT')
+  v_dashboard.day := private.local_day(dashboard_of.organization_id, now());
+  select count(*), count(*) filter (where l.status = 'ACTIVE'),
+    count(*) filter (where l.status = 'RECENT'), count(*) filter (where l.status = 'INACTIVE'),
+    min(l.checked_out_at) filter (where l.status = 'RECENT')
   into v_dashboard.employees, v_dashboard.active_employees, v_dashboard.recent_employees, v_dashboard.inactive_employees,
     v_oldest_recent
   from (
@@ -75,22 +75,22 @@ begin
       -- private.activity_status, written out: a call a row would cost as much as the rest.
       case
         when s.is_open then 'ACTIVE'
-        when s.checked_out_at > pg_catalog.now() - interval '24 hours' then 'RECENT'
+        when s.checked_out_at > now() - interval '24 hours' then 'RECENT'
         else 'INACTIVE'
       end as status
     from public.employees as e
     join public.employee_latest_sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
     where e.organization_id = dashboard_of.organization_id and e.is_active
   ) as l;
-  select coalesce(pg_catalog.max(m.sessions), 0), coalesce(pg_catalog.max(m.duration_s), 0),
-    coalesce(pg_catalog.max(m.distance_m), 0)
+  select coalesce(max(m.sessions), 0), coalesce(max(m.duration_s), 0),
+    coalesce(max(m.distance_m), 0)
   into v_dashboard.sessions_today, v_dashboard.duration_today_s, v_dashboard.distance_today_m
   from public.org_daily_metrics as m
   where m.organization_id = dashboard_of.organization_id and m.day = v_dashboard.day;
-  select coalesce(pg_catalog.sum(p.n), 0), coalesce(pg_catalog.jsonb_object_agg(p.currency, p.amount), '{}')
+  select coalesce(sum(p.n), 0), coalesce(jsonb_object_agg(p.currency, p.amount), '{}')
   into v_dashboard.pending_expenses, v_dashboard.pending_amounts
   from (
-    select x.currency, pg_catalog.count(*) as n, pg_catalog.sum(x.amount) as amount
+    select x.currency, count(*) as n, sum(x.amount) as amount
     from public.pending_expenses as x
     where x.organization_id = dashboard_of.organization_id
     group by x.currency
@@ -98,11 +98,11 @@ begin
   v_dashboard.valid_until := least(
     v_oldest_recent + interval '24 hours',
     (
-      select pg_catalog.max(d.day_ends_at)
-      from private.local_days(dashboard_of.organization_id, pg_catalog.now(), pg_catalog.now() + interval '50 hours') as d
+      select max(d.day_ends_at)
+      from private.local_days(dashboard_of.organization_id, now(), now() + interval '50 hours') as d
       where d.day = v_dashboard.day
     ));
-  v_dashboard.updated_at := pg_catalog.now();
+  v_dashboard.updated_at := now();
   return v_dashboard;
 end;
 $$;
@@ -139,10 +139,10 @@ begin
     pending_expenses = d.pending_expenses,
     pending_amounts = d.pending_amounts,
     valid_until = d.valid_until,
-    updated_at = pg_catalog.now()
+    updated_at = now()
   from private.dashboard_of(refresh_dashboard.organization_id) as d
   where s.organization_id = refresh_dashboard.organization_id
-    and pg_catalog.to_jsonb(s) - array['updated_at'] is distinct from pg_catalog.to_jsonb(d) - array['updated_at'];
+    and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at'];
   return found;
 end;
 $$;
@@ -156,7 +156,7 @@ set search_path = ''
 as $$
 begin
   -- Only the worker writes daily figures, so this holds up no client. Other days are not on the dashboard.
-  if new.day = private.local_day(new.organization_id, pg_catalog.now()) then
+  if new.day = private.local_day(new.organization_id, now()) then
     perform private.refresh_dashboard(new.organization_id);
   end if;
   return null;
@@ -193,12 +193,12 @@ begin
     cross join lateral private.read_log(c.epoch, c.xact, c.id, 1) as e
     where c.name = 'snapshots'
   ) and not exists (
-    select from public.org_dashboard_snapshot as s where s.valid_until <= pg_catalog.now()
+    select from public.org_dashboard_snapshot as s where s.valid_until <= now()
   ) then
     return 0;
   end if;
   -- One at a time, whoever calls: another worker, a schedule, the reconciliation.
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.snapshots', 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.snapshots', 0)) then
     return 0;
   end if;
   for v_organization in
@@ -208,7 +208,7 @@ begin
     (
       select s.organization_id
       from public.org_dashboard_snapshot as s
-      where s.valid_until <= pg_catalog.now()
+      where s.valid_until <= now()
       order by s.valid_until
       limit refresh_dashboards.max_due
     )

@@ -46,7 +46,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_began timestamptz := pg_catalog.clock_timestamp();
+  v_began timestamptz := clock_timestamp();
   v_latest uuid[];
   v_active uuid[];
   v_last uuid[];
@@ -57,7 +57,7 @@ declare
   v_n bigint[] := array[0, 0, 0, 0, 0, 0];
   v_result jsonb;
 begin
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.reconcile', 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.reconcile', 0)) then
     return null;
   end if;
 
@@ -105,24 +105,24 @@ begin
   -- The sums of totals_of, over everybody in one pass.
   v_totals := array(
     with sessions as (
-      select a.organization_id, a.employee_id, pg_catalog.count(*) as n, pg_catalog.sum(a.duration_s) as duration_s,
-        coalesce(pg_catalog.sum(a.distance_m), 0) as distance_m
+      select a.organization_id, a.employee_id, count(*) as n, sum(a.duration_s) as duration_s,
+        coalesce(sum(a.distance_m), 0) as distance_m
       from public.attendance_sessions as a
       where a.status = 'CLOSED'
       group by a.organization_id, a.employee_id
     ),
     amounts as (
-      select x.organization_id, x.employee_id, x.currency, pg_catalog.count(*) as submitted,
-        pg_catalog.count(*) filter (where x.status = 'APPROVED') as approved,
-        pg_catalog.count(*) filter (where x.status = 'REJECTED') as rejected,
-        pg_catalog.sum(x.approved_amount) as approved_amount
+      select x.organization_id, x.employee_id, x.currency, count(*) as submitted,
+        count(*) filter (where x.status = 'APPROVED') as approved,
+        count(*) filter (where x.status = 'REJECTED') as rejected,
+        sum(x.approved_amount) as approved_amount
       from public.expenses as x
       group by x.organization_id, x.employee_id, x.currency
     ),
     expenses as (
-      select a.organization_id, a.employee_id, pg_catalog.sum(a.submitted) as submitted,
-        pg_catalog.sum(a.approved) as approved, pg_catalog.sum(a.rejected) as rejected,
-        coalesce(pg_catalog.jsonb_object_agg(a.currency, a.approved_amount) filter (where a.approved > 0), '{}') as amounts
+      select a.organization_id, a.employee_id, sum(a.submitted) as submitted,
+        sum(a.approved) as approved, sum(a.rejected) as rejected,
+        coalesce(jsonb_object_agg(a.currency, a.approved_amount) filter (where a.approved > 0), '{}') as amounts
       from amounts as a
       group by a.organization_id, a.employee_id
     )
@@ -152,9 +152,9 @@ begin
     from public.organizations as o
     left join public.org_dashboard_snapshot as s on s.organization_id = o.id
     cross join lateral private.dashboard_of(o.id) as d
-    where (s.organization_id is null or s.valid_until > pg_catalog.now() and s.updated_at <= pg_catalog.now())
+    where (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
       and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
-      and pg_catalog.to_jsonb(s) - array['updated_at'] is distinct from pg_catalog.to_jsonb(d) - array['updated_at']
+      and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at']
     limit reconcile_snapshots.max_repairs
   );
 
@@ -225,7 +225,7 @@ begin
       expenses_approved = t.expenses_approved,
       expenses_rejected = t.expenses_rejected,
       approved_amounts = t.approved_amounts,
-      updated_at = pg_catalog.now()
+      updated_at = now()
     from private.totals_of(v_key.organization_id, v_key.id) as t
     where m.organization_id = v_key.organization_id and m.employee_id = v_key.id
       and (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
@@ -276,21 +276,21 @@ begin
   for v_key in
     select s.organization_id as id from public.org_dashboard_snapshot as s
     -- The clock of this transaction stands still: what the loop wrote since it began knows better what time has changed.
-    where s.organization_id = any (v_organizations) and s.updated_at <= pg_catalog.now()
+    where s.organization_id = any (v_organizations) and s.updated_at <= now()
     order by s.organization_id
     for no key update skip locked
   loop
     v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
   end loop;
   for v_key in
-    select o.id from pg_catalog.unnest(v_organizations) as o (id)
+    select o.id from unnest(v_organizations) as o (id)
     where not exists (select from public.org_dashboard_snapshot as s where s.organization_id = o.id)
     order by o.id
   loop
     v_n[6] := v_n[6] + private.refresh_dashboard(v_key.id)::integer;
   end loop;
 
-  v_result := pg_catalog.jsonb_build_object(
+  v_result := jsonb_build_object(
     'employee_latest_sessions', v_n[1],
     'active_users', v_n[2],
     'employee_last_state', v_n[3],
@@ -299,8 +299,8 @@ begin
     'org_dashboard_snapshot', v_n[6]
   );
   insert into private.reconcile_runs (began_at, duration_ms, repaired)
-  values (v_began, extract(epoch from pg_catalog.clock_timestamp() - v_began) * 1000, v_result);
-  delete from private.reconcile_runs as r where r.began_at < pg_catalog.now() - interval '30 days';
+  values (v_began, extract(epoch from clock_timestamp() - v_began) * 1000, v_result);
+  delete from private.reconcile_runs as r where r.began_at < now() - interval '30 days';
   return v_result;
 end;
 $$;
@@ -334,11 +334,11 @@ declare
 begin
   -- There may be more: the next chunk in a transaction of its own, as soon as a worker comes by.
   if exists (
-    select from pg_catalog.jsonb_each_text(v_repaired) as r where r.value::integer >= run_reconciliation.max_repairs
+    select from jsonb_each_text(v_repaired) as r where r.value::integer >= run_reconciliation.max_repairs
   ) then
     perform private.enqueue('schedule', '{"name": "reconcile"}', 'reconcile');
   end if;
-  return (select coalesce(pg_catalog.sum(r.value::bigint), 0) from pg_catalog.jsonb_each_text(v_repaired) as r);
+  return (select coalesce(sum(r.value::bigint), 0) from jsonb_each_text(v_repaired) as r);
 end;
 $$;
 

@@ -20,9 +20,9 @@ as $$
 declare
   v_range private.report_range;
 begin
-  v_range.today := private.local_day(report_range.organization_id, pg_catalog.now());
+  v_range.today := private.local_day(report_range.organization_id, now());
   v_range.to_day := coalesce(report_range.last_day, v_range.today);
-  if not pg_catalog.isfinite(v_range.to_day) or not pg_catalog.isfinite(report_range.first_day) then
+  if not isfinite(v_range.to_day) or not isfinite(report_range.first_day) then
     perform private.fail('invalid_argument', 'from_day and to_day are days.', 'from_day, to_day',
       'Send dates such as 2026-11-24.');
   end if;
@@ -51,7 +51,7 @@ set search_path = ''
 as $$
 begin
   return query
-  select (range).from_day + i from pg_catalog.generate_series(0, (range).to_day - (range).from_day) as i;
+  select (range).from_day + i from generate_series(0, (range).to_day - (range).from_day) as i;
 end;
 $$;
 
@@ -69,19 +69,19 @@ declare
     v_caller.organization_id, get_org_summary.from_day, get_org_summary.to_day, 30);
 begin
   return (
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'from_day', v_range.from_day,
       'to_day', v_range.to_day,
-      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
-      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
-      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
-      'person_days', coalesce(pg_catalog.sum(m.employees), 0),
-      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
-      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
-      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0),
+      'sessions', coalesce(sum(m.sessions), 0),
+      'duration_s', coalesce(sum(m.duration_s), 0),
+      'distance_m', coalesce(sum(m.distance_m), 0),
+      'person_days', coalesce(sum(m.employees), 0),
+      'expenses_pending', coalesce(sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(sum(m.expenses_rejected), 0),
       'currency', v_range.currency,
-      'claimed_amount', coalesce(pg_catalog.sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
-      'approved_amount', coalesce(pg_catalog.sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
+      'claimed_amount', coalesce(sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
+      'approved_amount', coalesce(sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
     )
     from public.org_daily_metrics as m
     where m.organization_id = v_caller.organization_id and m.day between v_range.from_day and v_range.to_day
@@ -124,27 +124,27 @@ begin
   end if;
   v_range := private.report_range(v_caller.organization_id, get_user_summary.from_day, get_user_summary.to_day, 30);
   return (
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'employee_id', v_employee.id,
       'name', v_employee.name,
       'employee_code', v_employee.employee_code,
       'is_active', v_employee.is_active,
       'from_day', v_range.from_day,
       'to_day', v_range.to_day,
-      'days', pg_catalog.count(*) filter (where m.sessions > 0 or m.duration_s > 0),
-      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
-      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
-      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
+      'days', count(*) filter (where m.sessions > 0 or m.duration_s > 0),
+      'sessions', coalesce(sum(m.sessions), 0),
+      'duration_s', coalesce(sum(m.duration_s), 0),
+      'distance_m', coalesce(sum(m.distance_m), 0),
       'average_session_s', coalesce(
-        pg_catalog.round(pg_catalog.sum(m.duration_s)::numeric / nullif(pg_catalog.sum(m.sessions), 0)), 0),
+        round(sum(m.duration_s)::numeric / nullif(sum(m.sessions), 0)), 0),
       'average_session_m', coalesce(
-        pg_catalog.round(pg_catalog.sum(m.distance_m) / nullif(pg_catalog.sum(m.sessions), 0), 2), 0),
-      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
-      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
-      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0),
+        round(sum(m.distance_m) / nullif(sum(m.sessions), 0), 2), 0),
+      'expenses_pending', coalesce(sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(sum(m.expenses_rejected), 0),
       'currency', v_range.currency,
-      'claimed_amount', coalesce(pg_catalog.sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
-      'approved_amount', coalesce(pg_catalog.sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
+      'claimed_amount', coalesce(sum(m.claimed_amount) filter (where m.currency = v_range.currency), 0),
+      'approved_amount', coalesce(sum(m.approved_amount) filter (where m.currency = v_range.currency), 0)
     )
     from public.employee_daily_metrics as m
     where m.organization_id = v_caller.organization_id and m.employee_id = v_employee.id
@@ -257,8 +257,8 @@ as $$
 declare
   v_ranking private.rankings;
   -- Whole months are read as months: [v_months_from, v_months_to), empty where there are none.
-  v_months_from date := (pg_catalog.date_trunc('month', (rank_people.first_day - 1)::timestamp) + interval '1 month')::date;
-  v_months_to date := pg_catalog.date_trunc('month', (rank_people.last_day + 1)::timestamp)::date;
+  v_months_from date := (date_trunc('month', (rank_people.first_day - 1)::timestamp) + interval '1 month')::date;
+  v_months_to date := date_trunc('month', (rank_people.last_day + 1)::timestamp)::date;
 begin
   if v_months_from >= v_months_to then
     v_months_from := rank_people.last_day + 1;
@@ -296,21 +296,21 @@ begin
     where m.organization_id = rank_people.organization_id and m.day >= v_months_to and m.day <= rank_people.last_day
   ),
   totals as (
-    select p.employee_id, pg_catalog.sum(p.value) as value
+    select p.employee_id, sum(p.value) as value
     from parts as p
     group by p.employee_id
-    having pg_catalog.sum(p.value) > 0
+    having sum(p.value) > 0
   ),
   ranked as (
     -- The same figure is the same rank; the order within is by id, so that it is the same on every call.
-    select t.employee_id, t.value, pg_catalog.rank() over (order by t.value desc) as rank,
-      pg_catalog.row_number() over (order by t.value desc, t.employee_id) as place
+    select t.employee_id, t.value, rank() over (order by t.value desc) as rank,
+      row_number() over (order by t.value desc, t.employee_id) as place
     from totals as t
   )
   select
-    coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+    coalesce(jsonb_agg(jsonb_build_object(
       'rank', r.rank, 'employee_id', r.employee_id, 'value', r.value) order by r.place) filter (where r.place <= 100), '[]'),
-    coalesce(pg_catalog.array_agg(r.value::double precision order by r.place desc), '{}')
+    coalesce(array_agg(r.value::double precision order by r.place desc), '{}')
   into v_ranking.leaders, v_ranking.scores
   from ranked as r;
   return v_ranking;
@@ -351,7 +351,7 @@ begin
   v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
 
   -- The state is read before the figures: what changes in between makes this ranking one that no longer holds.
-  select pg_catalog.md5(coalesce(pg_catalog.string_agg(extract(epoch from m.updated_at)::text, ' ' order by m.day), ''))
+  select md5(coalesce(string_agg(extract(epoch from m.updated_at)::text, ' ' order by m.day), ''))
   into v_state_of_days
   from public.org_daily_metrics as m
   where m.organization_id = v_caller.organization_id and m.day between v_range.from_day and v_range.to_day;
@@ -363,9 +363,9 @@ begin
   if not found then
     v_ranking := private.rank_people(v_caller.organization_id, v_metric, v_range.from_day, v_range.to_day, v_range.currency);
     -- A GET runs read-only: it gets its answer and keeps none.
-    if not pg_catalog.current_setting('transaction_read_only')::boolean then
+    if not current_setting('transaction_read_only')::boolean then
       delete from private.rankings as r
-      where r.organization_id = v_caller.organization_id and r.made_at < pg_catalog.now() - interval '1 day';
+      where r.organization_id = v_caller.organization_id and r.made_at < now() - interval '1 day';
       insert into private.rankings (
         organization_id, metric, first_day, last_day, currency, state_of_days, leaders, scores
       ) values (
@@ -382,11 +382,11 @@ begin
   end if;
 
   if v_self.id is not null then
-    select pg_catalog.jsonb_build_object('rank', l.entry -> 'rank', 'value', l.entry -> 'value') into v_me
-    from pg_catalog.jsonb_array_elements(v_ranking.leaders) as l (entry)
+    select jsonb_build_object('rank', l.entry -> 'rank', 'value', l.entry -> 'value') into v_me
+    from jsonb_array_elements(v_ranking.leaders) as l (entry)
     where l.entry ->> 'employee_id' = v_self.id::text;
     if v_me is null then
-      select pg_catalog.sum(
+      select sum(
         case v_metric
           when 'distance' then m.distance_m
           when 'duration' then m.duration_s
@@ -404,27 +404,27 @@ begin
           where r.organization_id = v_caller.organization_id and r.metric = v_metric
             and r.first_day = v_range.from_day and r.last_day = v_range.to_day;
         end if;
-        v_me := pg_catalog.jsonb_build_object(
-          'rank', 1 + pg_catalog.cardinality(v_ranking.scores)
-            - pg_catalog.width_bucket(v_value::double precision, v_ranking.scores),
+        v_me := jsonb_build_object(
+          'rank', 1 + cardinality(v_ranking.scores)
+            - width_bucket(v_value::double precision, v_ranking.scores),
           'value', v_value);
       end if;
     end if;
   end if;
 
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'metric', v_metric,
     'unit', case v_metric when 'distance' then 'm' when 'duration' then 's' when 'expenses' then v_range.currency end,
     'from_day', v_range.from_day,
     'to_day', v_range.to_day,
     'entries', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select coalesce(jsonb_agg(jsonb_build_object(
         'rank', l.entry -> 'rank',
         'employee_id', e.id,
         'name', e.name,
         'value', case when v_sees_money or e.id = v_self.id then l.entry -> 'value' end
       ) order by l.place), '[]')
-      from pg_catalog.jsonb_array_elements(v_ranking.leaders) with ordinality as l (entry, place)
+      from jsonb_array_elements(v_ranking.leaders) with ordinality as l (entry, place)
       -- One look by key for each row that is shown: joined plainly, the plan would read everybody.
       cross join lateral (
         select p.id, p.name
@@ -473,26 +473,26 @@ begin
   return (
     with lines as (
       select x.currency, x.category,
-        pg_catalog.sum(x.expenses_pending) as pending,
-        pg_catalog.sum(x.expenses_approved) as approved,
-        pg_catalog.sum(x.expenses_rejected) as rejected,
-        pg_catalog.sum(x.pending_amount) as pending_amount,
-        pg_catalog.sum(x.approved_amount) as approved_amount,
-        pg_catalog.sum(x.rejected_amount) as rejected_amount
+        sum(x.expenses_pending) as pending,
+        sum(x.expenses_approved) as approved,
+        sum(x.expenses_rejected) as rejected,
+        sum(x.pending_amount) as pending_amount,
+        sum(x.approved_amount) as approved_amount,
+        sum(x.rejected_amount) as rejected_amount
       from public.org_daily_expenses as x
       where x.organization_id = v_caller.organization_id and x.day between v_range.from_day and v_range.to_day
       group by grouping sets ((), (x.currency), (x.currency, x.category))
     )
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'from_day', v_range.from_day,
       'to_day', v_range.to_day,
-      'pending', coalesce(pg_catalog.sum(l.pending) filter (where l.currency is null), 0),
-      'approved', coalesce(pg_catalog.sum(l.approved) filter (where l.currency is null), 0),
-      'rejected', coalesce(pg_catalog.sum(l.rejected) filter (where l.currency is null), 0),
-      'currencies', coalesce(pg_catalog.jsonb_agg(
-        pg_catalog.to_jsonb(l) - 'category' order by l.currency)
+      'pending', coalesce(sum(l.pending) filter (where l.currency is null), 0),
+      'approved', coalesce(sum(l.approved) filter (where l.currency is null), 0),
+      'rejected', coalesce(sum(l.rejected) filter (where l.currency is null), 0),
+      'currencies', coalesce(jsonb_agg(
+        to_jsonb(l) - 'category' order by l.currency)
         filter (where l.currency is not null and l.category is null), '[]'),
-      'categories', coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(l) order by l.currency, l.category)
+      'categories', coalesce(jsonb_agg(to_jsonb(l) order by l.currency, l.category)
         filter (where l.category is not null), '[]')
     )
     from lines as l
@@ -518,19 +518,19 @@ declare
     v_employee.organization_id, get_my_summary.from_day, get_my_summary.to_day, 30);
 begin
   if get_my_summary.from_day is null and get_my_summary.to_day is null then
-    v_range.from_day := pg_catalog.date_trunc('week', v_range.today::timestamp)::date;
+    v_range.from_day := date_trunc('week', v_range.today::timestamp)::date;
     v_range.to_day := v_range.from_day + 6;
   end if;
   return (
-    select pg_catalog.jsonb_build_object(
+    select jsonb_build_object(
       'from_day', v_range.from_day,
       'to_day', v_range.to_day,
-      'sessions', coalesce(pg_catalog.sum(m.sessions), 0),
-      'distance_m', coalesce(pg_catalog.sum(m.distance_m), 0),
-      'duration_s', coalesce(pg_catalog.sum(m.duration_s), 0),
-      'expenses_pending', coalesce(pg_catalog.sum(m.expenses_pending), 0),
-      'expenses_approved', coalesce(pg_catalog.sum(m.expenses_approved), 0),
-      'expenses_rejected', coalesce(pg_catalog.sum(m.expenses_rejected), 0)
+      'sessions', coalesce(sum(m.sessions), 0),
+      'distance_m', coalesce(sum(m.distance_m), 0),
+      'duration_s', coalesce(sum(m.duration_s), 0),
+      'expenses_pending', coalesce(sum(m.expenses_pending), 0),
+      'expenses_approved', coalesce(sum(m.expenses_approved), 0),
+      'expenses_rejected', coalesce(sum(m.expenses_rejected), 0)
     )
     from public.employee_daily_metrics as m
     where m.organization_id = v_employee.organization_id and m.employee_id = v_employee.id

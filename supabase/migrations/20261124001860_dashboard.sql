@@ -16,11 +16,11 @@ begin
   -- A second behind at the most. Past valid_until time itself changed something that nobody wrote yet: counted anew.
   select s.* into v_counters
   from public.org_dashboard_snapshot as s
-  where s.organization_id = v_caller.organization_id and s.valid_until > pg_catalog.now();
+  where s.organization_id = v_caller.organization_id and s.valid_until > now();
   if not found then
     v_counters := private.dashboard_of(v_caller.organization_id);
   end if;
-  select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+  select jsonb_agg(jsonb_build_object(
     'day', d.day::date,
     'employees', coalesce(m.employees, 0),
     'sessions', coalesce(m.sessions, 0),
@@ -28,18 +28,18 @@ begin
     'distance_m', coalesce(m.distance_m, 0)
   ) order by d.day)
   into v_trend
-  from pg_catalog.generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
+  from generate_series(v_range.from_day, v_range.to_day, interval '1 day') as d (day)
   left join public.org_daily_metrics as m
     on m.organization_id = v_caller.organization_id and m.day = d.day::date
     and m.day between v_range.from_day and v_range.to_day;
 
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'as_of', v_counters.updated_at,
-    'people', pg_catalog.jsonb_build_object(
+    'people', jsonb_build_object(
       'active', v_counters.active_employees,
       'recent', v_counters.recent_employees,
       'inactive', v_counters.inactive_employees),
-    'today', pg_catalog.jsonb_build_object(
+    'today', jsonb_build_object(
       'day', v_counters.day,
       'sessions', v_counters.sessions_today,
       'duration_s', v_counters.duration_today_s,
@@ -48,16 +48,16 @@ begin
     'pending_amounts', v_counters.pending_amounts,
     'trend', v_trend,
     'leaders', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select coalesce(jsonb_agg(jsonb_build_object(
         'rank', l.rank, 'employee_id', l.employee_id, 'name', e.name, 'distance_m', l.distance_m
       ) order by l.rank, l.employee_id), '[]')
       from (
-        select f.employee_id, f.distance_m, pg_catalog.rank() over (order by f.distance_m desc) as rank
+        select f.employee_id, f.distance_m, rank() over (order by f.distance_m desc) as rank
         from (
           select m.employee_id, m.distance_m
           from public.employee_monthly_metrics as m
           where m.organization_id = v_caller.organization_id
-            and m.month = pg_catalog.date_trunc('month', v_range.today::timestamp)::date and m.distance_m > 0
+            and m.month = date_trunc('month', v_range.today::timestamp)::date and m.distance_m > 0
           order by m.distance_m desc, m.employee_id
           limit 5
         ) as f
@@ -104,8 +104,8 @@ begin
   if get_live_map.max_people is null or get_live_map.max_people not between 1 and 1000 then
     perform private.fail('invalid_argument', 'max_people is 1 to 1000.', 'max_people');
   end if;
-  return pg_catalog.jsonb_build_object(
-    'as_of', pg_catalog.now(),
+  return jsonb_build_object(
+    'as_of', now(),
     'people', (
       -- Two ranges of one index, each in its order: those at work, then those who went home last.
       with newest as (
@@ -121,12 +121,12 @@ begin
           select l.employee_id, l.is_open, l.checked_in_at, l.checked_out_at
           from public.employee_latest_sessions as l
           where l.organization_id = v_caller.organization_id and not l.is_open
-            and l.checked_out_at > pg_catalog.now() - interval '24 hours'
+            and l.checked_out_at > now() - interval '24 hours'
           order by l.checked_out_at desc nulls last, l.employee_id
           limit get_live_map.max_people
         )
       )
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+      select coalesce(jsonb_agg(jsonb_build_object(
         'employee_id', n.employee_id,
         'name', p.name,
         'activity', private.activity_status(n.is_open, n.checked_out_at),

@@ -15,7 +15,7 @@ as $$
   select case
     when value ~ '[-=+@＝＋－＠\t\r\n]' then
       case when value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
-      || pg_catalog.regexp_replace(value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
+      || regexp_replace(value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
     else value
   end;
 $$;

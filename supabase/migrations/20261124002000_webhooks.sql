@@ -44,7 +44,7 @@ language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  if pg_catalog.family(address) = 4 then
+  if family(address) = 4 then
     return not address <<= any (array[
       '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
       '192.0.2.0/24', '192.31.196.0/24', '192.52.193.0/24', '192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24',
@@ -64,17 +64,17 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  v_parts text[] := pg_catalog.regexp_match(url,
+  v_parts text[] := regexp_match(url,
     '^(https?)://(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
   v_scheme text := v_parts[1];
   v_host text := v_parts[2];
   v_port integer := coalesce(v_parts[3]::integer, case v_parts[1] when 'https' then 443 else 80 end);
   v_allow_localhost boolean := (select s.allow_localhost from private.webhook_settings as s);
 begin
-  if url is null or pg_catalog.length(url) > 2000 or url !~ '^[!-~]+$' or url ~ '[\\#]' then
+  if url is null or length(url) > 2000 or url !~ '^[!-~]+$' or url ~ '[\\#]' then
     return 'A URL has at most 2,000 printable ASCII characters and no fragment; write other letters in punycode or %XX.';
   end if;
-  if pg_catalog.split_part(pg_catalog.split_part(pg_catalog.substr(url, pg_catalog.strpos(url, '://') + 3), '/', 1), '?', 1)
+  if split_part(split_part(substr(url, strpos(url, '://') + 3), '/', 1), '?', 1)
     ~ '@'
   then
     return 'A URL carries no user name and no password; the signature says who calls.';
@@ -92,7 +92,7 @@ begin
     return 'Only https is delivered to.';
   end if;
   if v_host ~ '^\[' then
-    if not private.is_public_address(pg_catalog.btrim(v_host, '[]')::inet) then
+    if not private.is_public_address(btrim(v_host, '[]')::inet) then
       return 'The address is not a public one.';
     end if;
   elsif v_host ~ '^(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}$' then
@@ -100,7 +100,7 @@ begin
       return 'The address is not a public one.';
     end if;
   -- A last label that begins with a digit is no name: browsers and sockets read 0x7f.1, 2130706433 and 0177.0.0.1 as addresses.
-  elsif pg_catalog.length(v_host) > 253
+  elsif length(v_host) > 253
     or v_host !~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'
   then
     return 'The host is a full name such as hooks.example.com, or a public address.';
@@ -155,7 +155,7 @@ begin
   -- Not when the organization goes, and its audit log with it.
   if exists (select from public.organizations as o where o.id = old.organization_id) then
     perform private.audit(old.organization_id, 'webhook.deleted', 'webhook', old.id,
-      pg_catalog.to_jsonb(old) - 'organization_id', null);
+      to_jsonb(old) - 'organization_id', null);
   end if;
   return null;
 end;
@@ -299,16 +299,16 @@ begin
   if v_problem is not null then
     perform private.fail('invalid_argument', 'Events cannot be sent to this URL.', 'url', v_problem);
   end if;
-  if coalesce(pg_catalog.cardinality(check_webhook.events), 0) = 0 then
+  if coalesce(cardinality(check_webhook.events), 0) = 0 then
     perform private.fail('invalid_argument', 'A webhook subscribes to at least one type of event.', 'events',
       'Name types such as expense.approved, or * for all.');
   end if;
   select coalesce(e.type, 'null') into v_unknown
-  from pg_catalog.unnest(check_webhook.events) as e (type)
+  from unnest(check_webhook.events) as e (type)
   where e.type is null or (e.type <> '*' and e.type <> all (private.event_types()))
   limit 1;
   if found then
-    perform private.fail('invalid_argument', pg_catalog.format('There is no event of type %s.', v_unknown), 'events',
+    perform private.fail('invalid_argument', format('There is no event of type %s.', v_unknown), 'events',
       'docs/webhooks.md lists them; * stands for all.');
   end if;
 end;
@@ -321,7 +321,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_secret text := 'whsec_' || pg_catalog.encode(extensions.gen_random_bytes(32), 'base64');
+  v_secret text := 'whsec_' || encode(extensions.gen_random_bytes(32), 'base64');
 begin
   insert into private.webhook_secrets (organization_id, webhook_id, secret)
   values (new_webhook_secret.organization_id, new_webhook_secret.webhook_id, v_secret);
@@ -344,18 +344,18 @@ begin
   perform private.check_webhook(create_webhook.url, create_webhook.events);
   -- The lock makes the count hold against a second call at the same time.
   perform from public.organizations as o where o.id = v_caller.organization_id for no key update;
-  if (select pg_catalog.count(*) from public.webhooks as w where w.organization_id = v_caller.organization_id) >= 20 then
+  if (select count(*) from public.webhooks as w where w.organization_id = v_caller.organization_id) >= 20 then
     perform private.fail('too_many_webhooks', 'An organization has at most 20 webhooks.', null, 'Delete one first.');
   end if;
   insert into public.webhooks (organization_id, url, events, description, max_in_flight)
   values (v_caller.organization_id, create_webhook.url, create_webhook.events,
-    nullif(pg_catalog.btrim(create_webhook.description), ''), create_webhook.max_in_flight)
+    nullif(btrim(create_webhook.description), ''), create_webhook.max_in_flight)
   returning * into v_webhook;
   insert into public.webhook_circuits (organization_id, webhook_id) values (v_webhook.organization_id, v_webhook.id);
   perform private.audit(v_webhook.organization_id, 'webhook.created', 'webhook', v_webhook.id, null,
-    pg_catalog.to_jsonb(v_webhook) - 'organization_id');
-  return pg_catalog.to_jsonb(v_webhook)
-    || pg_catalog.jsonb_build_object('secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id));
+    to_jsonb(v_webhook) - 'organization_id');
+  return to_jsonb(v_webhook)
+    || jsonb_build_object('secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id));
 exception
   when check_violation or not_null_violation or numeric_value_out_of_range then
     get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
@@ -397,7 +397,7 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if pg_catalog.jsonb_typeof(update_webhook.changes) is distinct from 'object'
+  if jsonb_typeof(update_webhook.changes) is distinct from 'object'
     or update_webhook.changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of url, events, description, is_active, max_in_flight.',
@@ -414,7 +414,7 @@ begin
   if not found then
     perform private.fail('webhook_not_found', 'There is no such webhook.', update_webhook.webhook_id::text);
   end if;
-  v_after := pg_catalog.jsonb_populate_record(v_before, update_webhook.changes);
+  v_after := jsonb_populate_record(v_before, update_webhook.changes);
   if v_after.url is distinct from v_before.url or v_after.events is distinct from v_before.events then
     perform private.check_webhook(v_after.url, v_after.events);
   end if;
@@ -425,7 +425,7 @@ begin
   update public.webhooks as w
   set url = v_after.url,
     events = v_after.events,
-    description = nullif(pg_catalog.btrim(v_after.description), ''),
+    description = nullif(btrim(v_after.description), ''),
     is_active = v_after.is_active,
     max_in_flight = v_after.max_in_flight,
     disabled_at = v_after.disabled_at,
@@ -440,7 +440,7 @@ begin
     where c.organization_id = v_caller.organization_id and c.webhook_id = v_before.id;
   end if;
   perform private.audit(v_after.organization_id, 'webhook.updated', 'webhook', v_after.id, c.old_values, c.new_values)
-  from private.changed(pg_catalog.to_jsonb(v_before), pg_catalog.to_jsonb(v_after)) as c
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
   where c.new_values is not null;
   return v_after;
 exception
@@ -483,7 +483,7 @@ begin
     perform private.fail('invalid_argument', 'overlap_hours is 0 to 24.', 'overlap_hours',
       'For so long both secrets sign; 0 for a secret that leaked.');
   end if;
-  v_expires_at := pg_catalog.now() + pg_catalog.make_interval(hours => rotate_webhook_secret.overlap_hours);
+  v_expires_at := now() + make_interval(hours => rotate_webhook_secret.overlap_hours);
   select w.* into v_webhook
   from public.webhooks as w
   where w.organization_id = v_caller.organization_id and w.id = rotate_webhook_secret.webhook_id
@@ -498,8 +498,8 @@ begin
   set expires_at = v_expires_at
   where s.organization_id = v_webhook.organization_id and s.webhook_id = v_webhook.id and s.expires_at is null;
   perform private.audit(v_webhook.organization_id, 'webhook.secret_rotated', 'webhook', v_webhook.id, null,
-    pg_catalog.jsonb_build_object('previous_expires_at', v_expires_at));
-  return pg_catalog.jsonb_build_object(
+    jsonb_build_object('previous_expires_at', v_expires_at));
+  return jsonb_build_object(
     'webhook_id', v_webhook.id,
     'secret', private.new_webhook_secret(v_webhook.organization_id, v_webhook.id),
     'previous_expires_at', v_expires_at);

@@ -194,11 +194,11 @@ declare
 begin
   perform private.take_token(v_caller.organization_id, 'webhook_tests', v_caller.organization_id);
   perform private.emit_event(v_caller.organization_id, 'webhook.test', 'webhook', v_webhook.id, null,
-    pg_catalog.jsonb_build_object('webhook_id', v_webhook.id));
+    jsonb_build_object('webhook_id', v_webhook.id));
   select d.* into strict v_delivery
   from public.webhook_deliveries as d
   where d.organization_id = v_caller.organization_id and d.webhook_id = v_webhook.id
-    and d.created_at = pg_catalog.now() and d.event_type = 'webhook.test';
+    and d.created_at = now() and d.event_type = 'webhook.test';
   return v_delivery;
 end;
 $$;
@@ -239,12 +239,12 @@ begin
   perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
   perform private.take_token(v_caller.organization_id, 'webhook_retries', v_caller.organization_id);
   update public.webhook_deliveries as d
-  set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
+  set state = 'PENDING', next_attempt_at = now(), attempts_before = d.attempts
   where d.organization_id = v_caller.organization_id and d.id = v_before.id
     and not exists (
       select from private.webhook_leases as l
       where l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id
-        and l.expires_at > pg_catalog.now()
+        and l.expires_at > now()
     )
   returning d.* into v_delivery;
   if not found then
@@ -252,7 +252,7 @@ begin
       'Look at its outcome in a few seconds.');
   end if;
   perform private.audit(v_delivery.organization_id, 'webhook.delivery_retried', 'webhook_delivery', v_delivery.id,
-    pg_catalog.jsonb_build_object('state', v_before.state, 'attempts', v_before.attempts), null);
+    jsonb_build_object('state', v_before.state, 'attempts', v_before.attempts), null);
   return v_delivery;
 end;
 $$;
@@ -319,26 +319,26 @@ begin
     insert into public.webhook_deliveries as d (organization_id, webhook_id, event_id, event_type)
     select v_webhook.organization_id, v_webhook.id, w.id, w.type from wanted as w
     on conflict on constraint webhook_deliveries_organization_id_event_id_webhook_id_key do update
-    set state = 'PENDING', next_attempt_at = pg_catalog.now(), attempts_before = d.attempts
+    set state = 'PENDING', next_attempt_at = now(), attempts_before = d.attempts
     where d.state <> 'PENDING'
     returning 1
   )
-  select (select pg_catalog.count(*) from queued), (
-    select pg_catalog.min(e.occurred_at)
+  select (select count(*) from queued), (
+    select min(e.occurred_at)
     from public.events as e
     where e.organization_id = v_caller.organization_id
-      and e.occurred_at > (select pg_catalog.max(w.occurred_at) from wanted as w)
+      and e.occurred_at > (select max(w.occurred_at) from wanted as w)
       and e.occurred_at < replay_webhook_events.occurred_to
-      and (select pg_catalog.count(*) from wanted) >= v_limit
+      and (select count(*) from wanted) >= v_limit
   )
   into v_queued, v_continue_from;
   perform private.audit(v_webhook.organization_id, 'webhook.events_replayed', 'webhook', v_webhook.id, null,
-    pg_catalog.jsonb_build_object(
+    jsonb_build_object(
       'occurred_from', replay_webhook_events.occurred_from,
       'occurred_to', replay_webhook_events.occurred_to,
       'include_delivered', replay_webhook_events.include_delivered,
       'queued', v_queued));
-  return pg_catalog.jsonb_build_object('queued', v_queued, 'continue_from', v_continue_from);
+  return jsonb_build_object('queued', v_queued, 'continue_from', v_continue_from);
 end;
 $$;
 

@@ -15,7 +15,7 @@ as $$
 declare
   v_delays_s constant integer[] := array[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400];
 begin
-  return pg_catalog.make_interval(secs => v_delays_s[failed_attempts] * (0.9 + 0.2 * pg_catalog.random()));
+  return make_interval(secs => v_delays_s[failed_attempts] * (0.9 + 0.2 * random()));
 end;
 $$;
 
@@ -28,7 +28,7 @@ set search_path = ''
 as $$
 begin
   return '{"type":"' || type || '","timestamp":"'
-    || pg_catalog.to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     || '","data":' || payload::text || '}';
 end;
 $$;
@@ -53,9 +53,9 @@ as $$
 declare
   -- An organization with twenty dead endpoints must not hold every connection.
   v_organization_limit constant integer := 100;
-  v_lease uuid := pg_catalog.gen_random_uuid();
+  v_lease uuid := gen_random_uuid();
 begin
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.webhooks.claim', 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.webhooks.claim', 0)) then
     return;
   end if;
   return query
@@ -82,7 +82,7 @@ begin
   ),
   open_endpoint as (
     select w.organization_id, w.id,
-      pg_catalog.sum(f.in_flight) over (partition by w.organization_id) as in_flight_of_all,
+      sum(f.in_flight) over (partition by w.organization_id) as in_flight_of_all,
       -- One that fails, or has never answered, gets one at a time.
       case when c.consecutive_failures = 0 and c.last_success_at is not null then w.max_in_flight else 1 end - f.in_flight
         as room
@@ -90,27 +90,27 @@ begin
     join public.webhooks as w on w.organization_id = e.organization_id and w.id = e.webhook_id
     join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
     cross join lateral (
-      select pg_catalog.count(*)::integer as in_flight
+      select count(*)::integer as in_flight
       from private.webhook_leases as l
-      where l.organization_id = w.organization_id and l.webhook_id = w.id and l.expires_at > pg_catalog.now()
+      where l.organization_id = w.organization_id and l.webhook_id = w.id and l.expires_at > now()
     ) as f
-    where e.next_attempt_at <= pg_catalog.now()
-      and w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= pg_catalog.now())
+    where e.next_attempt_at <= now()
+      and w.is_active and w.disabled_at is null and (c.paused_until is null or c.paused_until <= now())
   ),
   due as (
     select o.organization_id, o.id as webhook_id, d.id, d.event_id, d.attempts, d.place, d.next_attempt_at, o.in_flight_of_all
     from open_endpoint as o
     cross join lateral (
-      select q.*, pg_catalog.row_number() over (order by q.next_attempt_at) as place
+      select q.*, row_number() over (order by q.next_attempt_at) as place
       from (
         select d.id, d.event_id, d.attempts, d.next_attempt_at
         from public.webhook_deliveries as d
         where d.organization_id = o.organization_id and d.webhook_id = o.id and d.state = 'PENDING'
-          and d.next_attempt_at <= pg_catalog.now()
+          and d.next_attempt_at <= now()
           and not exists (
             select from private.webhook_leases as l
             where l.organization_id = d.organization_id and l.webhook_id = d.webhook_id and l.delivery_id = d.id
-              and l.expires_at > pg_catalog.now()
+              and l.expires_at > now()
           )
         order by d.next_attempt_at
         limit greatest(o.room, 0)
@@ -120,7 +120,7 @@ begin
   turn as (
     select u.*,
       u.in_flight_of_all
-        + pg_catalog.row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
+        + row_number() over (partition by u.organization_id order by u.place, u.next_attempt_at) as turn
     from due as u
   ),
   chosen as (
@@ -133,12 +133,12 @@ begin
   leased as (
     insert into private.webhook_leases as l (organization_id, webhook_id, delivery_id, lease, expires_at)
     select c.organization_id, c.webhook_id, c.id, v_lease,
-      pg_catalog.now() + pg_catalog.make_interval(secs => claim_webhook_deliveries.lease_seconds)
+      now() + make_interval(secs => claim_webhook_deliveries.lease_seconds)
     from chosen as c
     -- Its last sender died.
     on conflict on constraint webhook_leases_pkey do update
     set lease = excluded.lease, expires_at = excluded.expires_at
-    where l.expires_at <= pg_catalog.now()
+    where l.expires_at <= now()
   ),
   half_open as (
     update public.webhook_circuits as c
@@ -158,7 +158,7 @@ begin
       select s.secret
       from private.webhook_secrets as s
       where s.organization_id = d.organization_id and s.webhook_id = d.webhook_id
-        and (s.expires_at is null or s.expires_at > pg_catalog.now())
+        and (s.expires_at is null or s.expires_at > now())
       order by s.id desc
     ),
     e.traceparent,
@@ -182,16 +182,16 @@ set search_path = ''
 as $$
 begin
   update public.webhooks as w
-  set disabled_at = pg_catalog.now(), disabled_reason = disable_webhook.reason
+  set disabled_at = now(), disabled_reason = disable_webhook.reason
   where w.organization_id = disable_webhook.organization_id and w.id = disable_webhook.webhook_id
     and w.is_active and w.disabled_at is null;
   if not found then
     return;
   end if;
   perform private.audit(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
-    pg_catalog.jsonb_build_object('disabled_reason', disable_webhook.reason, 'failing_since', disable_webhook.failing_since));
+    jsonb_build_object('disabled_reason', disable_webhook.reason, 'failing_since', disable_webhook.failing_since));
   perform private.emit_event(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
-    pg_catalog.jsonb_build_object(
+    jsonb_build_object(
       'webhook_id', disable_webhook.webhook_id,
       'reason', disable_webhook.reason,
       'failing_since', disable_webhook.failing_since));
@@ -210,7 +210,7 @@ set search_path = ''
 as $$
 declare
   v_circuit public.webhook_circuits;
-  v_now timestamptz := pg_catalog.clock_timestamp();
+  v_now timestamptz := clock_timestamp();
 begin
   select c.* into v_circuit
   from public.webhook_circuits as c
@@ -236,11 +236,11 @@ begin
       v_circuit.state := 'OPEN';
       v_circuit.openings := v_circuit.openings + 1;
       v_circuit.paused_until := v_now + least(
-        pg_catalog.make_interval(secs => 30 * 2 ^ least(v_circuit.openings - 1, 10)), interval '1 hour');
+        make_interval(secs => 30 * 2 ^ least(v_circuit.openings - 1, 10)), interval '1 hour');
     end if;
     if judge_webhook.pause_s is not null then
       v_circuit.paused_until := greatest(
-        v_circuit.paused_until, v_now + pg_catalog.make_interval(secs => judge_webhook.pause_s));
+        v_circuit.paused_until, v_now + make_interval(secs => judge_webhook.pause_s));
     end if;
   end if;
   update public.webhook_circuits as c
@@ -295,13 +295,13 @@ declare
 begin
   with released as (
     delete from private.webhook_leases as l
-    using pg_catalog.jsonb_populate_recordset(null::private.webhook_outcome, record_webhook_attempts.outcomes)
+    using jsonb_populate_recordset(null::private.webhook_outcome, record_webhook_attempts.outcomes)
       with ordinality as o
     where l.organization_id = o.organization_id and l.webhook_id = o.webhook_id and l.delivery_id = o.delivery_id
       and l.lease = o.lease
     returning o.*
   )
-  select pg_catalog.array_agg(
+  select array_agg(
     row(r.organization_id, r.webhook_id, r.delivery_id, r.lease, r.duration_ms, r.status, r.error, r.response,
       case
         when r.error is null then null
@@ -314,16 +314,16 @@ begin
 
   for v_endpoint in
     with outcome as (
-      select o.*, pg_catalog.max(o.ordinality) filter (where o.error is null)
+      select o.*, max(o.ordinality) filter (where o.error is null)
         over (partition by o.organization_id, o.webhook_id) as last_success
-      from pg_catalog.unnest(v_outcomes) with ordinality as o
+      from unnest(v_outcomes) with ordinality as o
     ),
     endpoint as (
       select o.organization_id, o.webhook_id,
         o.last_success is not null as succeeded,
-        pg_catalog.count(*) filter (where o.error is not null and o.ordinality > coalesce(o.last_success, 0)) as failures,
-        pg_catalog.max(o.retry_after_s) filter (where o.ordinality > coalesce(o.last_success, 0)) as pause_s,
-        coalesce(pg_catalog.bool_or(o.status = 410), false) as gone
+        count(*) filter (where o.error is not null and o.ordinality > coalesce(o.last_success, 0)) as failures,
+        max(o.retry_after_s) filter (where o.ordinality > coalesce(o.last_success, 0)) as pause_s,
+        coalesce(bool_or(o.status = 410), false) as gone
       from outcome as o
       group by o.organization_id, o.webhook_id, o.last_success
     )
@@ -332,7 +332,7 @@ begin
     join public.webhook_circuits as c on c.organization_id = e.organization_id and c.webhook_id = e.webhook_id
     -- The usual case writes nothing and locks nothing.
     where e.failures > 0 or c.state <> 'CLOSED' or c.consecutive_failures > 0 or c.last_success_at is null
-      or c.last_success_at < pg_catalog.now() - interval '1 minute'
+      or c.last_success_at < now() - interval '1 minute'
     order by e.organization_id, e.webhook_id
   loop
     perform private.judge_webhook(v_endpoint.organization_id, v_endpoint.webhook_id, v_endpoint.succeeded,
@@ -347,15 +347,15 @@ begin
         when d.attempts - d.attempts_before < 9 then 'PENDING'
         else 'DEAD'
       end,
-      next_attempt_at = case when o.error is not null then pg_catalog.now() + greatest(
+      next_attempt_at = case when o.error is not null then now() + greatest(
         private.webhook_retry_delay(d.attempts - d.attempts_before + 1),
-        case when d.attempts - d.attempts_before < 9 then pg_catalog.make_interval(secs => o.retry_after_s) end
+        case when d.attempts - d.attempts_before < 9 then make_interval(secs => o.retry_after_s) end
       ) end,
-      delivered_at = case when o.error is null then pg_catalog.now() else d.delivered_at end,
+      delivered_at = case when o.error is null then now() else d.delivered_at end,
       last_status = o.status,
       last_error = o.error,
-      last_attempt_at = pg_catalog.now() - pg_catalog.make_interval(secs => o.duration_ms / 1000.0)
-    from pg_catalog.unnest(v_outcomes) as o
+      last_attempt_at = now() - make_interval(secs => o.duration_ms / 1000.0)
+    from unnest(v_outcomes) as o
     -- PENDING: two senders that had it one after the other, the first one late and yet first to record.
     where d.organization_id = o.organization_id and d.id = o.delivery_id and d.state = 'PENDING'
     returning d.organization_id, d.id, d.attempts, d.last_attempt_at, o.duration_ms, o.status, o.error, o.response
@@ -364,7 +364,7 @@ begin
     organization_id, delivery_id, number, attempted_at, duration_ms, status, error, response
   )
   select r.organization_id, r.id, r.attempts, r.last_attempt_at, r.duration_ms, r.status, r.error,
-    pg_catalog.left(r.response, 4096)
+    left(r.response, 4096)
   from recorded as r;
   get diagnostics v_recorded = row_count;
   return v_recorded;

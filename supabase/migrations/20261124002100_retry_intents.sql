@@ -86,7 +86,7 @@ language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return case when attempts < 8 then pg_catalog.make_interval(secs => least(5 * 2 ^ attempts, 300)) end;
+  return case when attempts < 8 then make_interval(secs => least(5 * 2 ^ attempts, 300)) end;
 end;
 $$;
 
@@ -120,15 +120,15 @@ begin
     organization_id, queue, payload, reason, next_attempt_at, singleton_key, dead_job_id
   ) values (
     keep_dead_job.organization_id,
-    coalesce(v_job.source_name, pg_catalog.regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
+    coalesce(v_job.source_name, regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
     -- Without the trace of the request: jobs of one payload have one intent.
     v_job.data - 'traceparent',
-    pg_catalog.left(
-      case pg_catalog.jsonb_typeof(v_error)
-        when 'object' then pg_catalog.concat_ws(' ', v_error ->> 'name', v_error ->> 'code')
+    left(
+      case jsonb_typeof(v_error)
+        when 'object' then concat_ws(' ', v_error ->> 'name', v_error ->> 'code')
         else coalesce(v_error #>> '{}', v_job.source_output ->> 'message', 'unknown')
       end, 500),
-    pg_catalog.now() + private.retry_intent_delay(0),
+    now() + private.retry_intent_delay(0),
     v_job.singleton_key,
     v_job.id
   )
@@ -140,7 +140,7 @@ begin
     dead_job_id = excluded.dead_job_id,
     -- The replay itself died: its count goes on. Another job of the same payload begins anew.
     attempts = case when r.replay_job_id = v_job.source_id then r.attempts else 0 end,
-    next_attempt_at = pg_catalog.now()
+    next_attempt_at = now()
       + private.retry_intent_delay(case when r.replay_job_id = v_job.source_id then r.attempts else 0 end)
   where r.dead_job_id is distinct from excluded.dead_job_id;
   return 'kept';
@@ -162,7 +162,7 @@ declare
   v_intent public.retry_intents;
 begin
   update public.retry_intents as r
-  set state = 'REPLAYED', attempts = r.attempts + 1, next_attempt_at = null, settled_at = pg_catalog.now()
+  set state = 'REPLAYED', attempts = r.attempts + 1, next_attempt_at = null, settled_at = now()
   where r.organization_id = replay_intent.organization_id and r.id = replay_intent.retry_intent_id and r.state = 'PENDING'
   returning r.* into v_intent;
   if not found then
@@ -173,7 +173,7 @@ begin
   where r.organization_id = v_intent.organization_id and r.id = v_intent.id
   returning r.* into v_intent;
   perform private.audit(v_intent.organization_id, 'retry_intent.replayed', 'retry_intent', v_intent.id, null,
-    pg_catalog.jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload, 'attempts', v_intent.attempts));
+    jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload, 'attempts', v_intent.attempts));
   return v_intent;
 end;
 $$;
@@ -262,11 +262,11 @@ begin
       v_replayed := v_replayed + 1;
     end if;
   end loop;
-  select pg_catalog.count(*) into v_left
+  select count(*) into v_left
   from public.retry_intents as r
   where r.organization_id = v_admin.organization_id and r.state = 'PENDING'
     and (replay_retry_intents.queue is null or r.queue = replay_retry_intents.queue);
-  return pg_catalog.jsonb_build_object('replayed', v_replayed, 'left', v_left);
+  return jsonb_build_object('replayed', v_replayed, 'left', v_left);
 end;
 $$;
 
@@ -297,7 +297,7 @@ declare
   v_intent public.retry_intents;
 begin
   update public.retry_intents as r
-  set state = 'DISCARDED', next_attempt_at = null, settled_at = pg_catalog.now()
+  set state = 'DISCARDED', next_attempt_at = null, settled_at = now()
   where r.organization_id = v_admin.organization_id and r.id = discard_retry_intent.retry_intent_id
     and r.state = 'PENDING'
   returning r.* into v_intent;
@@ -305,7 +305,7 @@ begin
     perform private.refuse_retry_intent(v_admin.organization_id, discard_retry_intent.retry_intent_id);
   end if;
   perform private.audit(v_intent.organization_id, 'retry_intent.discarded', 'retry_intent', v_intent.id, null,
-    pg_catalog.jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload));
+    jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload));
   return v_intent;
 end;
 $$;
@@ -340,7 +340,7 @@ begin
   for v_intent in
     select r.organization_id, r.id
     from public.retry_intents as r
-    where r.next_attempt_at <= pg_catalog.now()
+    where r.next_attempt_at <= now()
     order by r.next_attempt_at
     limit 500
     for update skip locked
@@ -366,7 +366,7 @@ begin
   with old as (
     select r.organization_id, r.id
     from public.retry_intents as r
-    where r.settled_at < pg_catalog.now() - interval '72 hours'
+    where r.settled_at < now() - interval '72 hours'
     order by r.settled_at
     limit 5000
     for update skip locked
@@ -377,7 +377,7 @@ begin
     where r.organization_id = o.organization_id and r.id = o.id
     returning 1
   )
-  select pg_catalog.count(*) into v_deleted from gone;
+  select count(*) into v_deleted from gone;
   return v_deleted;
 end;
 $$;

@@ -92,14 +92,14 @@ declare
 begin
   perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
   insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
-  values (issue_device_token.organization_id, issue_device_token.employee_id, pg_catalog.btrim(issue_device_token.name),
-    pg_catalog.right(v_token, 4), issue_device_token.created_by)
+  values (issue_device_token.organization_id, issue_device_token.employee_id, btrim(issue_device_token.name),
+    right(v_token, 4), issue_device_token.created_by)
   returning * into v_row;
   insert into private.device_token_secrets (organization_id, device_token_id, token_hash)
   values (v_row.organization_id, v_row.id, private.hash_token(v_token));
   perform private.audit(v_row.organization_id, 'device_token.created', 'device_token', v_row.id, null,
-    pg_catalog.jsonb_build_object('employee_id', v_row.employee_id, 'name', v_row.name));
-  return pg_catalog.jsonb_build_object(
+    jsonb_build_object('employee_id', v_row.employee_id, 'name', v_row.name));
+  return jsonb_build_object(
     'id', v_row.id, 'employee_id', v_row.employee_id, 'name', v_row.name, 'token', v_token);
 exception
   when check_violation or not_null_violation then
@@ -196,11 +196,11 @@ begin
   end if;
   if v_row.revoked_at is null then
     update public.device_tokens as t
-    set revoked_at = pg_catalog.now()
+    set revoked_at = now()
     where t.organization_id = v_row.organization_id and t.id = v_row.id
     returning t.* into v_row;
     perform private.audit(v_row.organization_id, 'device_token.revoked', 'device_token', v_row.id,
-      pg_catalog.jsonb_build_object('revoked_at', null), pg_catalog.jsonb_build_object('revoked_at', v_row.revoked_at));
+      jsonb_build_object('revoked_at', null), jsonb_build_object('revoked_at', v_row.revoked_at));
   end if;
   return v_row;
 end;
@@ -262,9 +262,9 @@ begin
   v_day := private.local_day(v_organization.id, check_in_by_device.at);
   if not v_organization.device_checks_in
     or v_day < v_locked_until
-    or check_in_by_device.at > pg_catalog.now() + interval '2 minutes'
+    or check_in_by_device.at > now() + interval '2 minutes'
     or check_in_by_device.at
-      < pg_catalog.now() - pg_catalog.make_interval(hours => v_organization.late_upload_grace_hours)
+      < now() - make_interval(hours => v_organization.late_upload_grace_hours)
     or exists (
       select from public.attendance_sessions as s
       where s.organization_id = v_organization.id and s.employee_id = check_in_by_device.employee_id
@@ -284,7 +284,7 @@ begin
   insert into public.attendance_sessions (
     organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
   ) values (
-    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, pg_catalog.now()),
+    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, now()),
     (point ->> 'latitude')::double precision, (point ->> 'longitude')::double precision, (point ->> 'accuracy_m')::real
   )
   on conflict do nothing;
@@ -324,14 +324,14 @@ begin
       'Make a new one with my_device_token, or ask an administrator.');
   end if;
   perform private.take_token(v_device.organization_id, 'ingest', v_device.id);
-  perform pg_catalog.set_config('fieldtrack.device_id', v_device.id::text, true);
-  perform pg_catalog.set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
+  perform set_config('fieldtrack.device_id', v_device.id::text, true);
+  perform set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
 
   -- The first point that falls into no session.
   select p.at, p.point into v_first
   from (
     select (e.point ->> 'recorded_at')::timestamptz as at, e.point
-    from pg_catalog.jsonb_array_elements(ingest_locations.points) as e (point)
+    from jsonb_array_elements(ingest_locations.points) as e (point)
   ) as p
   where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
   order by p.at
@@ -345,14 +345,14 @@ begin
       select e.ordinality, e.point,
         private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
           as session_id
-      from pg_catalog.jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
+      from jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
     ),
     -- insert_locations takes a hundred at a time.
     numbered as (
-      select p.*, (pg_catalog.row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
+      select p.*, (row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
       from placed as p
     )
-    select n.session_id, n.part, pg_catalog.count(*) as points, pg_catalog.jsonb_agg(n.point order by n.ordinality) as batch
+    select n.session_id, n.part, count(*) as points, jsonb_agg(n.point order by n.ordinality) as batch
     from numbered as n
     group by n.session_id, n.part
     order by n.session_id, n.part
@@ -366,7 +366,7 @@ begin
         false);
       v_stored := v_stored + (v_result ->> 'inserted')::bigint;
       v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
-      v_refused := v_refused + pg_catalog.jsonb_array_length(v_result -> 'rejected');
+      v_refused := v_refused + jsonb_array_length(v_result -> 'rejected');
     exception
       -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
       when sqlstate 'PGRST' then
@@ -375,13 +375,13 @@ begin
   end loop;
 
   update public.device_tokens as t
-  set last_seen_at = pg_catalog.now(),
+  set last_seen_at = now(),
     last_protocol = ingest_locations.protocol,
     points_stored = t.points_stored + v_stored,
     points_without_session = t.points_without_session + v_without_session,
     points_refused = t.points_refused + v_refused
   where t.organization_id = v_device.organization_id and t.id = v_device.id;
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'device_id', v_device.id,
     'stored', v_stored,
     'duplicates', v_duplicates,

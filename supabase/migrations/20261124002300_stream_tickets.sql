@@ -32,12 +32,12 @@ as $$
 declare
   v_admin private.caller := private.require_admin();
   v_ticket text := private.make_token('ft_ticket_');
-  v_expires_at timestamptz := pg_catalog.now() + interval '30 seconds';
+  v_expires_at timestamptz := now() + interval '30 seconds';
 begin
   perform private.take_token(v_admin.organization_id, 'stream_tickets', v_admin.employee_id);
   insert into private.stream_tickets (organization_id, token_hash, employee_id, expires_at)
   values (v_admin.organization_id, private.hash_token(v_ticket), v_admin.employee_id, v_expires_at);
-  return pg_catalog.jsonb_build_object('ticket', v_ticket, 'expires_at', v_expires_at);
+  return jsonb_build_object('ticket', v_ticket, 'expires_at', v_expires_at);
 end;
 $$;
 
@@ -69,7 +69,7 @@ begin
   delete from private.stream_tickets as t
   using public.employees as e
   where t.token_hash = use_stream_ticket.token_hash
-    and t.expires_at > pg_catalog.now()
+    and t.expires_at > now()
     and e.organization_id = t.organization_id and e.id = t.employee_id
     and e.is_active and e.app_role = 'ADMIN'
   returning t.organization_id, t.employee_id;
@@ -88,7 +88,7 @@ as $$
 declare
   v_deleted integer;
 begin
-  delete from private.stream_tickets as t where t.expires_at <= pg_catalog.now();
+  delete from private.stream_tickets as t where t.expires_at <= now();
   get diagnostics v_deleted = row_count;
   return v_deleted;
 end;
@@ -144,8 +144,8 @@ begin
   select k.organization_id, k.id
   from unnest(keep_api_keys.organization_ids, keep_api_keys.api_key_ids) as a (organization_id, api_key_id)
   join public.api_keys as k on k.organization_id = a.organization_id and k.id = a.api_key_id
-  where (k.revoked_at is null or k.revoked_at > pg_catalog.now())
-    and (k.expires_at is null or k.expires_at > pg_catalog.now());
+  where (k.revoked_at is null or k.revoked_at > now())
+    and (k.expires_at is null or k.expires_at > now());
 end;
 $$;
 
@@ -161,7 +161,7 @@ set search_path = ''
 as $$
 begin
   return query
-  select pg_catalog.max(e.epoch), pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+  select max(e.epoch), pg_snapshot_xmin(pg_current_snapshot())
   from private.event_epochs as e;
 end;
 $$;
@@ -182,8 +182,8 @@ begin
       select f.epoch, f.xact, f.id from private.event_log_floor as f
     )
     and (is_log_kept_since.epoch, is_log_kept_since.xact) <= (
-      (select pg_catalog.max(e.epoch) from private.event_epochs as e),
-      pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+      (select max(e.epoch) from private.event_epochs as e),
+      pg_snapshot_xmax(pg_current_snapshot())
     );
 end;
 $$;
@@ -242,7 +242,7 @@ declare
   -- A position of an earlier session says nothing about the open one.
   v_is_checked_in boolean := state.is_checked_in and state.fix_session_id is not distinct from state.session_id;
 begin
-  return pg_catalog.json_build_object(
+  return json_build_object(
     'employee_id', state.employee_id,
     'session_id', state.fix_session_id,
     'is_checked_in', v_is_checked_in,

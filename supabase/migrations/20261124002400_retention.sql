@@ -25,7 +25,7 @@ begin
       and e.subject_id = forget_positions.session_id and e.payload -> 'position' <> 'null'
     returning e.id
   )
-  select pg_catalog.array_agg(f.id) into v_events from forgotten as f;
+  select array_agg(f.id) into v_events from forgotten as f;
   -- What an endpoint answered may repeat what it was sent.
   update public.webhook_attempts as a
   set response = null
@@ -46,7 +46,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_longest integer := (select pg_catalog.max(o.location_retention_days) from public.organizations as o);
+  v_longest integer := (select max(o.location_retention_days) from public.organizations as o);
   v_session record;
   v_points bigint;
   v_deleted bigint := 0;
@@ -61,8 +61,8 @@ begin
       where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
         -- A distance that is still to come needs its points.
         and s.distance_status <> 'PENDING'
-        and s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(days => o.location_retention_days)
-        and s.checked_out_at < pg_catalog.now() - pg_catalog.make_interval(days => o.location_retention_days)
+        and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
+        and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
       order by s.checked_in_at
       limit purge_locations.max_sessions
       for no key update of s skip locked
@@ -71,7 +71,7 @@ begin
   loop
     -- Where the person checked in and out are positions too.
     update public.attendance_sessions as s
-    set points_purged_at = pg_catalog.now(),
+    set points_purged_at = now(),
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
@@ -102,25 +102,25 @@ set lock_timeout = '2s'
 as $$
 declare
   v_oldest text := (
-    select pg_catalog.min(c.relname)
+    select min(c.relname)
     from pg_catalog.pg_inherits as i
     join pg_catalog.pg_class as c on c.oid = i.inhrelid
     where i.inhparent = 'public.gps_locations'::regclass and c.relname ~ '^gps_locations_[0-9]{4}_[0-9]{2}$'
   );
   v_ends_at timestamptz := (
-    pg_catalog.to_date(pg_catalog.right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';
+    to_date(right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';
   v_has_unsealed boolean;
 begin
-  if v_ends_at is null or v_ends_at > pg_catalog.now() - pg_catalog.make_interval(
-    days => coalesce((select pg_catalog.max(o.location_retention_days) from public.organizations as o), 0))
+  if v_ends_at is null or v_ends_at > now() - make_interval(
+    days => coalesce((select max(o.location_retention_days) from public.organizations as o), 0))
     -- The months that maintain_location_partitions() would make again.
-    or v_ends_at > pg_catalog.date_trunc('month', pg_catalog.now() at time zone 'UTC') at time zone 'UTC'
+    or v_ends_at > date_trunc('month', now() at time zone 'UTC') at time zone 'UTC'
       - interval '2 months'
   then
     return 0;
   end if;
   -- From session to session through the partition's key: one step a session, not a row a point.
-  execute pg_catalog.format($sql$
+  execute format($sql$
     with recursive sessions as (
       (select g.organization_id, g.session_id from gps.%1$I as g order by g.organization_id, g.session_id limit 1)
       union all
@@ -142,8 +142,8 @@ begin
   if v_has_unsealed then
     return 0;
   end if;
-  execute pg_catalog.format('alter table public.gps_locations detach partition gps.%I', v_oldest);
-  execute pg_catalog.format('drop table gps.%I', v_oldest);
+  execute format('alter table public.gps_locations detach partition gps.%I', v_oldest);
+  execute format('drop table gps.%I', v_oldest);
   return 1;
 end;
 $$;
@@ -166,13 +166,13 @@ begin
   -- A bucket that nobody used for a day is full again.
   delete from private.rate_buckets as b
   where b.ctid = any (array(
-    select b.ctid from private.rate_buckets as b where b.refilled_at < pg_catalog.now() - interval '1 day' limit 5000
+    select b.ctid from private.rate_buckets as b where b.refilled_at < now() - interval '1 day' limit 5000
   ));
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
   -- Of deliveries that went while they were sent, mostly; a lease that has ended counts for nothing.
-  delete from private.webhook_leases as l where l.expires_at < pg_catalog.now() - interval '1 hour';
+  delete from private.webhook_leases as l where l.expires_at < now() - interval '1 hour';
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
@@ -182,14 +182,14 @@ begin
     select i.organization_id, i.id, i.employee_id
     from public.invitations as i
     join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-    where i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days'
+    where i.status = 'PENDING' and i.expires_at < now() - interval '30 days'
     limit 500
     for no key update of e skip locked
   loop
     -- As it is now: it may have been renewed or accepted meanwhile.
     delete from public.invitations as i
     where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id
-      and i.status = 'PENDING' and i.expires_at < pg_catalog.now() - interval '30 days';
+      and i.status = 'PENDING' and i.expires_at < now() - interval '30 days';
     continue when not found;
     update public.employees as e
     set is_active = false
@@ -202,13 +202,13 @@ begin
   end loop;
 
   -- pg_cron keeps a row a run for ever.
-  if pg_catalog.to_regclass('cron.job_run_details') is not null then
-    execute pg_catalog.format($sql$
+  if to_regclass('cron.job_run_details') is not null then
+    execute format($sql$
       delete from %1$s as d
       where d.runid in (
-        select d.runid from %1$s as d where d.end_time < pg_catalog.now() - interval '7 days' limit 5000
+        select d.runid from %1$s as d where d.end_time < now() - interval '7 days' limit 5000
       )
-    $sql$, pg_catalog.to_regclass('cron.job_run_details'));
+    $sql$, to_regclass('cron.job_run_details'));
     get diagnostics v_rows = row_count;
     v_deleted := v_deleted + v_rows;
   end if;

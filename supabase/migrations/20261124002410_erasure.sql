@@ -102,7 +102,7 @@ begin
     get diagnostics v_points = row_count;
     v_deleted := v_deleted + v_points;
     update public.attendance_sessions as s
-    set points_purged_at = coalesce(s.points_purged_at, pg_catalog.now()),
+    set points_purged_at = coalesce(s.points_purged_at, now()),
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_erasure.organization_id and s.id = v_session.id;
@@ -112,7 +112,7 @@ begin
   end loop;
 
   -- The organization's events in the order of their key, a bounded piece of it at a time.
-  select pg_catalog.max(e.id) into v_last_event
+  select max(e.id) into v_last_event
   from (
     select e.id from public.events as e
     where e.organization_id = v_erasure.organization_id and e.id > coalesce(v_erasure.events_cleaned_to, 0)
@@ -147,7 +147,7 @@ begin
   end if;
 
   update private.erasures as x
-  set completed_at = pg_catalog.now()
+  set completed_at = now()
   where x.organization_id = v_erasure.organization_id and x.employee_id = v_erasure.employee_id;
   return true;
 end;
@@ -186,18 +186,18 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  v_objects regclass := pg_catalog.to_regclass('storage.objects');
+  v_objects regclass := to_regclass('storage.objects');
   v_paths text[];
 begin
   if v_objects is null then
     return array[]::text[];
   end if;
   -- Put together, because the table is not there everywhere and plpgsql_check reads this function too.
-  execute pg_catalog.format($sql$
-    select coalesce(pg_catalog.array_agg(o.name order by o.name), '{}')
+  execute format($sql$
+    select coalesce(array_agg(o.name order by o.name), '{}')
     from %s as o
     where o.bucket_id = 'receipts' and o.name like $1
-  $sql$, v_objects) into v_paths using pg_catalog.format('%s/%s/%%', organization_id, employee_id);
+  $sql$, v_objects) into v_paths using format('%s/%s/%%', organization_id, employee_id);
   return v_paths;
 end;
 $$;
@@ -214,7 +214,7 @@ declare
   v_is_done boolean := true;
   v_receipts jsonb := '[]'::jsonb;
 begin
-  if coalesce(pg_catalog.char_length(pg_catalog.btrim(erase_employee.reason)), 0) not between 3 and 1000 then
+  if coalesce(char_length(btrim(erase_employee.reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
   end if;
   -- A person who left and came back has a row for each time.
@@ -237,15 +237,15 @@ begin
         perform private.require_another_admin(v_admin.organization_id, v_employee.id);
       end if;
       perform private.hold_sessions(v_admin.organization_id, v_employee.id);
-      perform private.close_session(v_admin.organization_id, v_employee.id, pg_catalog.now(), 'ADMIN',
+      perform private.close_session(v_admin.organization_id, v_employee.id, now(), 'ADMIN',
         'session.force_checked_out', null);
       update public.employees as e
       set name = 'Erased',
         phone = null,
         user_id = null,
-        employee_code = 'ERASED-' || pg_catalog.replace(e.id::text, '-', ''),
+        employee_code = 'ERASED-' || replace(e.id::text, '-', ''),
         is_active = false,
-        erased_at = pg_catalog.now()
+        erased_at = now()
       where e.organization_id = v_admin.organization_id and e.id = v_employee.id;
       delete from public.invitations as i
       where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id;
@@ -269,7 +269,7 @@ begin
       insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
       -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
       perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
-        pg_catalog.btrim(erase_employee.reason));
+        btrim(erase_employee.reason));
     end if;
 
     -- Small histories are gone at once; of large ones this is the first step.
@@ -277,12 +277,12 @@ begin
       private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
       or private.continue_erasure(v_admin.organization_id, v_employee.id, 20000, 5000)
     );
-    v_receipts := v_receipts || pg_catalog.to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id));
+    v_receipts := v_receipts || to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id));
   end loop;
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee.', erase_employee.employee_id::text);
   end if;
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'employee_id', erase_employee.employee_id,
     'is_done', v_is_done,
     'receipts', v_receipts
@@ -299,7 +299,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
-  perform pg_catalog.set_config('fieldtrack.erasure', 'on', true);
+  perform set_config('fieldtrack.erasure', 'on', true);
   update public.audit_log as a
   set before = a.before - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
     after = a.after - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
@@ -318,7 +318,7 @@ begin
       select 'device_token', t.id from public.device_tokens as t
       where t.organization_id = erase_audit_values.organization_id and t.employee_id = erase_audit_values.employee_id
     );
-  perform pg_catalog.set_config('fieldtrack.erasure', '', true);
+  perform set_config('fieldtrack.erasure', '', true);
 end;
 $$;
 

@@ -24,7 +24,7 @@ begin
   end if;
   perform private.take_token(v_caller.organization_id, 'personal_data', v_caller.id);
 
-  select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(p) order by p.session_id, p.recorded_at)
+  select jsonb_agg(to_jsonb(p) order by p.session_id, p.recorded_at)
   into v_points
   from (
     select g.session_id, g.recorded_at, g.received_at, g.latitude, g.longitude, g.accuracy_m, g.speed_mps, g.heading_deg,
@@ -43,62 +43,62 @@ begin
     order by s.id, g.recorded_at
     limit v_max_points
   ) as p;
-  if pg_catalog.jsonb_array_length(v_points) = v_max_points then
+  if jsonb_array_length(v_points) = v_max_points then
     v_last := v_points -> -1;
   end if;
-  v_page := pg_catalog.jsonb_build_object(
+  v_page := jsonb_build_object(
     'points', coalesce(v_points, '[]'),
-    'next', case when v_last is not null then pg_catalog.jsonb_build_object(
+    'next', case when v_last is not null then jsonb_build_object(
       'after_session_id', v_last -> 'session_id', 'after_recorded_at', v_last -> 'recorded_at') end);
   if export_employee_data.after_session_id is not null then
     return v_page;
   end if;
 
   perform private.audit(v_caller.organization_id, 'employee.exported', 'employee', v_employee.id, null, null);
-  return pg_catalog.jsonb_build_object(
-    'employee', pg_catalog.to_jsonb(v_employee),
+  return jsonb_build_object(
+    'employee', to_jsonb(v_employee),
     'organization', (
-      select pg_catalog.jsonb_build_object(
+      select jsonb_build_object(
         'id', o.id, 'name', o.name, 'time_zone', o.time_zone, 'location_retention_days', o.location_retention_days)
       from public.organizations as o where o.id = v_employee.organization_id
     ),
     'account', (
-      select pg_catalog.jsonb_build_object('email', u.email, 'created_at', u.created_at)
+      select jsonb_build_object('email', u.email, 'created_at', u.created_at)
       from auth.users as u
       -- The account is the person's: its address after they left, perhaps another organization's, is not for this one to see.
       where u.id = v_employee.user_id and v_employee.is_active
     ),
     'invitations', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(i) order by i.created_at), '[]')
+      select coalesce(jsonb_agg(to_jsonb(i) order by i.created_at), '[]')
       from public.invitations as i
       where i.organization_id = v_employee.organization_id and i.employee_id = v_employee.id
     ),
     'sessions', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(s) order by s.checked_in_at), '[]')
+      select coalesce(jsonb_agg(to_jsonb(s) order by s.checked_in_at), '[]')
       from public.attendance_sessions as s
       where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
     ),
     'session_days', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(d) order by d.day, d.session_id), '[]')
+      select coalesce(jsonb_agg(to_jsonb(d) order by d.day, d.session_id), '[]')
       from public.session_days as d
       where d.organization_id = v_employee.organization_id and d.employee_id = v_employee.id
     ),
     'expenses', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(x) order by x.submitted_at), '[]')
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.submitted_at), '[]')
       from public.expenses as x
       where x.organization_id = v_employee.organization_id and x.employee_id = v_employee.id
     ),
     'device_tokens', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(t) order by t.created_at), '[]')
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.created_at), '[]')
       from public.device_tokens as t
       where t.organization_id = v_employee.organization_id and t.employee_id = v_employee.id
     ),
     'acts_on_the_person', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(a) - 'actor_id' order by a.id), '[]')
+      select coalesce(jsonb_agg(to_jsonb(a) - 'actor_id' order by a.id), '[]')
       from public.audit_log as a
       where a.organization_id = v_employee.organization_id and a.subject_type = 'employee' and a.subject_id = v_employee.id
     ),
-    'receipts', pg_catalog.to_jsonb(private.receipt_paths(v_employee.organization_id, v_employee.id))
+    'receipts', to_jsonb(private.receipt_paths(v_employee.organization_id, v_employee.id))
   ) || v_page;
 end;
 $$;

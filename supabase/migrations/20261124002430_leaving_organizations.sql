@@ -9,7 +9,7 @@ declare
   v_organization public.organizations;
 begin
   update public.organizations as o
-  set deletion_due_at = coalesce(o.deletion_due_at, pg_catalog.now() + interval '30 days')
+  set deletion_due_at = coalesce(o.deletion_due_at, now() + interval '30 days')
   where o.id = v_admin.organization_id and o.slug = delete_organization.slug
   returning o.* into v_organization;
   if not found then
@@ -17,7 +17,7 @@ begin
       'To delete it, name it: everything goes, for everybody.');
   end if;
   perform private.audit(v_organization.id, 'organization.deletion_requested', 'organization', v_organization.id, null,
-    pg_catalog.jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), delete_organization.reason);
+    jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), delete_organization.reason);
   return v_organization;
 end;
 $$;
@@ -93,7 +93,7 @@ declare
 begin
   select o.id into v_organization_id
   from public.organizations as o
-  where o.deletion_due_at <= pg_catalog.now()
+  where o.deletion_due_at <= now()
   order by o.deletion_due_at
   limit 1
   for update skip locked;
@@ -103,7 +103,7 @@ begin
   -- Nobody writes into it any more: its people are locked out first, whatever is still left.
   update public.employees as e set is_active = false
   where e.organization_id = v_organization_id and e.is_active;
-  perform pg_catalog.set_config('fieldtrack.erasure', 'on', true);
+  perform set_config('fieldtrack.erasure', 'on', true);
   for v_table in
     with recursive depths as (
       select c.oid, 0 as depth
@@ -117,7 +117,7 @@ begin
       join pg_catalog.pg_constraint as k on k.conrelid = d.oid and k.contype = 'f' and k.confrelid <> k.conrelid
       where d.depth < 20
     )
-    select d.oid::regclass as name, pg_catalog.max(d.depth) as depth
+    select d.oid::regclass as name, max(d.depth) as depth
     from depths as d
     where d.oid <> 'public.organizations'::regclass and d.oid in (
       select a.attrelid from pg_catalog.pg_attribute as a where a.attname = 'organization_id' and not a.attisdropped
@@ -125,7 +125,7 @@ begin
     group by d.oid
     order by 2, 1
   loop
-    execute pg_catalog.format($sql$
+    execute format($sql$
       delete from %1$s where ctid = any (array(
         select t.ctid from %1$s as t where t.organization_id = $1 limit $2
       ))

@@ -13,7 +13,7 @@ language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  if pg_catalog.current_query() ~* '^\s*explain' and pg_catalog.current_setting('request.method', true) <> '' then
+  if current_query() ~* '^\s*explain' and current_setting('request.method', true) <> '' then
     perform private.fail('invalid_argument', 'Rows are counted, not estimated.', 'Prefer', 'Send Prefer: count=exact.');
   end if;
   return true;
@@ -36,7 +36,7 @@ begin
     where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
     order by c.relname
   loop
-    execute pg_catalog.format(
+    execute format(
       'create policy refuse_estimates on %s as restrictive for select to authenticated, api_key '
       'using (private.refuse_estimates())', v_table);
   end loop;

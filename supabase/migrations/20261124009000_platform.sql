@@ -15,10 +15,10 @@ begin
   return case
     when cron = '* * * * *' then interval '1 minute'
     when cron ~ '^\*/([1-9]|[1-5][0-9]) \* \* \* \*$'
-      then pg_catalog.make_interval(mins => pg_catalog.substring(cron, '^\*/([0-9]+)')::integer)
+      then make_interval(mins => substring(cron, '^\*/([0-9]+)')::integer)
     when cron ~ '^[1-5]?[0-9] \* \* \* \*$' then interval '1 hour'
     when cron ~ '^[1-5]?[0-9] \*/([1-9]|1[0-9]|2[0-3]) \* \* \*$'
-      then pg_catalog.make_interval(hours => pg_catalog.substring(cron, ' \*/([0-9]+)')::integer)
+      then make_interval(hours => substring(cron, ' \*/([0-9]+)')::integer)
     when cron ~ '^[1-5]?[0-9] ([01]?[0-9]|2[0-3]) \* \* \*$' then interval '1 day'
   end;
 end;
@@ -136,7 +136,7 @@ as $$
 begin
   -- The extension's files may be there while its scheduler serves another database of the cluster.
   return exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron')
-    and pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database();
+    and current_setting('cron.database_name', true) = current_database();
 end;
 $$;
 
@@ -152,7 +152,7 @@ set search_path = ''
 as $$
 declare
   v_schedule private.schedules;
-  v_started_at timestamptz := pg_catalog.clock_timestamp();
+  v_started_at timestamptz := clock_timestamp();
   v_duration_s double precision;
   v_items bigint;
   v_error text;
@@ -162,7 +162,7 @@ begin
     raise exception 'schedule % does not exist', run_schedule.name;
   end if;
   -- One run at a time, whoever starts it.
-  if not pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('fieldtrack.schedule.' || v_schedule.name, 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.schedule.' || v_schedule.name, 0)) then
     return 'running';
   end if;
   begin
@@ -170,10 +170,10 @@ begin
   exception
     -- Whatever went wrong is undone and belongs into the history; only a lost connection leaves no row, and that is overdue.
     when others or query_canceled then
-      v_error := pg_catalog.left(sqlstate || ': ' || sqlerrm, 500);
+      v_error := left(sqlstate || ': ' || sqlerrm, 500);
       raise warning 'schedule % failed: %', v_schedule.name, sqlstate;
   end;
-  v_duration_s := extract(epoch from pg_catalog.clock_timestamp() - v_started_at);
+  v_duration_s := extract(epoch from clock_timestamp() - v_started_at);
 
   insert into private.schedule_runs (schedule_name, started_at, duration_s, outcome, items, error)
   values (v_schedule.name, v_started_at, v_duration_s, case when v_error is null then 'succeeded' else 'failed' end,
@@ -232,7 +232,7 @@ begin
     extract(epoch from s.max_duration)::double precision,
     coalesce(t.runs_succeeded, 0), coalesce(t.runs_failed, 0), coalesce(t.items, 0),
     t.last_started_at, t.last_succeeded_at, t.last_duration_s, t.last_error,
-    pg_catalog.now() > coalesce(t.last_succeeded_at, t.registered_at) + 2 * private.cron_interval(s.cron) + s.max_duration
+    now() > coalesce(t.last_succeeded_at, t.registered_at) + 2 * private.cron_interval(s.cron) + s.max_duration
   from private.schedules as s
   join private.schedule_states as t on t.schedule_name = s.name
   order by s.name;
@@ -252,12 +252,12 @@ as $$
 declare
   v_found text[] := array[]::text[];
   v_schedule private.schedules;
-  v_buckets regclass := pg_catalog.to_regclass('storage.buckets');
+  v_buckets regclass := to_regclass('storage.buckets');
 begin
   -- Overdue counts from here for a schedule that never ran.
   insert into private.schedule_states (schedule_name) select s.name from private.schedules as s on conflict do nothing;
 
-  if pg_catalog.current_setting('cron.database_name', true) = pg_catalog.current_database()
+  if current_setting('cron.database_name', true) = current_database()
     and exists (select from pg_catalog.pg_available_extensions as a where a.name = 'pg_cron')
   then
     begin
@@ -272,12 +272,12 @@ begin
   if private.is_cron_usable() then
     v_found := v_found || 'pg_cron'::text;
     for v_schedule in select s.* from private.schedules as s order by s.name loop
-      execute pg_catalog.format('select cron.schedule(%L, %L, %L)', 'fieldtrack-' || v_schedule.name, v_schedule.cron,
-        pg_catalog.format('select private.run_schedule(%L)', v_schedule.name));
+      execute format('select cron.schedule(%L, %L, %L)', 'fieldtrack-' || v_schedule.name, v_schedule.cron,
+        format('select private.run_schedule(%L)', v_schedule.name));
     end loop;
     -- A schedule that is gone from the table must not run on.
     execute $sql$
-      select pg_catalog.count(cron.unschedule(j.jobname)) from cron.job as j
+      select count(cron.unschedule(j.jobname)) from cron.job as j
       where j.jobname like 'fieldtrack-%'
         and not exists (select from private.schedules as s where 'fieldtrack-' || s.name = j.jobname)
     $sql$;
@@ -286,7 +286,7 @@ begin
   if v_buckets is not null then
     v_found := v_found || 'storage'::text;
     -- Dynamic, because the table is not there everywhere and plpgsql_check reads this function too.
-    execute pg_catalog.format($sql$
+    execute format($sql$
       insert into %s (id, name, public, file_size_limit, allowed_mime_types)
       values ('receipts', 'receipts', false, 10485760,
         array['image/jpeg', 'image/png', 'image/webp', 'application/pdf'])
@@ -332,7 +332,7 @@ begin
     );
   end if;
 
-  if pg_catalog.to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
+  if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
     v_found := v_found || 'realtime'::text;
     drop trigger if exists _900_broadcast on public.events;
     create trigger _900_broadcast after insert on public.events

@@ -26,39 +26,39 @@ begin
   -- A transaction that has written holds back the log's readers, in whatever database of the cluster it is.
   (
     select 'transaction', a.usename::text,
-      pg_catalog.format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
-      extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::double precision,
-      pg_catalog.age(a.backend_xid)::bigint
+      format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
+      extract(epoch from clock_timestamp() - a.xact_start)::double precision,
+      age(a.backend_xid)::bigint
     from pg_catalog.pg_stat_activity as a
-    where a.backend_xid is not null and a.pid <> pg_catalog.pg_backend_pid()
-    order by pg_catalog.age(a.backend_xid) desc
+    where a.backend_xid is not null and a.pid <> pg_backend_pid()
+    order by age(a.backend_xid) desc
     limit 1
   )
   union all
   (
-    select 'prepared', p.owner::text, pg_catalog.format('prepared transaction %s in %s', p.gid, p.database),
-      extract(epoch from pg_catalog.clock_timestamp() - p.prepared)::double precision,
-      pg_catalog.age(p.transaction)::bigint
+    select 'prepared', p.owner::text, format('prepared transaction %s in %s', p.gid, p.database),
+      extract(epoch from clock_timestamp() - p.prepared)::double precision,
+      age(p.transaction)::bigint
     from pg_catalog.pg_prepared_xacts as p
-    order by pg_catalog.age(p.transaction) desc
+    order by age(p.transaction) desc
     limit 1
   )
   union all
   -- A snapshot, written or not, holds back vacuum only.
   (
     select 'snapshot', a.usename::text,
-      pg_catalog.format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
-      extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::double precision,
-      pg_catalog.age(a.backend_xmin)::bigint
+      format('pid %s, %s in %s, %s', a.pid, nullif(a.application_name, ''), a.datname, a.state),
+      extract(epoch from clock_timestamp() - a.xact_start)::double precision,
+      age(a.backend_xmin)::bigint
     from pg_catalog.pg_stat_activity as a
-    where a.backend_xmin is not null and a.pid <> pg_catalog.pg_backend_pid() and a.usename is not null
-    order by pg_catalog.age(a.backend_xmin) desc
+    where a.backend_xmin is not null and a.pid <> pg_backend_pid() and a.usename is not null
+    order by age(a.backend_xmin) desc
     limit 1
   )
   union all
   (
-    select 'replication_slot', null, pg_catalog.format('slot %s', r.slot_name), null::double precision,
-      greatest(pg_catalog.age(r.xmin), pg_catalog.age(r.catalog_xmin))::bigint
+    select 'replication_slot', null, format('slot %s', r.slot_name), null::double precision,
+      greatest(age(r.xmin), age(r.catalog_xmin))::bigint
     from pg_catalog.pg_replication_slots as r
     where r.xmin is not null or r.catalog_xmin is not null
     order by 5 desc
@@ -82,7 +82,7 @@ begin
     q.name,
     s.state::text,
     (
-      select pg_catalog.count(*)
+      select count(*)
       from (
         select from pgboss.job as j
         -- The list of states is the condition of pg-boss's partial index.
@@ -92,7 +92,7 @@ begin
     ),
     -- How long the first one that is due has waited.
     case when s.state in ('created', 'retry') then coalesce((
-      select greatest(0, extract(epoch from pg_catalog.now() - j.start_after))
+      select greatest(0, extract(epoch from now() - j.start_after))
       from pgboss.job as j
       where j.name = q.name and j.state = s.state and j.state in ('created', 'retry', 'active', 'failed')
         and not j.blocked
@@ -121,7 +121,7 @@ begin
   select
     c.name,
     (
-      select pg_catalog.count(*)
+      select count(*)
       from (
         select from public.events as e
         where (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
@@ -129,7 +129,7 @@ begin
       ) as counted
     ),
     coalesce((
-      select greatest(0, extract(epoch from pg_catalog.now() - e.occurred_at))
+      select greatest(0, extract(epoch from now() - e.occurred_at))
       from public.events as e
       where (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
       order by e.epoch, e.xact, e.id
@@ -150,12 +150,12 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  v_month timestamp := pg_catalog.date_trunc('month', pg_catalog.now() at time zone 'UTC');
+  v_month timestamp := date_trunc('month', now() at time zone 'UTC');
 begin
   return (
-    select pg_catalog.count(*)
-    from pg_catalog.generate_series(v_month - interval '2 months', v_month + interval '2 months', interval '1 month') as m (month)
-    where pg_catalog.to_regclass(pg_catalog.format('gps.gps_locations_%s', pg_catalog.to_char(m.month, 'YYYY_MM'))) is null
+    select count(*)
+    from generate_series(v_month - interval '2 months', v_month + interval '2 months', interval '1 month') as m (month)
+    where to_regclass(format('gps.gps_locations_%s', to_char(m.month, 'YYYY_MM'))) is null
   );
 end;
 $$;
@@ -170,24 +170,24 @@ set search_path = ''
 as $$
 begin
   return query
-  select 'queue_jobs', pg_catalog.jsonb_build_object('queue', q.queue, 'state', q.state), q.jobs::double precision
+  select 'queue_jobs', jsonb_build_object('queue', q.queue, 'state', q.state), q.jobs::double precision
   from private.queue_report() as q;
 
   return query
-  select 'queue_oldest_job_seconds', pg_catalog.jsonb_build_object('queue', q.queue), pg_catalog.max(q.oldest_s)
+  select 'queue_oldest_job_seconds', jsonb_build_object('queue', q.queue), max(q.oldest_s)
   from private.queue_report() as q
   where q.oldest_s is not null
   group by q.queue;
 
   return query
-  select l.name, pg_catalog.jsonb_build_object('consumer', c.consumer), l.value
+  select l.name, jsonb_build_object('consumer', c.consumer), l.value
   from private.consumer_report() as c
   cross join lateral (
     values ('event_consumer_lag_rows', c.lag_rows::double precision), ('event_consumer_lag_seconds', c.lag_s)
   ) as l (name, value);
 
   return query
-  select l.name, pg_catalog.jsonb_build_object('kind', h.kind, 'role', coalesce(h.role, 'none')), l.value
+  select l.name, jsonb_build_object('kind', h.kind, 'role', coalesce(h.role, 'none')), l.value
   from private.horizon_report() as h
   cross join lateral (
     values ('horizon_age_seconds', h.age_s), ('horizon_age_transactions', h.age_transactions::double precision)
@@ -195,7 +195,7 @@ begin
   where l.value is not null;
 
   return query
-  select l.name, pg_catalog.jsonb_build_object('schedule', s.name) || l.labels, l.value
+  select l.name, jsonb_build_object('schedule', s.name) || l.labels, l.value
   from private.schedule_report() as s
   cross join lateral (
     values
@@ -213,27 +213,27 @@ begin
   select 'location_partitions_missing', '{}'::jsonb, private.missing_location_partitions()::double precision;
 
   return query
-  select 'locations_ingested_total', pg_catalog.jsonb_build_object('partition', t.relname), t.n_tup_ins::double precision
+  select 'locations_ingested_total', jsonb_build_object('partition', t.relname), t.n_tup_ins::double precision
   from pg_catalog.pg_stat_all_tables as t
   where t.schemaname = 'gps';
 
   return query
   select 'locations_rejected_total',
-    pg_catalog.jsonb_build_object('reason', pg_catalog.substr(s.sequencename, pg_catalog.length('rejected_') + 1)),
+    jsonb_build_object('reason', substr(s.sequencename, length('rejected_') + 1)),
     coalesce(s.last_value, 0)::double precision
   from pg_catalog.pg_sequences as s
   where s.schemaname = 'private' and s.sequencename like 'rejected\_%';
 
   return query
-  select 'sessions_open', '{}'::jsonb, pg_catalog.count(*)::double precision
+  select 'sessions_open', '{}'::jsonb, count(*)::double precision
   from (
     select from public.attendance_sessions as s where s.status = 'ACTIVE' limit private.metric_limit()
   ) as counted;
 
   return query
-  select 'webhook_circuits', pg_catalog.jsonb_build_object('state', pg_catalog.lower(k.state)), k.circuits::double precision
+  select 'webhook_circuits', jsonb_build_object('state', lower(k.state)), k.circuits::double precision
   from (
-    select s.state, pg_catalog.count(c.state) as circuits
+    select s.state, count(c.state) as circuits
     from (values ('CLOSED'), ('OPEN'), ('HALF_OPEN')) as s (state)
     left join (
       select c.state from public.webhook_circuits as c limit private.metric_limit()
@@ -242,7 +242,7 @@ begin
   ) as k;
 
   return query
-  select 'webhooks_disabled', '{}'::jsonb, pg_catalog.count(*)::double precision
+  select 'webhooks_disabled', '{}'::jsonb, count(*)::double precision
   from (
     select from public.webhooks as w where w.disabled_at is not null limit private.metric_limit()
   ) as counted;
@@ -251,9 +251,9 @@ begin
   select l.name, '{}'::jsonb, l.value
   from (
     select
-      pg_catalog.count(*)::double precision as pending,
-      pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour')::double precision as late,
-      coalesce(extract(epoch from pg_catalog.now() - pg_catalog.min(d.created_at)), 0)::double precision as oldest_s
+      count(*)::double precision as pending,
+      count(*) filter (where d.created_at < now() - interval '1 hour')::double precision as late,
+      coalesce(extract(epoch from now() - min(d.created_at)), 0)::double precision as oldest_s
     from (
       select d.created_at
       from public.webhooks as w
@@ -276,9 +276,9 @@ begin
   ) as l (name, value);
 
   return query
-  select 'retry_intents', pg_catalog.jsonb_build_object('state', pg_catalog.lower(k.state)), k.intents::double precision
+  select 'retry_intents', jsonb_build_object('state', lower(k.state)), k.intents::double precision
   from (
-    select s.state, pg_catalog.count(i.state) as intents
+    select s.state, count(i.state) as intents
     from (values ('PENDING'), ('REPLAYED'), ('DISCARDED')) as s (state)
     left join (
       select i.state from public.retry_intents as i limit private.metric_limit()
@@ -287,19 +287,19 @@ begin
   ) as k;
 
   return query
-  select 'erasures_unfinished', '{}'::jsonb, pg_catalog.count(*)::double precision
+  select 'erasures_unfinished', '{}'::jsonb, count(*)::double precision
   from private.erasures as x
   where x.completed_at is null;
 
   return query
-  select 'database_connections', pg_catalog.jsonb_build_object('state', coalesce(a.state, 'other')),
-    pg_catalog.count(*)::double precision
+  select 'database_connections', jsonb_build_object('state', coalesce(a.state, 'other')),
+    count(*)::double precision
   from pg_catalog.pg_stat_activity as a
   where a.backend_type = 'client backend'
   group by coalesce(a.state, 'other');
 
   return query
-  select 'database_max_connections', '{}'::jsonb, pg_catalog.current_setting('max_connections')::double precision;
+  select 'database_max_connections', '{}'::jsonb, current_setting('max_connections')::double precision;
 end;
 $$;
 
@@ -311,16 +311,16 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
-  return pg_catalog.jsonb_build_object(
+  return jsonb_build_object(
     'reconciliations', (
-      select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r) - 'id' order by r.began_at desc), '[]')
+      select coalesce(jsonb_agg(to_jsonb(r) - 'id' order by r.began_at desc), '[]')
       from (select r.* from private.reconcile_runs as r order by r.began_at desc limit 20) as r
     ),
     'stale_dashboards', (
-      select pg_catalog.count(*)
+      select count(*)
       from (
         select from public.org_dashboard_snapshot as d
-        where d.valid_until <= pg_catalog.now() limit private.metric_limit()
+        where d.valid_until <= now() limit private.metric_limit()
       ) as counted
     )
   );
@@ -338,8 +338,8 @@ as $$
 declare
   v_version text;
 begin
-  if pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null then
-    execute 'select pg_catalog.max(m.version) from supabase_migrations.schema_migrations as m' into v_version;
+  if to_regclass('supabase_migrations.schema_migrations') is not null then
+    execute 'select max(m.version) from supabase_migrations.schema_migrations as m' into v_version;
   end if;
   return v_version;
 end;
@@ -380,7 +380,7 @@ declare
   v_organization_id uuid := private.health_audience();
 begin
   return (
-    select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+    select coalesce(jsonb_agg(jsonb_build_object(
       'queue', q.name,
       'waiting', coalesce(j.waiting, 0),
       'active', coalesce(j.active, 0),
@@ -391,10 +391,10 @@ begin
     left join (
       select
         j.name,
-        pg_catalog.count(*) filter (where j.state in ('created', 'retry')) as waiting,
-        pg_catalog.count(*) filter (where j.state = 'active') as active,
-        pg_catalog.count(*) filter (where j.state = 'failed') as failed,
-        pg_catalog.round(extract(epoch from pg_catalog.max(greatest(pg_catalog.now() - j.start_after, '0'))
+        count(*) filter (where j.state in ('created', 'retry')) as waiting,
+        count(*) filter (where j.state = 'active') as active,
+        count(*) filter (where j.state = 'failed') as failed,
+        round(extract(epoch from max(greatest(now() - j.start_after, '0'))
           filter (where j.state in ('created', 'retry')))) as oldest_waiting_s
       from (
         select j.name, j.state, j.start_after
@@ -408,10 +408,10 @@ begin
       -- Not run for an administrator: then there is no row to make.
       select
         r.queue,
-        pg_catalog.sum(r.jobs) filter (where r.state in ('created', 'retry')),
-        pg_catalog.sum(r.jobs) filter (where r.state = 'active'),
-        pg_catalog.sum(r.jobs) filter (where r.state = 'failed'),
-        pg_catalog.round(pg_catalog.max(r.oldest_s)::numeric)
+        sum(r.jobs) filter (where r.state in ('created', 'retry')),
+        sum(r.jobs) filter (where r.state = 'active'),
+        sum(r.jobs) filter (where r.state = 'failed'),
+        round(max(r.oldest_s)::numeric)
       from private.queue_report() as r
       where v_organization_id is null
       group by r.queue
@@ -448,20 +448,20 @@ as $$
 declare
   v_organization_id uuid := private.health_audience();
   v_organization_ids uuid[] := case when v_organization_id is not null then array[v_organization_id]
-    else (select pg_catalog.array_agg(o.id) from public.organizations as o) end;
+    else (select array_agg(o.id) from public.organizations as o) end;
   v_health jsonb;
   v_problems text[];
 begin
-  v_health := pg_catalog.jsonb_build_object(
-    'generated_at', pg_catalog.now(),
+  v_health := jsonb_build_object(
+    'generated_at', now(),
     'organization_id', v_organization_id,
     'sessions', (
-      select pg_catalog.jsonb_build_object(
-        'open', pg_catalog.count(*),
+      select jsonb_build_object(
+        'open', count(*),
         -- The schedule forgotten-sessions closes them every five minutes, an hour after they came at the earliest.
-        'forgotten', pg_catalog.count(*) filter (
-          where s.checked_in_at < pg_catalog.now() - pg_catalog.make_interval(hours => o.max_session_hours, mins => 15)
-            and s.checked_in_received_at < pg_catalog.now() - interval '75 minutes'))
+        'forgotten', count(*) filter (
+          where s.checked_in_at < now() - make_interval(hours => o.max_session_hours, mins => 15)
+            and s.checked_in_received_at < now() - interval '75 minutes'))
       from (
         select s.organization_id, s.checked_in_at, s.checked_in_received_at from public.attendance_sessions as s
         where s.organization_id = any (v_organization_ids) and s.status = 'ACTIVE'
@@ -471,29 +471,29 @@ begin
     ),
     -- Of the last week: what is older is settled or has been told before.
     'distances', (
-      select pg_catalog.jsonb_build_object(
-        'pending', pg_catalog.count(*) filter (where s.distance_status = 'PENDING'),
-        'failed', pg_catalog.count(*) filter (where s.distance_status = 'FAILED'))
+      select jsonb_build_object(
+        'pending', count(*) filter (where s.distance_status = 'PENDING'),
+        'failed', count(*) filter (where s.distance_status = 'FAILED'))
       from (
         select s.distance_status from public.attendance_sessions as s
         where s.organization_id = any (v_organization_ids) and s.status = 'CLOSED'
-          and s.checked_in_at > pg_catalog.now() - interval '7 days'
+          and s.checked_in_at > now() - interval '7 days'
         limit private.metric_limit()
       ) as s
     ),
     'webhooks', (
-      select pg_catalog.jsonb_build_object(
-        'endpoints', pg_catalog.count(*),
-        'disabled', pg_catalog.count(*) filter (where w.disabled_at is not null),
-        'circuits_open', pg_catalog.count(*) filter (where c.state in ('OPEN', 'HALF_OPEN')))
+      select jsonb_build_object(
+        'endpoints', count(*),
+        'disabled', count(*) filter (where w.disabled_at is not null),
+        'circuits_open', count(*) filter (where c.state in ('OPEN', 'HALF_OPEN')))
       from public.webhooks as w
       left join public.webhook_circuits as c on c.organization_id = w.organization_id and c.webhook_id = w.id
       where w.organization_id = any (v_organization_ids)
     ),
     'deliveries', (
-      select pg_catalog.jsonb_build_object(
-        'pending', pg_catalog.count(*),
-        'late', pg_catalog.count(*) filter (where d.created_at < pg_catalog.now() - interval '1 hour'))
+      select jsonb_build_object(
+        'pending', count(*),
+        'late', count(*) filter (where d.created_at < now() - interval '1 hour'))
       from (
         select d.created_at
         from public.webhooks as w
@@ -508,7 +508,7 @@ begin
       ) as d
     ),
     'retry_intents', (
-      select pg_catalog.jsonb_build_object('pending', pg_catalog.count(*))
+      select jsonb_build_object('pending', count(*))
       from (
         select from public.retry_intents as i
         where i.organization_id = any (v_organization_ids) and i.state = 'PENDING'
@@ -516,25 +516,25 @@ begin
       ) as i
     ),
     'erasures', (
-      select pg_catalog.jsonb_build_object('unfinished', pg_catalog.count(*))
+      select jsonb_build_object('unfinished', count(*))
       from private.erasures as x
       where x.organization_id = any (v_organization_ids) and x.completed_at is null
     ),
     -- The machinery is shared; that it stands still concerns everybody.
     'schedules', (
-      select pg_catalog.jsonb_build_object('overdue', coalesce(pg_catalog.jsonb_agg(s.name) filter (where s.is_overdue), '[]'))
+      select jsonb_build_object('overdue', coalesce(jsonb_agg(s.name) filter (where s.is_overdue), '[]'))
       from private.schedule_report() as s
     )
   );
   if v_organization_id is null then
-    v_health := v_health || pg_catalog.jsonb_build_object(
-      'consumers', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(c)), '[]') from private.consumer_report() as c),
-      'horizon', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(h)), '[]') from private.horizon_report() as h),
-      'schedule_report', (select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(s)) from private.schedule_report() as s),
+    v_health := v_health || jsonb_build_object(
+      'consumers', (select coalesce(jsonb_agg(to_jsonb(c)), '[]') from private.consumer_report() as c),
+      'horizon', (select coalesce(jsonb_agg(to_jsonb(h)), '[]') from private.horizon_report() as h),
+      'schedule_report', (select jsonb_agg(to_jsonb(s)) from private.schedule_report() as s),
       'location_partitions_missing', private.missing_location_partitions(),
       'migration', private.migration_version());
   end if;
-  v_problems := pg_catalog.array_remove(array[
+  v_problems := array_remove(array[
     case when v_health #> '{sessions,forgotten}' <> '0' then 'sessions are open for longer than they may' end,
     case when v_health #> '{distances,failed}' <> '0' then 'distances could not be computed' end,
     case when v_health #> '{webhooks,disabled}' <> '0' then 'webhooks are disabled' end,
@@ -545,13 +545,13 @@ begin
     case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end,
     -- Of all organizations only. Revoked by the first chapter; a role that does not own the database is merely warned then.
     case when v_health ? 'migration' and exists (
-      select from pg_catalog.unnest(array['authenticator', 'fieldtrack_worker', 'fieldtrack_edge']) as l (login)
-      where pg_catalog.has_database_privilege(l.login, pg_catalog.current_database(), 'TEMPORARY')
+      select from unnest(array['authenticator', 'fieldtrack_worker', 'fieldtrack_edge']) as l (login)
+      where has_database_privilege(l.login, current_database(), 'TEMPORARY')
     ) then 'logins may create temporary objects: revoke temporary on the database from public' end
   ], null);
-  return v_health || pg_catalog.jsonb_build_object(
+  return v_health || jsonb_build_object(
     'status', case when v_problems = '{}' then 'ok' else 'degraded' end,
-    'problems', pg_catalog.to_jsonb(v_problems));
+    'problems', to_jsonb(v_problems));
 end;
 $$;
 
