@@ -2959,7 +2959,7 @@ true starts it, also one that the system disabled, and closes its circuit. Admin
 and events:read; audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
 grant execute on function public.update_webhook(uuid,jsonb) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.accept_invitation(token text)
+CREATE OR REPLACE FUNCTION private.accept_invitation(in_token text)
  RETURNS public.employees
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -2983,12 +2983,12 @@ begin
   perform from private.invitation_tokens as t
   join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
   join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-  where t.token_hash = private.hash_token(accept_invitation.token) and i.email = v_email
+  where t.token_hash = private.hash_token(in_token) and i.email = v_email
   for update of e;
   select i.* into v_invitation
   from private.invitation_tokens as t
   join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
-  where t.token_hash = private.hash_token(accept_invitation.token) and i.status <> 'REVOKED'
+  where t.token_hash = private.hash_token(in_token) and i.status <> 'REVOKED'
   for update of i;
   if not found then
     perform private.fail('invitation_not_found', 'There is no such invitation.', null,
@@ -3034,36 +3034,36 @@ $function$;
 comment on function private.accept_invitation(text) is 'Body of public.accept_invitation.';
 grant execute on function private.accept_invitation(text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.accepted_time(organization_id uuid, at timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.accepted_time(in_organization_id uuid, in_at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 declare
-  v_locked_until date := private.hold_locked_until(accepted_time.organization_id);
+  v_locked_until date := private.hold_locked_until(in_organization_id);
   v_organization public.organizations;
 begin
-  select o.* into strict v_organization from public.organizations as o where o.id = accepted_time.organization_id;
-  if accepted_time.at > now() + interval '2 minutes' then
-    perform private.fail('time_in_future', 'This time lies in the future.', accepted_time.at::text,
+  select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
+  if in_at > now() + interval '2 minutes' then
+    perform private.fail('time_in_future', 'This time lies in the future.', in_at::text,
       'Check the clock of the phone.');
   end if;
-  if accepted_time.at < now() - make_interval(hours => v_organization.late_upload_grace_hours) then
+  if in_at < now() - make_interval(hours => v_organization.late_upload_grace_hours) then
     perform private.fail('time_too_old',
       format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
-      accepted_time.at::text, 'Ask an administrator for a correction.');
+      in_at::text, 'Ask an administrator for a correction.');
   end if;
-  if private.local_day(v_organization.id, accepted_time.at) < v_locked_until then
+  if private.local_day(v_organization.id, in_at) < v_locked_until then
     perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
-      accepted_time.at::text);
+      in_at::text);
   end if;
-  return least(accepted_time.at, now());
+  return least(in_at, now());
 end;
 $function$;
 comment on function private.accepted_time(uuid,timestamp with time zone) is 'The phone''s time if it may count, at most now. Errors: time_in_future, time_too_old, period_locked.';
 
-CREATE OR REPLACE FUNCTION private.activity_status(is_open boolean, checked_out_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.activity_status(in_is_open boolean, in_checked_out_at timestamp with time zone)
  RETURNS text
  LANGUAGE plpgsql
  STABLE
@@ -3071,8 +3071,8 @@ CREATE OR REPLACE FUNCTION private.activity_status(is_open boolean, checked_out_
 AS $function$
 begin
   return case
-    when is_open then 'ACTIVE'
-    when checked_out_at > now() - interval '24 hours' then 'RECENT'
+    when in_is_open then 'ACTIVE'
+    when in_checked_out_at > now() - interval '24 hours' then 'RECENT'
     else 'INACTIVE'
   end;
 end;
@@ -3097,7 +3097,7 @@ $function$;
 comment on function private.admin_organization_id() is 'The organization of which the signed-in caller is an active administrator now, or null.';
 grant execute on function private.admin_organization_id() to authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.advance_distance(organization_id uuid, session_id uuid, starts_at timestamp with time zone, ends_at timestamp with time zone, parameters jsonb, state private.distance_state, after timestamp with time zone, until timestamp with time zone, emits text)
+CREATE OR REPLACE FUNCTION private.advance_distance(in_organization_id uuid, in_session_id uuid, in_starts_at timestamp with time zone, in_ends_at timestamp with time zone, in_parameters jsonb, in_state private.distance_state, in_after timestamp with time zone, in_until timestamp with time zone, in_emits text)
  RETURNS SETOF private.distance_step
  LANGUAGE plpgsql
  STABLE
@@ -3106,18 +3106,18 @@ CREATE OR REPLACE FUNCTION private.advance_distance(organization_id uuid, sessio
 AS $function$
 declare
   v_step private.distance_step;
-  v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
-  v_max_speed_mps double precision := (parameters ->> 'max_speed_mps')::double precision;
-  v_default_accuracy_m double precision := (parameters ->> 'default_accuracy_m')::double precision;
-  v_min_accuracy_m double precision := (parameters ->> 'min_accuracy_m')::double precision;
-  v_moved_radii double precision := (parameters ->> 'moved_radii')::double precision;
-  v_rest_radii double precision := (parameters ->> 'rest_radii')::double precision;
-  v_rest_speed_mps double precision := (parameters ->> 'rest_speed_mps')::double precision;
-  v_min_speed_mps double precision := (parameters ->> 'min_speed_mps')::double precision;
-  v_spike_mps2 double precision := (parameters ->> 'spike_mps2')::double precision;
-  v_gap_s double precision := (parameters ->> 'gap_s')::double precision;
-  v_emits_points boolean := emits = 'points';
-  v_emits_legs boolean := emits in ('points', 'legs');
+  v_max_accuracy_m double precision := (in_parameters ->> 'max_accuracy_m')::double precision;
+  v_max_speed_mps double precision := (in_parameters ->> 'max_speed_mps')::double precision;
+  v_default_accuracy_m double precision := (in_parameters ->> 'default_accuracy_m')::double precision;
+  v_min_accuracy_m double precision := (in_parameters ->> 'min_accuracy_m')::double precision;
+  v_moved_radii double precision := (in_parameters ->> 'moved_radii')::double precision;
+  v_rest_radii double precision := (in_parameters ->> 'rest_radii')::double precision;
+  v_rest_speed_mps double precision := (in_parameters ->> 'rest_speed_mps')::double precision;
+  v_min_speed_mps double precision := (in_parameters ->> 'min_speed_mps')::double precision;
+  v_spike_mps2 double precision := (in_parameters ->> 'spike_mps2')::double precision;
+  v_gap_s double precision := (in_parameters ->> 'gap_s')::double precision;
+  v_emits_points boolean := in_emits = 'points';
+  v_emits_legs boolean := in_emits in ('points', 'legs');
   -- The point at hand.
   v_recorded_at timestamptz;
   v_at_s double precision;
@@ -3128,43 +3128,43 @@ declare
   v_speed_mps double precision;
   v_heading_deg double precision;
   -- The state, in variables: fields of a record cost twice as much.
-  v_distance_m double precision := coalesce(state.distance_m, 0);
-  v_seen integer := coalesce(state.points_seen, 0);
-  v_rejected integer := coalesce(state.points_rejected, 0);
-  v_anchor_x double precision := state.anchor_x;
-  v_anchor_y double precision := state.anchor_y;
-  v_anchor_z double precision := state.anchor_z;
-  v_anchor_variance_m2 double precision := state.anchor_variance_m2;
-  v_anchor_at_s double precision := state.anchor_at_s;
-  v_anchor_speed_mps double precision := state.anchor_speed_mps;
-  v_anchor_heading_deg double precision := state.anchor_heading_deg;
-  v_rest_points integer := coalesce(state.rest_points, 0);
-  v_near_at_s double precision := state.near_at_s;
-  v_too_fast integer := coalesce(state.too_fast, 0);
-  v_too_fast_at_s double precision := state.too_fast_at_s;
-  v_before_at_s double precision := state.before_at_s;
-  v_before_speed_mps double precision := state.before_speed_mps;
-  v_travelled_m double precision := state.travelled_m;
-  v_has_candidate boolean := state.candidate_recorded_at is not null;
-  v_candidate_recorded_at timestamptz := state.candidate_recorded_at;
-  v_candidate_x double precision := state.candidate_x;
-  v_candidate_y double precision := state.candidate_y;
-  v_candidate_z double precision := state.candidate_z;
-  v_candidate_variance_m2 double precision := state.candidate_variance_m2;
-  v_candidate_at_s double precision := state.candidate_at_s;
-  v_candidate_speed_mps double precision := state.candidate_speed_mps;
-  v_candidate_heading_deg double precision := state.candidate_heading_deg;
-  v_candidate_chord_m double precision := state.candidate_chord_m;
-  v_candidate_leg_m double precision := state.candidate_leg_m;
-  v_candidate_left_s double precision := state.candidate_left_s;
-  v_candidate_is_gap boolean := state.candidate_is_gap;
+  v_distance_m double precision := coalesce(in_state.distance_m, 0);
+  v_seen integer := coalesce(in_state.points_seen, 0);
+  v_rejected integer := coalesce(in_state.points_rejected, 0);
+  v_anchor_x double precision := in_state.anchor_x;
+  v_anchor_y double precision := in_state.anchor_y;
+  v_anchor_z double precision := in_state.anchor_z;
+  v_anchor_variance_m2 double precision := in_state.anchor_variance_m2;
+  v_anchor_at_s double precision := in_state.anchor_at_s;
+  v_anchor_speed_mps double precision := in_state.anchor_speed_mps;
+  v_anchor_heading_deg double precision := in_state.anchor_heading_deg;
+  v_rest_points integer := coalesce(in_state.rest_points, 0);
+  v_near_at_s double precision := in_state.near_at_s;
+  v_too_fast integer := coalesce(in_state.too_fast, 0);
+  v_too_fast_at_s double precision := in_state.too_fast_at_s;
+  v_before_at_s double precision := in_state.before_at_s;
+  v_before_speed_mps double precision := in_state.before_speed_mps;
+  v_travelled_m double precision := in_state.travelled_m;
+  v_has_candidate boolean := in_state.candidate_recorded_at is not null;
+  v_candidate_recorded_at timestamptz := in_state.candidate_recorded_at;
+  v_candidate_x double precision := in_state.candidate_x;
+  v_candidate_y double precision := in_state.candidate_y;
+  v_candidate_z double precision := in_state.candidate_z;
+  v_candidate_variance_m2 double precision := in_state.candidate_variance_m2;
+  v_candidate_at_s double precision := in_state.candidate_at_s;
+  v_candidate_speed_mps double precision := in_state.candidate_speed_mps;
+  v_candidate_heading_deg double precision := in_state.candidate_heading_deg;
+  v_candidate_chord_m double precision := in_state.candidate_chord_m;
+  v_candidate_leg_m double precision := in_state.candidate_leg_m;
+  v_candidate_left_s double precision := in_state.candidate_left_s;
+  v_candidate_is_gap boolean := in_state.candidate_is_gap;
   -- What follows from both.
   v_step_s double precision;
   v_chord_m double precision;
   v_leg_m double precision;
   v_back_m double precision;
   v_noise_m double precision;
-  v_radii double precision := case when state.rest_points > 0 then v_rest_radii else v_moved_radii end;
+  v_radii double precision := case when in_state.rest_points > 0 then v_rest_radii else v_moved_radii end;
   v_turn_s double precision;
   v_turn_m double precision;
   v_known_mps double precision;
@@ -3179,7 +3179,7 @@ begin
       g.n * g.cosine * sind(g.longitude),
       g.n * (1 - 0.0066943799901413165) * g.sine,
       -- Null: the point does not count.
-      case when g.recorded_at between starts_at and ends_at and g.radius_m <= v_max_accuracy_m
+      case when g.recorded_at between in_starts_at and in_ends_at and g.radius_m <= v_max_accuracy_m
         then greatest(g.radius_m, v_min_accuracy_m) * greatest(g.radius_m, v_min_accuracy_m) end,
       case when g.speed_mps < v_min_speed_mps then 0 when g.speed_mps <= v_max_speed_mps then g.speed_mps end,
       -- At rest a receiver's heading is an accident.
@@ -3196,8 +3196,8 @@ begin
         select l.recorded_at, l.longitude, l.speed_mps, l.heading_deg, l.accuracy_m,
           sind(l.latitude) as sine, cosd(l.latitude) as cosine
         from public.gps_locations as l
-        where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
-          and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
+        where l.organization_id = in_organization_id and l.session_id = in_session_id
+          and l.recorded_at > in_after and l.recorded_at <= in_until
         order by l.recorded_at
         -- Keeps the planner from writing the sine and the cosine, and n, out at every mention.
         offset 0
@@ -3210,7 +3210,7 @@ begin
       v_rejected := v_rejected + 1;
       if v_emits_points then
         v_step.recorded_at := v_recorded_at;
-        v_step.flag := case when v_recorded_at between starts_at and ends_at then 'low_accuracy' else 'outside_session' end;
+        v_step.flag := case when v_recorded_at between in_starts_at and in_ends_at then 'low_accuracy' else 'outside_session' end;
         v_step.leg_m := 0;
         v_step.is_gap := false;
         return next v_step;
@@ -3408,7 +3408,7 @@ begin
 
   v_step := null;
   -- No row leaves the loop's variables null.
-  v_step.new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
+  v_step.new_state.last_recorded_at := coalesce(v_recorded_at, in_state.last_recorded_at);
   v_step.new_state.distance_m := v_distance_m;
   v_step.new_state.points_seen := v_seen;
   v_step.new_state.points_rejected := v_rejected;
@@ -3446,7 +3446,7 @@ $function$;
 comment on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) is 'Takes the state of a session''s distance over the points after one time until another. Rows by emits: points (each with its flag: ok, jitter: not clearly moved, low_accuracy, impossible_speed, outside_session; leg_m: metres counted on the way to it; is_gap: that leg bridges a pause), legs (those with a leg only), or state (none); the last row carries new_state alone. Under the caller''s row level security.';
 grant execute on function private.advance_distance(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb,private.distance_state,timestamp with time zone,timestamp with time zone,text) to api_key, authenticated, fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.advance_live_distance(session public.attendance_sessions, first_recorded_at timestamp with time zone, last_recorded_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.advance_live_distance(in_session public.attendance_sessions, in_first_recorded_at timestamp with time zone, in_last_recorded_at timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -3458,18 +3458,18 @@ declare
 begin
   select l.* into v_live
   from private.live_distances as l
-  where l.organization_id = (session).organization_id and l.session_id = (session).id;
+  where l.organization_id = (in_session).organization_id and l.session_id = (in_session).id;
   if not found then
-    v_live.parameters := private.distance_parameters((session).organization_id);
+    v_live.parameters := private.distance_parameters((in_session).organization_id);
     v_live.is_provisional := false;
   end if;
-  v_is_late := coalesce(first_recorded_at <= (v_live.state).last_recorded_at, false);
+  v_is_late := coalesce(in_first_recorded_at <= (v_live.state).last_recorded_at, false);
   v_state := v_live.state;
-  if last_recorded_at > (v_live.state).last_recorded_at is not false then
+  if in_last_recorded_at > (v_live.state).last_recorded_at is not false then
     v_state := (
       select a.new_state
-      from private.advance_distance((session).organization_id, (session).id, (session).checked_in_at, 'infinity',
-        v_live.parameters, v_live.state, coalesce((v_live.state).last_recorded_at, '-infinity'), last_recorded_at,
+      from private.advance_distance((in_session).organization_id, (in_session).id, (in_session).checked_in_at, 'infinity',
+        v_live.parameters, v_live.state, coalesce((v_live.state).last_recorded_at, '-infinity'), in_last_recorded_at,
         'state') as a
     );
   end if;
@@ -3477,24 +3477,24 @@ begin
   insert into private.live_distances as l (
     organization_id, session_id, state, parameters, distance_m, is_provisional
   ) values (
-    (session).organization_id, (session).id, v_state, v_live.parameters, private.distance_so_far_m(v_state),
+    (in_session).organization_id, (in_session).id, v_state, v_live.parameters, private.distance_so_far_m(v_state),
     v_is_late or v_live.is_provisional
   )
   on conflict (organization_id, session_id) do update
   set state = excluded.state,
     distance_m = excluded.distance_m,
     is_provisional = excluded.is_provisional
-  where l.organization_id = (session).organization_id;
+  where l.organization_id = (in_session).organization_id;
 
   -- Once: the job that waits for this session's row will see every point that comes before it runs.
   if v_is_late and not v_live.is_provisional then
-    perform private.request_distance(session);
+    perform private.request_distance(in_session);
   end if;
 end;
 $function$;
 comment on function private.advance_live_distance(public.attendance_sessions,timestamp with time zone,timestamp with time zone) is 'Brings an open session''s live distance over points that were just inserted; the caller holds the session''s row.';
 
-CREATE OR REPLACE FUNCTION private.answer_as_file(name text)
+CREATE OR REPLACE FUNCTION private.answer_as_file(in_name text)
  RETURNS void
  LANGUAGE plpgsql
  STABLE
@@ -3502,13 +3502,13 @@ CREATE OR REPLACE FUNCTION private.answer_as_file(name text)
 AS $function$
 begin
   perform set_config('response.headers', jsonb_build_array(
-    jsonb_build_object('Content-Disposition', format('attachment; filename="%s"', name)))::text, true);
+    jsonb_build_object('Content-Disposition', format('attachment; filename="%s"', in_name)))::text, true);
 end;
 $function$;
 comment on function private.answer_as_file(text) is 'Sets Content-Disposition of the answer; the name is ours, not a person''s.';
 grant execute on function private.answer_as_file(text) to api_key, authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.audit(organization_id uuid, action text, subject_type text, subject_id uuid, before jsonb, after jsonb, reason text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION private.audit(in_organization_id uuid, in_action text, in_subject_type text, in_subject_id uuid, in_before jsonb, in_after jsonb, in_reason text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -3519,29 +3519,29 @@ begin
   insert into public.audit_log (
     organization_id, action, actor_type, actor_id, subject_type, subject_id, reason, before, after
   ) values (
-    audit.organization_id, audit.action, v_actor.type, v_actor.id, audit.subject_type, audit.subject_id, audit.reason,
-    audit.before, audit.after
+    in_organization_id, in_action, v_actor.type, v_actor.id, in_subject_type, in_subject_id, in_reason,
+    in_before, in_after
   );
 end;
 $function$;
 comment on function private.audit(uuid,text,text,uuid,jsonb,jsonb,text) is 'Writes an act of the current actor to the audit log, in the caller''s transaction. For definers.';
 
-CREATE OR REPLACE FUNCTION private.changed(before jsonb, after jsonb, OUT old_values jsonb, OUT new_values jsonb)
+CREATE OR REPLACE FUNCTION private.changed(in_before jsonb, in_after jsonb, OUT old_values jsonb, OUT new_values jsonb)
  RETURNS record
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  select jsonb_object_agg(a.key, changed.before -> a.key), jsonb_object_agg(a.key, a.value)
+  select jsonb_object_agg(a.key, in_before -> a.key), jsonb_object_agg(a.key, a.value)
   into old_values, new_values
-  from jsonb_each(changed.after) as a
-  where a.value is distinct from changed.before -> a.key and a.key <> 'updated_at';
+  from jsonb_each(in_after) as a
+  where a.value is distinct from in_before -> a.key and a.key <> 'updated_at';
 end;
 $function$;
 comment on function private.changed(jsonb,jsonb) is 'What differs between two rows as json: old and new values.';
 
-CREATE OR REPLACE FUNCTION private.check_in(checked_in_at timestamp with time zone, client_request_id uuid, latitude double precision, longitude double precision, accuracy_m real)
+CREATE OR REPLACE FUNCTION private.check_in(in_checked_in_at timestamp with time zone, in_client_request_id uuid, in_latitude double precision, in_longitude double precision, in_accuracy_m real)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -3553,11 +3553,11 @@ declare
   v_at timestamptz;
   v_constraint text;
 begin
-  if check_in.client_request_id is null then
+  if in_client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each check-in and send the same one when you retry.');
   end if;
-  if check_in.checked_in_at is null then
+  if in_checked_in_at is null then
     perform private.fail('invalid_argument', 'checked_in_at is missing.', 'checked_in_at',
       'Send the phone''s time as ISO 8601 with an offset.');
   end if;
@@ -3565,9 +3565,9 @@ begin
   select s.* into v_session
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    and s.check_in_request_id = check_in.client_request_id;
+    and s.check_in_request_id = in_client_request_id;
   if not found then
-    v_at := private.accepted_time(v_employee.organization_id, check_in.checked_in_at);
+    v_at := private.accepted_time(v_employee.organization_id, in_checked_in_at);
     -- A deactivation that runs now closes the open session and sees none yet: wait for it, and look again. One that comes
     -- after this lock waits, and closes what is inserted here. It is the lock that the reference takes anyway.
     perform from public.employees as e
@@ -3581,8 +3581,8 @@ begin
       organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m,
       check_in_request_id
     ) values (
-      v_employee.organization_id, v_employee.id, v_at, check_in.latitude, check_in.longitude, check_in.accuracy_m,
-      check_in.client_request_id
+      v_employee.organization_id, v_employee.id, v_at, in_latitude, in_longitude, in_accuracy_m,
+      in_client_request_id
     )
     on conflict do nothing
     returning * into v_session;
@@ -3593,12 +3593,12 @@ begin
     select s.* into v_session
     from public.attendance_sessions as s
     where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and s.check_in_request_id = check_in.client_request_id;
+      and s.check_in_request_id = in_client_request_id;
   end if;
 
   if v_session.id is not null then
     if coalesce(v_session.original_checked_in_at, v_session.checked_in_at)
-      is distinct from least(check_in.checked_in_at, v_session.checked_in_received_at)
+      is distinct from least(in_checked_in_at, v_session.checked_in_received_at)
     then
       perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-in.',
         v_session.id::text, 'Use a new uuid for a new check-in.');
@@ -3615,7 +3615,7 @@ begin
         'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
       v_session.id::text, 'Check out first.');
   end if;
-  perform private.fail('session_overlap', 'You were already at work at this time.', check_in.checked_in_at::text,
+  perform private.fail('session_overlap', 'You were already at work at this time.', in_checked_in_at::text,
     'A check-in must lie after the check-out of the session before.');
 exception
   when check_violation then
@@ -3627,27 +3627,27 @@ $function$;
 comment on function private.check_in(timestamp with time zone,uuid,double precision,double precision,real) is 'Body of public.check_in.';
 grant execute on function private.check_in(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.check_in_by_device(organization_id uuid, employee_id uuid, at timestamp with time zone, point jsonb)
+CREATE OR REPLACE FUNCTION private.check_in_by_device(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone, in_point jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
-  v_locked_until date := private.hold_locked_until(check_in_by_device.organization_id);
+  v_locked_until date := private.hold_locked_until(in_organization_id);
   v_organization public.organizations;
   v_day date;
 begin
-  select o.* into strict v_organization from public.organizations as o where o.id = check_in_by_device.organization_id;
-  v_day := private.local_day(v_organization.id, check_in_by_device.at);
+  select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
+  v_day := private.local_day(v_organization.id, in_at);
   if not v_organization.device_checks_in
     or v_day < v_locked_until
-    or check_in_by_device.at > now() + interval '2 minutes'
-    or check_in_by_device.at
+    or in_at > now() + interval '2 minutes'
+    or in_at
       < now() - make_interval(hours => v_organization.late_upload_grace_hours)
     or exists (
       select from public.attendance_sessions as s
-      where s.organization_id = v_organization.id and s.employee_id = check_in_by_device.employee_id
-        and s.checked_in_at > check_in_by_device.at - interval '2 days'
+      where s.organization_id = v_organization.id and s.employee_id = in_employee_id
+        and s.checked_in_at > in_at - interval '2 days'
         and (s.status = 'ACTIVE' or private.local_day(v_organization.id, s.checked_in_at) = v_day)
     )
   then
@@ -3655,7 +3655,7 @@ begin
   end if;
   -- As in private.check_in: a deactivation is over before this, or comes after it.
   perform from public.employees as e
-  where e.organization_id = v_organization.id and e.id = check_in_by_device.employee_id and e.is_active
+  where e.organization_id = v_organization.id and e.id = in_employee_id and e.is_active
   for key share;
   if not found then
     return false;
@@ -3663,8 +3663,8 @@ begin
   insert into public.attendance_sessions (
     organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
   ) values (
-    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, now()),
-    (point ->> 'latitude')::double precision, (point ->> 'longitude')::double precision, (point ->> 'accuracy_m')::real
+    v_organization.id, in_employee_id, least(in_at, now()),
+    (in_point ->> 'latitude')::double precision, (in_point ->> 'longitude')::double precision, (in_point ->> 'accuracy_m')::real
   )
   on conflict do nothing;
   return found;
@@ -3672,7 +3672,7 @@ end;
 $function$;
 comment on function private.check_in_by_device(uuid,uuid,timestamp with time zone,jsonb) is 'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
 
-CREATE OR REPLACE FUNCTION private.check_in_state_of(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.check_in_state_of(in_organization_id uuid, in_employee_id uuid)
  RETURNS TABLE(is_checked_in boolean, session_id uuid, last_check_in_at timestamp with time zone, last_check_out_at timestamp with time zone, distance_m numeric, distance_is_provisional boolean)
  LANGUAGE plpgsql
  STABLE
@@ -3684,28 +3684,28 @@ begin
   from (select 1) as one
   left join lateral (
     select s.checked_in_at from public.attendance_sessions as s
-    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
     order by s.checked_in_at desc
     limit 1
   ) as n on true
   left join lateral (
     select s.checked_out_at from public.attendance_sessions as s
-    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
       and s.status = 'CLOSED'
     order by s.checked_in_at desc, s.checked_out_at desc
     limit 1
   ) as c on true
   left join lateral (
     select s.id from public.attendance_sessions as s
-    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
       and s.status = 'ACTIVE'
   ) as o on true
-  left join private.live_distances as d on d.organization_id = check_in_state_of.organization_id and d.session_id = o.id;
+  left join private.live_distances as d on d.organization_id = in_organization_id and d.session_id = o.id;
 end;
 $function$;
 comment on function private.check_in_state_of(uuid,uuid) is 'What employee_last_state should hold of an employee''s sessions: always one row.';
 
-CREATE OR REPLACE FUNCTION private.check_out(checked_out_at timestamp with time zone, client_request_id uuid, latitude double precision, longitude double precision, accuracy_m real)
+CREATE OR REPLACE FUNCTION private.check_out(in_checked_out_at timestamp with time zone, in_client_request_id uuid, in_latitude double precision, in_longitude double precision, in_accuracy_m real)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -3717,29 +3717,29 @@ declare
   v_at timestamptz;
   v_constraint text;
 begin
-  if check_out.client_request_id is null then
+  if in_client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each check-out and send the same one when you retry.');
   end if;
-  if check_out.checked_out_at is null then
+  if in_checked_out_at is null then
     perform private.fail('invalid_argument', 'checked_out_at is missing.', 'checked_out_at',
       'Send the phone''s time as ISO 8601 with an offset.');
   end if;
   select s.* into v_session
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    and s.check_out_request_id = check_out.client_request_id;
+    and s.check_out_request_id = in_client_request_id;
   if not found then
-    v_at := private.accepted_time(v_employee.organization_id, check_out.checked_out_at);
+    v_at := private.accepted_time(v_employee.organization_id, in_checked_out_at);
     update public.attendance_sessions as s
     set status = 'CLOSED',
       closed_by = 'EMPLOYEE',
       checked_out_at = v_at,
       checked_out_received_at = now(),
-      check_out_latitude = check_out.latitude,
-      check_out_longitude = check_out.longitude,
-      check_out_accuracy_m = check_out.accuracy_m,
-      check_out_request_id = check_out.client_request_id
+      check_out_latitude = in_latitude,
+      check_out_longitude = in_longitude,
+      check_out_accuracy_m = in_accuracy_m,
+      check_out_request_id = in_client_request_id
     where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE'
     returning s.* into v_session;
     if found then
@@ -3751,14 +3751,14 @@ begin
     select s.* into v_session
     from public.attendance_sessions as s
     where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and s.check_out_request_id = check_out.client_request_id;
+      and s.check_out_request_id = in_client_request_id;
   end if;
 
   if v_session.id is null then
     perform private.fail('no_open_session', 'You are not checked in.', null, 'Check in first.');
   end if;
   if coalesce(v_session.original_checked_out_at, v_session.checked_out_at)
-    is distinct from least(check_out.checked_out_at, v_session.checked_out_received_at)
+    is distinct from least(in_checked_out_at, v_session.checked_out_received_at)
   then
     perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-out.',
       v_session.id::text, 'Use a new uuid for a new check-out.');
@@ -3769,7 +3769,7 @@ exception
     get stacked diagnostics v_constraint = constraint_name;
     if v_constraint = 'checked_out_after_checked_in' then
       perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-        check_out.checked_out_at::text, 'Check the clock of the phone.');
+        in_checked_out_at::text, 'Check the clock of the phone.');
     end if;
     perform private.fail('invalid_argument', 'The position of the check-out is not valid.', v_constraint,
       'latitude -90 to 90 and longitude -180 to 180 go together; accuracy_m is not negative.');
@@ -3778,25 +3778,25 @@ $function$;
 comment on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real) is 'Body of public.check_out.';
 grant execute on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.check_webhook(url text, events text[])
+CREATE OR REPLACE FUNCTION private.check_webhook(in_url text, in_events text[])
  RETURNS void
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
 declare
-  v_problem text := private.webhook_url_problem(check_webhook.url);
+  v_problem text := private.webhook_url_problem(in_url);
   v_unknown text;
 begin
   if v_problem is not null then
     perform private.fail('invalid_argument', 'Events cannot be sent to this URL.', 'url', v_problem);
   end if;
-  if coalesce(cardinality(check_webhook.events), 0) = 0 then
+  if coalesce(cardinality(in_events), 0) = 0 then
     perform private.fail('invalid_argument', 'A webhook subscribes to at least one type of event.', 'events',
       'Name types such as expense.approved, or * for all.');
   end if;
   select coalesce(e.type, 'null') into v_unknown
-  from unnest(check_webhook.events) as e (type)
+  from unnest(in_events) as e (type)
   where e.type is null or (e.type <> '*' and e.type <> all (private.event_types()))
   limit 1;
   if found then
@@ -3807,7 +3807,7 @@ end;
 $function$;
 comment on function private.check_webhook(text,text[]) is 'Refuses (invalid_argument) a URL or types of events that cannot be.';
 
-CREATE OR REPLACE FUNCTION private.claim_webhook_deliveries(max_deliveries integer, lease_seconds integer)
+CREATE OR REPLACE FUNCTION private.claim_webhook_deliveries(in_max_deliveries integer, in_lease_seconds integer)
  RETURNS TABLE(organization_id uuid, delivery_id uuid, webhook_id uuid, lease uuid, attempt integer, url text, body text, secrets text[], traceparent text, allow_localhost boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -3893,12 +3893,12 @@ begin
     from turn as t
     where t.turn <= v_organization_limit
     order by t.turn, t.next_attempt_at
-    limit claim_webhook_deliveries.max_deliveries
+    limit in_max_deliveries
   ),
   leased as (
     insert into private.webhook_leases as l (organization_id, webhook_id, delivery_id, lease, expires_at)
     select c.organization_id, c.webhook_id, c.id, v_lease,
-      now() + make_interval(secs => claim_webhook_deliveries.lease_seconds)
+      now() + make_interval(secs => in_lease_seconds)
     from chosen as c
     -- Its last sender died.
     on conflict on constraint webhook_leases_pkey do update
@@ -3965,7 +3965,7 @@ end;
 $function$;
 comment on function private.clean_retry_intents() is 'Schedule: deletes intents that were settled 72 hours ago, at most 5,000 a run. Returns how many.';
 
-CREATE OR REPLACE FUNCTION private.close_forgotten_sessions(at_most integer DEFAULT 500)
+CREATE OR REPLACE FUNCTION private.close_forgotten_sessions(in_at_most integer DEFAULT 500)
  RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -3984,7 +3984,7 @@ begin
       and s.checked_in_received_at < now() - interval '1 hour'
       and s.checked_in_at < now() - make_interval(hours => o.max_session_hours)
     order by s.checked_in_at
-    limit close_forgotten_sessions.at_most
+    limit in_at_most
     for no key update of s skip locked
   loop
     -- With the row locked no batch is half-way; the last point says until when there is evidence of work, and the limit
@@ -4009,7 +4009,7 @@ end;
 $function$;
 comment on function private.close_forgotten_sessions(integer) is 'Closes sessions open for longer than their organization''s max_session_hours, at the time of their last point. Run by schedule; returns how many it closed.';
 
-CREATE OR REPLACE FUNCTION private.close_session(organization_id uuid, employee_id uuid, closed_at timestamp with time zone, closed_by text, action text, reason text)
+CREATE OR REPLACE FUNCTION private.close_session(in_organization_id uuid, in_employee_id uuid, in_closed_at timestamp with time zone, in_closed_by text, in_action text, in_reason text)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4020,35 +4020,35 @@ declare
 begin
   update public.attendance_sessions as s
   set status = 'CLOSED',
-    closed_by = close_session.closed_by,
-    checked_out_at = greatest(close_session.closed_at, s.checked_in_at),
+    closed_by = in_closed_by,
+    checked_out_at = greatest(in_closed_at, s.checked_in_at),
     checked_out_received_at = now()
-  where s.organization_id = close_session.organization_id and s.employee_id = close_session.employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
     and s.status = 'ACTIVE'
   returning s.* into v_session;
   if not found then
     return null;
   end if;
   perform private.request_distance(v_session);
-  perform private.audit(v_session.organization_id, close_session.action, 'session', v_session.id,
+  perform private.audit(v_session.organization_id, in_action, 'session', v_session.id,
     jsonb_build_object('status', 'ACTIVE'),
     jsonb_build_object(
       'status', 'CLOSED', 'closed_by', v_session.closed_by, 'checked_out_at', v_session.checked_out_at),
-    close_session.reason);
+    in_reason);
   return v_session;
 end;
 $function$;
 comment on function private.close_session(uuid,uuid,timestamp with time zone,text,text,text) is 'Closes the open session of an employee, audits it and asks for its distance; null when none is open.';
 
-CREATE OR REPLACE FUNCTION private.compute_employee_day(organization_id uuid, employee_id uuid, day date)
+CREATE OR REPLACE FUNCTION private.compute_employee_day(in_organization_id uuid, in_employee_id uuid, in_day date)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
-  v_organization_id uuid := compute_employee_day.organization_id;
-  v_employee_id uuid := compute_employee_day.employee_id;
-  v_day date := compute_employee_day.day;
+  v_organization_id uuid := in_organization_id;
+  v_employee_id uuid := in_employee_id;
+  v_day date := in_day;
   v_month date := date_trunc('month', v_day::timestamp)::date;
   v_currency text;
 begin
@@ -4111,43 +4111,43 @@ $function$;
 comment on function private.compute_employee_day(uuid,uuid,date) is 'Computes a person''s day and month from session_days and expenses, and asks for the organization''s day. Returns done, or gone when there is no such person. Run by the worker under row level security (queue analytics).';
 grant execute on function private.compute_employee_day(uuid,uuid,date) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.compute_live_distance(session public.attendance_sessions)
+CREATE OR REPLACE FUNCTION private.compute_live_distance(in_session public.attendance_sessions)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
-  v_parameters jsonb := private.distance_parameters((session).organization_id);
+  v_parameters jsonb := private.distance_parameters((in_session).organization_id);
   v_state private.distance_state := (
     select a.new_state
-    from private.advance_distance((session).organization_id, (session).id, (session).checked_in_at, 'infinity',
+    from private.advance_distance((in_session).organization_id, (in_session).id, (in_session).checked_in_at, 'infinity',
       v_parameters, null, '-infinity', 'infinity', 'state') as a
   );
 begin
   insert into private.live_distances as l (
     organization_id, session_id, state, parameters, distance_m, is_provisional
   ) values (
-    (session).organization_id, (session).id, v_state, v_parameters, private.distance_so_far_m(v_state), false
+    (in_session).organization_id, (in_session).id, v_state, v_parameters, private.distance_so_far_m(v_state), false
   )
   on conflict (organization_id, session_id) do update
   set state = excluded.state,
     parameters = excluded.parameters,
     distance_m = excluded.distance_m,
     is_provisional = false
-  where l.organization_id = (session).organization_id;
+  where l.organization_id = (in_session).organization_id;
 end;
 $function$;
 comment on function private.compute_live_distance(public.attendance_sessions) is 'Makes the live distance of an open session anew from all its points; the caller holds the session''s row.';
 grant execute on function private.compute_live_distance(public.attendance_sessions) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.compute_organization_day(organization_id uuid, day date)
+CREATE OR REPLACE FUNCTION private.compute_organization_day(in_organization_id uuid, in_day date)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
-  v_organization_id uuid := compute_organization_day.organization_id;
-  v_day date := compute_organization_day.day;
+  v_organization_id uuid := in_organization_id;
+  v_day date := in_day;
   v_currency text;
 begin
   -- Each of them asks for this day again.
@@ -4203,7 +4203,7 @@ $function$;
 comment on function private.compute_organization_day(uuid,date) is 'Computes the organization''s day from those of its people. Returns done, people first when they have to be computed before (request_days_in_another_currency), or gone when there is no such organization. Run by the worker under row level security (queue analytics).';
 grant execute on function private.compute_organization_day(uuid,date) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.compute_session_distance(organization_id uuid, session_id uuid)
+CREATE OR REPLACE FUNCTION private.compute_session_distance(in_organization_id uuid, in_session_id uuid)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -4213,10 +4213,10 @@ declare
   v_parameters jsonb;
 begin
   -- The person before the session: a day that is new refers to the person.
-  if not private.hold_employee(compute_session_distance.organization_id, (
+  if not private.hold_employee(in_organization_id, (
     select s.employee_id
     from public.attendance_sessions as s
-    where s.organization_id = compute_session_distance.organization_id and s.id = compute_session_distance.session_id
+    where s.organization_id = in_organization_id and s.id = in_session_id
   )) then
     return 'gone';
   end if;
@@ -4224,7 +4224,7 @@ begin
   -- waits for this transaction and enqueues again.
   select s.* into v_session
   from public.attendance_sessions as s
-  where s.organization_id = compute_session_distance.organization_id and s.id = compute_session_distance.session_id
+  where s.organization_id = in_organization_id and s.id = in_session_id
   for no key update;
   if not found then
     return 'gone';
@@ -4342,7 +4342,7 @@ $function$;
 comment on function private.consumer_report() is 'How far each reader of the event log is behind: rows not read, and the age of the oldest of them.';
 grant execute on function private.consumer_report() to fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.continue_erasure(organization_id uuid, employee_id uuid, max_points integer, max_events integer)
+CREATE OR REPLACE FUNCTION private.continue_erasure(in_organization_id uuid, in_employee_id uuid, in_max_points integer, in_max_events integer)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4356,10 +4356,10 @@ declare
   v_last_event bigint;
 begin
   -- The person, then all of the sessions, then what hangs on them (chapter 000700 has the order).
-  perform private.hold_employee(continue_erasure.organization_id, continue_erasure.employee_id);
+  perform private.hold_employee(in_organization_id, in_employee_id);
   select x.* into v_erasure
   from private.erasures as x
-  where x.organization_id = continue_erasure.organization_id and x.employee_id = continue_erasure.employee_id
+  where x.organization_id = in_organization_id and x.employee_id = in_employee_id
   for update;
   if not found or v_erasure.completed_at is not null then
     return true;
@@ -4395,7 +4395,7 @@ begin
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_erasure.organization_id and s.id = v_session.id;
-    if v_deleted >= continue_erasure.max_points then
+    if v_deleted >= in_max_points then
       return false;
     end if;
   end loop;
@@ -4406,7 +4406,7 @@ begin
     select e.id from public.events as e
     where e.organization_id = v_erasure.organization_id and e.id > coalesce(v_erasure.events_cleaned_to, 0)
     order by e.id
-    limit continue_erasure.max_events
+    limit in_max_events
   ) as e;
   if v_last_event is not null then
     update public.events as e
@@ -4467,29 +4467,30 @@ end;
 $function$;
 comment on function private.continue_erasures() is 'The next step of the erasures that are not done. Run by schedule.';
 
-CREATE OR REPLACE FUNCTION private.corner_factor(x double precision, y double precision, z double precision, dx double precision, dy double precision, dz double precision, heading_from_deg double precision, heading_to_deg double precision)
+CREATE OR REPLACE FUNCTION private.corner_factor(in_x double precision, in_y double precision, in_z double precision, in_dx double precision, in_dy double precision, in_dz double precision, in_heading_from_deg double precision, in_heading_to_deg double precision)
  RETURNS double precision
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 declare
-  v_r double precision := sqrt(x * x + y * y);
+  v_r double precision := sqrt(in_x * in_x + in_y * in_y);
   v_bearing_deg double precision;
   v_from_deg double precision;
   v_to_deg double precision;
   v_turn_deg double precision;
 begin
   -- No heading, or at a pole, where headings mean nothing.
-  if heading_from_deg is null and heading_to_deg is null or v_r < 1000 then
+  if in_heading_from_deg is null and in_heading_to_deg is null or v_r < 1000 then
     return 1;
   end if;
   -- East and north of the step; the earth is round enough for an angle.
   v_bearing_deg := atan2d(
-    (x * dy - y * dx) / v_r, (dz * v_r - z * (x * dx + y * dy) / v_r) / sqrt(x * x + y * y + z * z));
-  v_from_deg := v_bearing_deg - heading_from_deg;
+    (in_x * in_dy - in_y * in_dx) / v_r,
+    (in_dz * v_r - in_z * (in_x * in_dx + in_y * in_dy) / v_r) / sqrt(in_x * in_x + in_y * in_y + in_z * in_z));
+  v_from_deg := v_bearing_deg - in_heading_from_deg;
   v_from_deg := v_from_deg - 360 * round(v_from_deg / 360);
-  v_to_deg := heading_to_deg - v_bearing_deg;
+  v_to_deg := in_heading_to_deg - v_bearing_deg;
   v_to_deg := v_to_deg - 360 * round(v_to_deg / 360);
   v_turn_deg := v_from_deg + v_to_deg;
   if v_from_deg * v_to_deg > 0 and abs(v_turn_deg) < 150 then
@@ -4507,7 +4508,7 @@ $function$;
 comment on function private.corner_factor(double precision,double precision,double precision,double precision,double precision,double precision,double precision,double precision) is 'Length of a way with corners over its straight line, 1 to 1.42: from a place (earth-centred metres), the step from it, and the headings at both ends (degrees or null).';
 grant execute on function private.corner_factor(double precision,double precision,double precision,double precision,double precision,double precision,double precision,double precision) to api_key, authenticated, fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.correct_session(session_id uuid, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, reason text)
+CREATE OR REPLACE FUNCTION private.correct_session(in_session_id uuid, in_checked_in_at timestamp with time zone, in_checked_out_at timestamp with time zone, in_reason text)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4518,40 +4519,40 @@ declare
   v_before public.attendance_sessions;
   v_after public.attendance_sessions;
 begin
-  if coalesce(char_length(btrim(correct_session.reason)), 0) not between 3 and 1000 then
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'A correction needs a reason of 3 to 1000 characters.', 'reason');
   end if;
-  if correct_session.checked_in_at is null or correct_session.checked_out_at is null then
+  if in_checked_in_at is null or in_checked_out_at is null then
     perform private.fail('invalid_argument', 'A correction names both times.', 'checked_in_at, checked_out_at');
   end if;
-  if correct_session.checked_out_at < correct_session.checked_in_at then
+  if in_checked_out_at < in_checked_in_at then
     perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-      correct_session.checked_out_at::text);
+      in_checked_out_at::text);
   end if;
-  if correct_session.checked_out_at > now() then
-    perform private.fail('time_in_future', 'This time lies in the future.', correct_session.checked_out_at::text);
+  if in_checked_out_at > now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', in_checked_out_at::text);
   end if;
-  if correct_session.checked_out_at - correct_session.checked_in_at > interval '168 hours' then
+  if in_checked_out_at - in_checked_in_at > interval '168 hours' then
     perform private.fail('invalid_argument', 'A session is at most 168 hours long.', 'checked_out_at');
   end if;
 
   perform private.hold_locked_until(v_admin.organization_id);
   select s.* into v_before
   from public.attendance_sessions as s
-  where s.organization_id = v_admin.organization_id and s.id = correct_session.session_id
+  where s.organization_id = v_admin.organization_id and s.id = in_session_id
   for no key update;
   if not found then
-    perform private.fail('session_not_found', 'There is no such session.', correct_session.session_id::text);
+    perform private.fail('session_not_found', 'There is no such session.', in_session_id::text);
   end if;
   -- Neither the days it leaves nor the days it comes to may be locked.
   perform private.refuse_settled_session(v_before);
   v_after := v_before;
-  v_after.checked_in_at := correct_session.checked_in_at;
+  v_after.checked_in_at := in_checked_in_at;
   perform private.refuse_settled_session(v_after);
 
   update public.attendance_sessions as s
-  set checked_in_at = correct_session.checked_in_at,
-    checked_out_at = correct_session.checked_out_at,
+  set checked_in_at = in_checked_in_at,
+    checked_out_at = in_checked_out_at,
     checked_out_received_at = coalesce(s.checked_out_received_at, now()),
     status = 'CLOSED',
     closed_by = coalesce(s.closed_by, 'ADMIN'),
@@ -4566,30 +4567,30 @@ begin
   perform private.audit(v_after.organization_id, 'session.corrected', 'session', v_after.id,
     jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
     jsonb_build_object('checked_in_at', v_after.checked_in_at, 'checked_out_at', v_after.checked_out_at),
-    btrim(correct_session.reason));
+    btrim(in_reason));
   return v_after;
 exception
   when exclusion_violation then
     perform private.fail('session_overlap', 'These times fall into another session of the person.',
-      correct_session.session_id::text);
+      in_session_id::text);
 end;
 $function$;
 comment on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Body of public.correct_session.';
 grant execute on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.count_rejected_points(rejected jsonb)
+CREATE OR REPLACE FUNCTION private.count_rejected_points(in_rejected jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 begin
   perform nextval(('private.rejected_' || (r.value ->> 'code'))::regclass)
-  from jsonb_array_elements(rejected) as r;
+  from jsonb_array_elements(in_rejected) as r;
 end;
 $function$;
 comment on function private.count_rejected_points(jsonb) is 'Counts [{code}] for the metric of rejected points. For definers.';
 
-CREATE OR REPLACE FUNCTION private.crc32_base62(body text)
+CREATE OR REPLACE FUNCTION private.crc32_base62(in_body text)
  RETURNS text
  LANGUAGE plpgsql
  IMMUTABLE
@@ -4597,7 +4598,7 @@ CREATE OR REPLACE FUNCTION private.crc32_base62(body text)
 AS $function$
 declare
   v_alphabet constant text := '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  v_bytes bytea := convert_to(crc32_base62.body, 'UTF8');
+  v_bytes bytea := convert_to(in_body, 'UTF8');
   v_crc bigint := 4294967295;
   v_text text := '';
 begin
@@ -4617,7 +4618,7 @@ end;
 $function$;
 comment on function private.crc32_base62(text) is 'The checksum at the end of a key: six characters.';
 
-CREATE OR REPLACE FUNCTION private.create_api_key(name text, scopes text[], expires_at timestamp with time zone, requests_per_minute integer)
+CREATE OR REPLACE FUNCTION private.create_api_key(in_name text, in_scopes text[], in_expires_at timestamp with time zone, in_requests_per_minute integer)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4630,13 +4631,13 @@ declare
   v_column text;
 begin
   perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
-  if create_api_key.expires_at <= now() then
+  if in_expires_at <= now() then
     perform private.fail('invalid_argument', 'A key cannot have expired before it is made.', 'expires_at');
   end if;
   v_key := private.issue_api_key(
-    v_admin.organization_id, btrim(create_api_key.name),
-    array(select distinct s.scope from unnest(create_api_key.scopes) as s (scope) order by s.scope),
-    create_api_key.expires_at, create_api_key.requests_per_minute, v_admin.employee_id);
+    v_admin.organization_id, btrim(in_name),
+    array(select distinct s.scope from unnest(in_scopes) as s (scope) order by s.scope),
+    in_expires_at, in_requests_per_minute, v_admin.employee_id);
   perform private.audit(v_admin.organization_id, 'api_key.created', 'api_key', (v_key ->> 'id')::uuid, null, v_key - 'key');
   return v_key;
 exception
@@ -4650,7 +4651,7 @@ $function$;
 comment on function private.create_api_key(text,text[],timestamp with time zone,integer) is 'Body of public.create_api_key.';
 grant execute on function private.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.create_device_token(employee_id uuid, name text)
+CREATE OR REPLACE FUNCTION private.create_device_token(in_employee_id uuid, in_name text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4661,29 +4662,29 @@ declare
 begin
   if not exists (
     select from public.employees as e
-    where e.organization_id = v_admin.organization_id and e.id = create_device_token.employee_id and e.is_active
+    where e.organization_id = v_admin.organization_id and e.id = in_employee_id and e.is_active
   ) then
-    perform private.fail('employee_not_found', 'There is no such active employee.', create_device_token.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such active employee.', in_employee_id::text);
   end if;
-  return private.issue_device_token(v_admin.organization_id, create_device_token.employee_id, create_device_token.name,
+  return private.issue_device_token(v_admin.organization_id, in_employee_id, in_name,
     v_admin.employee_id);
 end;
 $function$;
 comment on function private.create_device_token(uuid,text) is 'Body of public.create_device_token.';
 grant execute on function private.create_device_token(uuid,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.create_location_partitions(first_month date, last_month date)
+CREATE OR REPLACE FUNCTION private.create_location_partitions(in_first_month date, in_last_month date)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO ''
  SET lock_timeout TO '2s'
 AS $function$
 declare
-  v_month date := date_trunc('month', first_month)::date;
+  v_month date := date_trunc('month', in_first_month)::date;
   v_name text;
   v_created integer := 0;
 begin
-  while v_month <= last_month loop
+  while v_month <= in_last_month loop
     v_name := format('gps_locations_%s', to_char(v_month, 'YYYY_MM'));
     if to_regclass(format('gps.%I', v_name)) is null then
       execute format('create table gps.%I (like public.gps_locations including all)', v_name);
@@ -4701,7 +4702,7 @@ end;
 $function$;
 comment on function private.create_location_partitions(date,date) is 'Makes the missing monthly partitions (UTC) of public.gps_locations from one month to another; returns how many.';
 
-CREATE OR REPLACE FUNCTION private.create_organization(name text, slug text, time_zone text, currency text)
+CREATE OR REPLACE FUNCTION private.create_organization(in_name text, in_slug text, in_time_zone text, in_currency text)
  RETURNS public.organizations
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4717,8 +4718,8 @@ begin
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
   end if;
   insert into public.organizations (name, slug, time_zone, currency)
-  values (btrim(create_organization.name), create_organization.slug, create_organization.time_zone,
-    create_organization.currency)
+  values (btrim(in_name), in_slug, in_time_zone,
+    in_currency)
   returning * into v_organization;
   insert into public.employees (organization_id, user_id, name, app_role)
   select v_organization.id, v_user_id,
@@ -4753,7 +4754,7 @@ $function$;
 comment on function private.create_organization(text,text,text,text) is 'Body of public.create_organization.';
 grant execute on function private.create_organization(text,text,text,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.create_receipt_path(extension text, mime_type text)
+CREATE OR REPLACE FUNCTION private.create_receipt_path(in_extension text, in_mime_type text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4761,7 +4762,7 @@ CREATE OR REPLACE FUNCTION private.create_receipt_path(extension text, mime_type
 AS $function$
 declare
   v_employee public.employees := private.require_employee();
-  v_extension text := lower(create_receipt_path.extension);
+  v_extension text := lower(in_extension);
   v_mime_type text;
 begin
   v_mime_type := case v_extension
@@ -4771,7 +4772,7 @@ begin
     when 'webp' then 'image/webp'
     when 'pdf' then 'application/pdf'
   end;
-  if v_mime_type is null or create_receipt_path.mime_type <> v_mime_type then
+  if v_mime_type is null or in_mime_type <> v_mime_type then
     perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp or pdf of the fitting type.',
       'extension', 'Send extension, and mime_type only if it fits it.');
   end if;
@@ -4806,7 +4807,7 @@ $function$;
 comment on function private.create_stream_ticket() is 'Body of public.create_stream_ticket.';
 grant execute on function private.create_stream_ticket() to authenticated;
 
-CREATE OR REPLACE FUNCTION private.create_webhook(url text, events text[], description text, max_in_flight integer)
+CREATE OR REPLACE FUNCTION private.create_webhook(in_url text, in_events text[], in_description text, in_max_in_flight integer)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4818,15 +4819,15 @@ declare
   v_constraint text;
   v_column text;
 begin
-  perform private.check_webhook(create_webhook.url, create_webhook.events);
+  perform private.check_webhook(in_url, in_events);
   -- The lock makes the count hold against a second call at the same time.
   perform from public.organizations as o where o.id = v_caller.organization_id for no key update;
   if (select count(*) from public.webhooks as w where w.organization_id = v_caller.organization_id) >= 20 then
     perform private.fail('too_many_webhooks', 'An organization has at most 20 webhooks.', null, 'Delete one first.');
   end if;
   insert into public.webhooks (organization_id, url, events, description, max_in_flight)
-  values (v_caller.organization_id, create_webhook.url, create_webhook.events,
-    nullif(btrim(create_webhook.description), ''), create_webhook.max_in_flight)
+  values (v_caller.organization_id, in_url, in_events,
+    nullif(btrim(in_description), ''), in_max_in_flight)
   returning * into v_webhook;
   insert into public.webhook_circuits (organization_id, webhook_id) values (v_webhook.organization_id, v_webhook.id);
   perform private.audit(v_webhook.organization_id, 'webhook.created', 'webhook', v_webhook.id, null,
@@ -4844,7 +4845,7 @@ $function$;
 comment on function private.create_webhook(text,text[],text,integer) is 'Body of public.create_webhook.';
 grant execute on function private.create_webhook(text,text[],text,integer) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.cron_interval(cron text)
+CREATE OR REPLACE FUNCTION private.cron_interval(in_cron text)
  RETURNS interval
  LANGUAGE plpgsql
  IMMUTABLE
@@ -4852,30 +4853,30 @@ CREATE OR REPLACE FUNCTION private.cron_interval(cron text)
 AS $function$
 begin
   return case
-    when cron = '* * * * *' then interval '1 minute'
-    when cron ~ '^\*/([1-9]|[1-5][0-9]) \* \* \* \*$'
-      then make_interval(mins => substring(cron, '^\*/([0-9]+)')::integer)
-    when cron ~ '^[1-5]?[0-9] \* \* \* \*$' then interval '1 hour'
-    when cron ~ '^[1-5]?[0-9] \*/([1-9]|1[0-9]|2[0-3]) \* \* \*$'
-      then make_interval(hours => substring(cron, ' \*/([0-9]+)')::integer)
-    when cron ~ '^[1-5]?[0-9] ([01]?[0-9]|2[0-3]) \* \* \*$' then interval '1 day'
+    when in_cron = '* * * * *' then interval '1 minute'
+    when in_cron ~ '^\*/([1-9]|[1-5][0-9]) \* \* \* \*$'
+      then make_interval(mins => substring(in_cron, '^\*/([0-9]+)')::integer)
+    when in_cron ~ '^[1-5]?[0-9] \* \* \* \*$' then interval '1 hour'
+    when in_cron ~ '^[1-5]?[0-9] \*/([1-9]|1[0-9]|2[0-3]) \* \* \*$'
+      then make_interval(hours => substring(in_cron, ' \*/([0-9]+)')::integer)
+    when in_cron ~ '^[1-5]?[0-9] ([01]?[0-9]|2[0-3]) \* \* \*$' then interval '1 day'
   end;
 end;
 $function$;
 comment on function private.cron_interval(text) is 'Time between two runs: every minute, every n minutes, hourly, every n hours or daily; null for any other expression.';
 grant execute on function private.cron_interval(text) to fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.csv_text(value text)
+CREATE OR REPLACE FUNCTION private.csv_text(in_value text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
   select case
-    when value ~ '[-=+@＝＋－＠\t\r\n]' then
-      case when value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
-      || regexp_replace(value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
-    else value
+    when in_value ~ '[-=+@＝＋－＠\t\r\n]' then
+      case when in_value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
+      || regexp_replace(in_value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
+    else in_value
   end;
 $function$;
 comment on function private.csv_text(text) is 'Text for a cell of a spreadsheet: what it would run as a formula gets an apostrophe in front.';
@@ -5052,7 +5053,7 @@ $function$;
 comment on function private.current_user_id() is 'auth.users.id of the signed-in caller, or null.';
 grant execute on function private.current_user_id() to api_key, authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.custom_access_token_hook(event jsonb)
+CREATE OR REPLACE FUNCTION private.custom_access_token_hook(in_event jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -5063,12 +5064,12 @@ declare
 begin
   select e.* into v_employee
   from public.employees as e
-  where e.user_id = (event ->> 'user_id')::uuid and e.is_active;
+  where e.user_id = (in_event ->> 'user_id')::uuid and e.is_active;
   if not found then
     return jsonb_build_object(
-      'claims', (event -> 'claims') - array['organization_id', 'employee_id', 'app_role']);
+      'claims', (in_event -> 'claims') - array['organization_id', 'employee_id', 'app_role']);
   end if;
-  return jsonb_build_object('claims', (event -> 'claims') || jsonb_build_object(
+  return jsonb_build_object('claims', (in_event -> 'claims') || jsonb_build_object(
     'organization_id', v_employee.organization_id,
     'employee_id', v_employee.id,
     'app_role', v_employee.app_role
@@ -5078,7 +5079,7 @@ $function$;
 comment on function private.custom_access_token_hook(jsonb) is 'Supabase Auth hook: adds organization_id, employee_id and app_role; none for a user without an active employment.';
 grant execute on function private.custom_access_token_hook(jsonb) to supabase_auth_admin;
 
-CREATE OR REPLACE FUNCTION private.dashboard_of(organization_id uuid)
+CREATE OR REPLACE FUNCTION private.dashboard_of(in_organization_id uuid)
  RETURNS public.org_dashboard_snapshot
  LANGUAGE plpgsql
  STABLE
@@ -5088,8 +5089,8 @@ declare
   v_dashboard public.org_dashboard_snapshot;
   v_oldest_recent timestamptz;
 begin
-  v_dashboard.organization_id := dashboard_of.organization_id;
-  v_dashboard.day := private.local_day(dashboard_of.organization_id, now());
+  v_dashboard.organization_id := in_organization_id;
+  v_dashboard.day := private.local_day(in_organization_id, now());
   select count(*), count(*) filter (where l.status = 'ACTIVE'),
     count(*) filter (where l.status = 'RECENT'), count(*) filter (where l.status = 'INACTIVE'),
     min(l.checked_out_at) filter (where l.status = 'RECENT')
@@ -5105,26 +5106,26 @@ begin
       end as status
     from public.employees as e
     join public.employee_latest_sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
-    where e.organization_id = dashboard_of.organization_id and e.is_active
+    where e.organization_id = in_organization_id and e.is_active
   ) as l;
   select coalesce(max(m.sessions), 0), coalesce(max(m.duration_s), 0),
     coalesce(max(m.distance_m), 0)
   into v_dashboard.sessions_today, v_dashboard.duration_today_s, v_dashboard.distance_today_m
   from public.org_daily_metrics as m
-  where m.organization_id = dashboard_of.organization_id and m.day = v_dashboard.day;
+  where m.organization_id = in_organization_id and m.day = v_dashboard.day;
   select coalesce(sum(p.n), 0), coalesce(jsonb_object_agg(p.currency, p.amount), '{}')
   into v_dashboard.pending_expenses, v_dashboard.pending_amounts
   from (
     select x.currency, count(*) as n, sum(x.amount) as amount
     from public.pending_expenses as x
-    where x.organization_id = dashboard_of.organization_id
+    where x.organization_id = in_organization_id
     group by x.currency
   ) as p;
   v_dashboard.valid_until := least(
     v_oldest_recent + interval '24 hours',
     (
       select max(d.day_ends_at)
-      from private.local_days(dashboard_of.organization_id, now(), now() + interval '50 hours') as d
+      from private.local_days(in_organization_id, now(), now() + interval '50 hours') as d
       where d.day = v_dashboard.day
     ));
   v_dashboard.updated_at := now();
@@ -5134,24 +5135,24 @@ $function$;
 comment on function private.dashboard_of(uuid) is 'What org_dashboard_snapshot should hold of an organization now. Costs its employees and pending expenses, no history.';
 grant execute on function private.dashboard_of(uuid) to api_key, authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.day_starts_at(day date, time_zone text)
+CREATE OR REPLACE FUNCTION private.day_starts_at(in_day date, in_time_zone text)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 declare
-  v_midnight timestamptz := day::timestamp at time zone time_zone;
+  v_midnight timestamptz := in_day::timestamp at time zone in_time_zone;
   v_noon_before timestamptz := v_midnight - interval '12 hours';
-  v_first timestamptz := v_noon_before + (day::timestamp - (v_noon_before at time zone time_zone));
+  v_first timestamptz := v_noon_before + (in_day::timestamp - (v_noon_before at time zone in_time_zone));
 begin
-  return case when v_first at time zone time_zone = day::timestamp then least(v_first, v_midnight) else v_midnight end;
+  return case when v_first at time zone in_time_zone = in_day::timestamp then least(v_first, v_midnight) else v_midnight end;
 end;
 $function$;
 comment on function private.day_starts_at(date,text) is 'The first instant of a date in a time zone.';
 grant execute on function private.day_starts_at(date,text) to api_key, authenticated, fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.days_of(range private.report_range)
+CREATE OR REPLACE FUNCTION private.days_of(in_range private.report_range)
  RETURNS SETOF date
  LANGUAGE plpgsql
  IMMUTABLE
@@ -5159,13 +5160,13 @@ CREATE OR REPLACE FUNCTION private.days_of(range private.report_range)
 AS $function$
 begin
   return query
-  select (range).from_day + i from generate_series(0, (range).to_day - (range).from_day) as i;
+  select (in_range).from_day + i from generate_series(0, (in_range).to_day - (in_range).from_day) as i;
 end;
 $function$;
 comment on function private.days_of(private.report_range) is 'The days of a report''s range, in order.';
 grant execute on function private.days_of(private.report_range) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.delete_due_organizations(max_rows integer DEFAULT 20000)
+CREATE OR REPLACE FUNCTION private.delete_due_organizations(in_max_rows integer DEFAULT 20000)
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5215,10 +5216,10 @@ begin
       delete from %1$s where ctid = any (array(
         select t.ctid from %1$s as t where t.organization_id = $1 limit $2
       ))
-    $sql$, v_table.name) using v_organization_id, max_rows - v_deleted;
+    $sql$, v_table.name) using v_organization_id, in_max_rows - v_deleted;
     get diagnostics v_rows = row_count;
     v_deleted := v_deleted + v_rows;
-    if v_deleted >= max_rows then
+    if v_deleted >= in_max_rows then
       return v_deleted;
     end if;
   end loop;
@@ -5228,7 +5229,7 @@ end;
 $function$;
 comment on function private.delete_due_organizations(integer) is 'Deletes up to max_rows rows of the organization whose notice has run out first, and at last the organization. Run by schedule.';
 
-CREATE OR REPLACE FUNCTION private.delete_organization(slug text, reason text)
+CREATE OR REPLACE FUNCTION private.delete_organization(in_slug text, in_reason text)
  RETURNS public.organizations
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5240,21 +5241,21 @@ declare
 begin
   update public.organizations as o
   set deletion_due_at = coalesce(o.deletion_due_at, now() + interval '30 days')
-  where o.id = v_admin.organization_id and o.slug = delete_organization.slug
+  where o.id = v_admin.organization_id and o.slug = in_slug
   returning o.* into v_organization;
   if not found then
     perform private.fail('invalid_argument', 'This is not the slug of your organization.', 'slug',
       'To delete it, name it: everything goes, for everybody.');
   end if;
   perform private.audit(v_organization.id, 'organization.deletion_requested', 'organization', v_organization.id, null,
-    jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), delete_organization.reason);
+    jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), in_reason);
   return v_organization;
 end;
 $function$;
 comment on function private.delete_organization(text,text) is 'Body of public.delete_organization.';
 grant execute on function private.delete_organization(text,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.disable_webhook(organization_id uuid, webhook_id uuid, reason text, failing_since timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.disable_webhook(in_organization_id uuid, in_webhook_id uuid, in_reason text, in_failing_since timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5262,24 +5263,24 @@ CREATE OR REPLACE FUNCTION private.disable_webhook(organization_id uuid, webhook
 AS $function$
 begin
   update public.webhooks as w
-  set disabled_at = now(), disabled_reason = disable_webhook.reason
-  where w.organization_id = disable_webhook.organization_id and w.id = disable_webhook.webhook_id
+  set disabled_at = now(), disabled_reason = in_reason
+  where w.organization_id = in_organization_id and w.id = in_webhook_id
     and w.is_active and w.disabled_at is null;
   if not found then
     return;
   end if;
-  perform private.audit(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
-    jsonb_build_object('disabled_reason', disable_webhook.reason, 'failing_since', disable_webhook.failing_since));
-  perform private.emit_event(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
+  perform private.audit(in_organization_id, 'webhook.disabled', 'webhook', in_webhook_id, null,
+    jsonb_build_object('disabled_reason', in_reason, 'failing_since', in_failing_since));
+  perform private.emit_event(in_organization_id, 'webhook.disabled', 'webhook', in_webhook_id, null,
     jsonb_build_object(
-      'webhook_id', disable_webhook.webhook_id,
-      'reason', disable_webhook.reason,
-      'failing_since', disable_webhook.failing_since));
+      'webhook_id', in_webhook_id,
+      'reason', in_reason,
+      'failing_since', in_failing_since));
 end;
 $function$;
 comment on function private.disable_webhook(uuid,uuid,text,timestamp with time zone) is 'Gives up on an endpoint, once: disabled_at and reason, audit row, event webhook.disabled. is_active stays as it is.';
 
-CREATE OR REPLACE FUNCTION private.discard_retry_intent(retry_intent_id uuid)
+CREATE OR REPLACE FUNCTION private.discard_retry_intent(in_retry_intent_id uuid)
  RETURNS public.retry_intents
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5291,11 +5292,11 @@ declare
 begin
   update public.retry_intents as r
   set state = 'DISCARDED', next_attempt_at = null, settled_at = now()
-  where r.organization_id = v_admin.organization_id and r.id = discard_retry_intent.retry_intent_id
+  where r.organization_id = v_admin.organization_id and r.id = in_retry_intent_id
     and r.state = 'PENDING'
   returning r.* into v_intent;
   if not found then
-    perform private.refuse_retry_intent(v_admin.organization_id, discard_retry_intent.retry_intent_id);
+    perform private.refuse_retry_intent(v_admin.organization_id, in_retry_intent_id);
   end if;
   perform private.audit(v_intent.organization_id, 'retry_intent.discarded', 'retry_intent', v_intent.id, null,
     jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload));
@@ -5318,7 +5319,7 @@ $function$;
 comment on function private.distance_algorithm_version() is 'Version of private.advance_distance; raised with each change that can change a figure.';
 grant execute on function private.distance_algorithm_version() to api_key, authenticated, fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.distance_parameters(organization_id uuid)
+CREATE OR REPLACE FUNCTION private.distance_parameters(in_organization_id uuid)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
@@ -5347,21 +5348,21 @@ begin
       'spike_mps2', 1.5
     )
     from public.organizations as o
-    where o.id = distance_parameters.organization_id
+    where o.id = in_organization_id
   );
 end;
 $function$;
 comment on function private.distance_parameters(uuid) is 'Every parameter of private.advance_distance for an organization; units in the key names. Kept with each result.';
 grant execute on function private.distance_parameters(uuid) to api_key, authenticated, fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.distance_so_far_m(state private.distance_state)
+CREATE OR REPLACE FUNCTION private.distance_so_far_m(in_state private.distance_state)
  RETURNS numeric
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  return round(((state).distance_m + coalesce((state).candidate_leg_m, 0))::numeric, 2);
+  return round(((in_state).distance_m + coalesce((in_state).candidate_leg_m, 0))::numeric, 2);
 end;
 $function$;
 comment on function private.distance_so_far_m(private.distance_state) is 'Metres, to the centimetre, at a state.';
@@ -5423,7 +5424,7 @@ end;
 $function$;
 comment on function private.drop_location_partition() is 'Drops the oldest partition of gps_locations if all its points are past every organization''s retention and of sealed sessions. Run by schedule; answers how many it dropped.';
 
-CREATE OR REPLACE FUNCTION private.drop_stalled_consumers(behind interval DEFAULT '7 days'::interval)
+CREATE OR REPLACE FUNCTION private.drop_stalled_consumers(in_behind interval DEFAULT '7 days'::interval)
  RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5439,7 +5440,7 @@ begin
     where c.dropped_at is null
       and exists (
         select from private.read_log(c.epoch, c.xact, c.id, 1) as e
-        where e.occurred_at < now() - drop_stalled_consumers.behind
+        where e.occurred_at < now() - in_behind
       )
     for update
   loop
@@ -5458,7 +5459,7 @@ end;
 $function$;
 comment on function private.drop_stalled_consumers(interval) is 'Drops internal consumers whose oldest unread event is older than `behind` (7 days). Run by schedule; returns how many.';
 
-CREATE OR REPLACE FUNCTION private.emit_event(organization_id uuid, type text, subject_type text, subject_id uuid, employee_id uuid, payload jsonb)
+CREATE OR REPLACE FUNCTION private.emit_event(in_organization_id uuid, in_type text, in_subject_type text, in_subject_id uuid, in_employee_id uuid, in_payload jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5470,15 +5471,15 @@ begin
   insert into public.events (
     organization_id, epoch, xact, type, subject_type, subject_id, employee_id, actor_type, actor_id, payload, traceparent
   ) values (
-    emit_event.organization_id, private.current_epoch(), pg_current_xact_id(), emit_event.type,
-    emit_event.subject_type, emit_event.subject_id, emit_event.employee_id, v_actor.type, v_actor.id, emit_event.payload,
+    in_organization_id, private.current_epoch(), pg_current_xact_id(), in_type,
+    in_subject_type, in_subject_id, in_employee_id, v_actor.type, v_actor.id, in_payload,
     private.current_traceparent()
   );
 end;
 $function$;
 comment on function private.emit_event(uuid,text,text,uuid,uuid,jsonb) is 'Writes an event of the current actor in the caller''s transaction. For trigger functions and definers.';
 
-CREATE OR REPLACE FUNCTION private.enqueue(queue text, data jsonb, singleton_key text DEFAULT NULL::text, start_after timestamp with time zone DEFAULT now())
+CREATE OR REPLACE FUNCTION private.enqueue(in_queue text, in_data jsonb, in_singleton_key text DEFAULT NULL::text, in_start_after timestamp with time zone DEFAULT now())
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -5490,21 +5491,21 @@ declare
   v_traceparent text := private.current_traceparent();
   v_id uuid;
 begin
-  select q.* into v_queue from pgboss.queue as q where q.name = enqueue.queue;
+  select q.* into v_queue from pgboss.queue as q where q.name = in_queue;
   if not found then
-    raise exception 'queue % does not exist', enqueue.queue;
+    raise exception 'queue % does not exist', in_queue;
   end if;
   insert into pgboss.job (
     name, data, singleton_key, start_after, policy, retry_limit, retry_delay, retry_backoff, retry_delay_max,
     expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds
   ) values (
     v_queue.name,
-    enqueue.data || case
+    in_data || case
       when v_traceparent is null then '{}' else jsonb_build_object('traceparent', v_traceparent)
     end,
-    enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
+    in_singleton_key, in_start_after, v_queue.policy, v_queue.retry_limit,
     v_queue.retry_delay, v_queue.retry_backoff, v_queue.retry_delay_max, v_queue.expire_seconds,
-    v_queue.deletion_seconds, enqueue.start_after + make_interval(secs => v_queue.retention_seconds),
+    v_queue.deletion_seconds, in_start_after + make_interval(secs => v_queue.retention_seconds),
     v_queue.dead_letter, v_queue.heartbeat_seconds
   )
   on conflict do nothing
@@ -5514,7 +5515,7 @@ end;
 $function$;
 comment on function private.enqueue(text,jsonb,text,timestamp with time zone) is 'Puts a job into a pg-boss queue in the caller''s transaction, with the queue''s own options. Returns its id, or null when a job with the same singleton_key already waits. The only SQL that writes pgboss.job. Before calling it, lock the row that the job will lock: a job that already runs must not miss what this transaction writes.';
 
-CREATE OR REPLACE FUNCTION private.erase_audit_values(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.erase_audit_values(in_organization_id uuid, in_employee_id uuid)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5526,26 +5527,26 @@ begin
   set before = a.before - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
     after = a.after - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
     reason = null
-  where a.organization_id = erase_audit_values.organization_id
+  where a.organization_id = in_organization_id
     and (a.subject_type, a.subject_id) in (
-      select 'employee', erase_audit_values.employee_id
+      select 'employee', in_employee_id
       union all
       select 'session', s.id from public.attendance_sessions as s
-      where s.organization_id = erase_audit_values.organization_id and s.employee_id = erase_audit_values.employee_id
+      where s.organization_id = in_organization_id and s.employee_id = in_employee_id
       union all
       select 'expense', x.id from public.expenses as x
-      where x.organization_id = erase_audit_values.organization_id and x.employee_id = erase_audit_values.employee_id
+      where x.organization_id = in_organization_id and x.employee_id = in_employee_id
       union all
       -- Phones are named by their people.
       select 'device_token', t.id from public.device_tokens as t
-      where t.organization_id = erase_audit_values.organization_id and t.employee_id = erase_audit_values.employee_id
+      where t.organization_id = in_organization_id and t.employee_id = in_employee_id
     );
   perform set_config('fieldtrack.erasure', '', true);
 end;
 $function$;
 comment on function private.erase_audit_values(uuid,uuid) is 'Takes a person''s values and the reasons out of the audit log; the rows stay. For the erasure only.';
 
-CREATE OR REPLACE FUNCTION private.erase_employee(employee_id uuid, reason text)
+CREATE OR REPLACE FUNCTION private.erase_employee(in_employee_id uuid, in_reason text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5557,7 +5558,7 @@ declare
   v_is_done boolean := true;
   v_receipts jsonb := '[]'::jsonb;
 begin
-  if coalesce(char_length(btrim(erase_employee.reason)), 0) not between 3 and 1000 then
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
   end if;
   -- A person who left and came back has a row for each time.
@@ -5566,10 +5567,10 @@ begin
     from public.employees as e
     where e.organization_id = v_admin.organization_id
       and (
-        e.id = erase_employee.employee_id
+        e.id = in_employee_id
         or e.user_id = (
           select n.user_id from public.employees as n
-          where n.organization_id = v_admin.organization_id and n.id = erase_employee.employee_id
+          where n.organization_id = v_admin.organization_id and n.id = in_employee_id
         )
       )
     order by e.id
@@ -5612,7 +5613,7 @@ begin
       insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
       -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
       perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
-        btrim(erase_employee.reason));
+        btrim(in_reason));
     end if;
 
     -- Small histories are gone at once; of large ones this is the first step.
@@ -5623,10 +5624,10 @@ begin
     v_receipts := v_receipts || to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id));
   end loop;
   if not found then
-    perform private.fail('employee_not_found', 'There is no such employee.', erase_employee.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
   return jsonb_build_object(
-    'employee_id', erase_employee.employee_id,
+    'employee_id', in_employee_id,
     'is_done', v_is_done,
     'receipts', v_receipts
   );
@@ -5635,29 +5636,29 @@ $function$;
 comment on function private.erase_employee(uuid,text) is 'Body of public.erase_employee.';
 grant execute on function private.erase_employee(uuid,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.erased_payload(payload jsonb)
+CREATE OR REPLACE FUNCTION private.erased_payload(in_payload jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  return payload
-    || case when payload ? 'position' then '{"position": null}'::jsonb else '{}' end
-    || case when payload ? 'name' then '{"name": "Erased"}'::jsonb else '{}' end
-    || case when payload ? 'employee_code' then '{"employee_code": "ERASED"}'::jsonb else '{}' end
-    || case when payload ? 'review_comment' then '{"review_comment": null}'::jsonb else '{}' end;
+  return in_payload
+    || case when in_payload ? 'position' then '{"position": null}'::jsonb else '{}' end
+    || case when in_payload ? 'name' then '{"name": "Erased"}'::jsonb else '{}' end
+    || case when in_payload ? 'employee_code' then '{"employee_code": "ERASED"}'::jsonb else '{}' end
+    || case when in_payload ? 'review_comment' then '{"review_comment": null}'::jsonb else '{}' end;
 end;
 $function$;
 comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and comment.';
 
-CREATE OR REPLACE FUNCTION private.error_status(code text)
+CREATE OR REPLACE FUNCTION private.error_status(in_code text)
  RETURNS integer
  LANGUAGE sql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
-  select case code
+  select case in_code
     when 'not_authenticated' then 401
     when 'api_key_invalid' then 401
     when 'device_token_invalid' then 401
@@ -5724,7 +5725,7 @@ end;
 $function$;
 comment on function private.event_types() is 'Every type of event, as types/events.ts lists them.';
 
-CREATE OR REPLACE FUNCTION private.export_employee_data(employee_id uuid, after_session_id uuid, after_recorded_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.export_employee_data(in_employee_id uuid, in_after_session_id uuid, in_after_recorded_at timestamp with time zone)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5741,11 +5742,11 @@ begin
   select e.* into v_employee
   from public.employees as e
   where e.organization_id = v_caller.organization_id
-    and e.id = coalesce(export_employee_data.employee_id, v_caller.id)
+    and e.id = coalesce(in_employee_id, v_caller.id)
     and (v_caller.app_role = 'ADMIN' or e.id = v_caller.id);
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee, or it is not yours to export.',
-      export_employee_data.employee_id::text);
+      in_employee_id::text);
   end if;
   perform private.take_token(v_caller.organization_id, 'personal_data', v_caller.id);
 
@@ -5758,13 +5759,13 @@ begin
     cross join lateral (
       select g.* from public.gps_locations as g
       where g.organization_id = s.organization_id and g.session_id = s.id
-        and (s.id <> export_employee_data.after_session_id or g.recorded_at > export_employee_data.after_recorded_at)
+        and (s.id <> in_after_session_id or g.recorded_at > in_after_recorded_at)
           is not false
       order by g.recorded_at
       limit v_max_points
     ) as g
     where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and (s.id >= export_employee_data.after_session_id) is not false
+      and (s.id >= in_after_session_id) is not false
     order by s.id, g.recorded_at
     limit v_max_points
   ) as p;
@@ -5775,7 +5776,7 @@ begin
     'points', coalesce(v_points, '[]'),
     'next', case when v_last is not null then jsonb_build_object(
       'after_session_id', v_last -> 'session_id', 'after_recorded_at', v_last -> 'recorded_at') end);
-  if export_employee_data.after_session_id is not null then
+  if in_after_session_id is not null then
     return v_page;
   end if;
 
@@ -5830,27 +5831,27 @@ $function$;
 comment on function private.export_employee_data(uuid,uuid,timestamp with time zone) is 'Body of public.export_employee_data.';
 grant execute on function private.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.fail(code text, message text, details text DEFAULT NULL::text, hint text DEFAULT NULL::text, headers jsonb DEFAULT '{}'::jsonb)
+CREATE OR REPLACE FUNCTION private.fail(in_code text, in_message text, in_details text DEFAULT NULL::text, in_hint text DEFAULT NULL::text, in_headers jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
-  v_status integer := private.error_status(fail.code);
+  v_status integer := private.error_status(in_code);
 begin
   if v_status is null then
-    raise exception 'error code % is not in the registry', fail.code;
+    raise exception 'error code % is not in the registry', in_code;
   end if;
   raise sqlstate 'PGRST' using
     message = jsonb_build_object(
-      'code', fail.code, 'message', fail.message, 'details', fail.details, 'hint', fail.hint)::text,
-    detail = jsonb_build_object('status', v_status, 'headers', fail.headers)::text;
+      'code', in_code, 'message', in_message, 'details', in_details, 'hint', in_hint)::text,
+    detail = jsonb_build_object('status', v_status, 'headers', in_headers)::text;
 end;
 $function$;
 comment on function private.fail(text,text,text,text,jsonb) is 'Raises a registered error: an answer {code, message, details, hint} with the status of the registry. Never returns.';
 grant execute on function private.fail(text,text,text,text,jsonb) to api_key, authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.fail_session_distance(organization_id uuid, session_id uuid)
+CREATE OR REPLACE FUNCTION private.fail_session_distance(in_organization_id uuid, in_session_id uuid)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -5858,14 +5859,14 @@ AS $function$
 begin
   update public.attendance_sessions as s
   set distance_status = 'FAILED'
-  where s.organization_id = fail_session_distance.organization_id and s.id = fail_session_distance.session_id
+  where s.organization_id = in_organization_id and s.id = in_session_id
     and s.status = 'CLOSED' and s.distance_status = 'PENDING';
 end;
 $function$;
 comment on function private.fail_session_distance(uuid,uuid) is 'Marks a session whose distance job used up its retries, so that an administrator sees it (queue distance-dead).';
 grant execute on function private.fail_session_distance(uuid,uuid) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.find_member(user_id uuid)
+CREATE OR REPLACE FUNCTION private.find_member(in_user_id uuid)
  RETURNS TABLE(organization_id uuid, employee_id uuid, app_role text)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -5875,13 +5876,13 @@ begin
   return query
   select e.organization_id, e.id, e.app_role
   from public.employees as e
-  where e.user_id = find_member.user_id and e.is_active;
+  where e.user_id = in_user_id and e.is_active;
 end;
 $function$;
 comment on function private.find_member(uuid) is 'The active employee row of a user whose token an edge function has verified.';
 grant execute on function private.find_member(uuid) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.force_check_out(employee_id uuid, checked_out_at timestamp with time zone, reason text)
+CREATE OR REPLACE FUNCTION private.force_check_out(in_employee_id uuid, in_checked_out_at timestamp with time zone, in_reason text)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -5893,26 +5894,26 @@ declare
 begin
   if not exists (
     select from public.employees as e
-    where e.organization_id = v_admin.organization_id and e.id = force_check_out.employee_id
+    where e.organization_id = v_admin.organization_id and e.id = in_employee_id
   ) then
-    perform private.fail('employee_not_found', 'There is no such employee.', force_check_out.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
-  if force_check_out.checked_out_at > now() then
-    perform private.fail('time_in_future', 'This time lies in the future.', force_check_out.checked_out_at::text);
+  if in_checked_out_at > now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', in_checked_out_at::text);
   end if;
   if exists (
     select from public.attendance_sessions as s
-    where s.organization_id = v_admin.organization_id and s.employee_id = force_check_out.employee_id
-      and s.status = 'ACTIVE' and s.checked_in_at > force_check_out.checked_out_at
+    where s.organization_id = v_admin.organization_id and s.employee_id = in_employee_id
+      and s.status = 'ACTIVE' and s.checked_in_at > in_checked_out_at
   ) then
     perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-      force_check_out.checked_out_at::text);
+      in_checked_out_at::text);
   end if;
-  v_session := private.close_session(v_admin.organization_id, force_check_out.employee_id,
-    coalesce(force_check_out.checked_out_at, now()), 'ADMIN', 'session.force_checked_out',
-    force_check_out.reason);
+  v_session := private.close_session(v_admin.organization_id, in_employee_id,
+    coalesce(in_checked_out_at, now()), 'ADMIN', 'session.force_checked_out',
+    in_reason);
   if v_session.id is null then
-    perform private.fail('no_open_session', 'This employee is not checked in.', force_check_out.employee_id::text);
+    perform private.fail('no_open_session', 'This employee is not checked in.', in_employee_id::text);
   end if;
   return v_session;
 end;
@@ -5920,7 +5921,7 @@ $function$;
 comment on function private.force_check_out(uuid,timestamp with time zone,text) is 'Body of public.force_check_out.';
 grant execute on function private.force_check_out(uuid,timestamp with time zone,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.forget_positions(organization_id uuid, session_id uuid, occurred_at timestamp with time zone[])
+CREATE OR REPLACE FUNCTION private.forget_positions(in_organization_id uuid, in_session_id uuid, in_occurred_at timestamp with time zone[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -5931,8 +5932,8 @@ begin
   with forgotten as (
     update public.events as e
     set payload = e.payload || '{"position": null}'
-    where e.organization_id = forget_positions.organization_id and e.occurred_at = any (forget_positions.occurred_at)
-      and e.subject_id = forget_positions.session_id and e.payload -> 'position' <> 'null'
+    where e.organization_id = in_organization_id and e.occurred_at = any (in_occurred_at)
+      and e.subject_id = in_session_id and e.payload -> 'position' <> 'null'
     returning e.id
   )
   select array_agg(f.id) into v_events from forgotten as f;
@@ -5940,7 +5941,7 @@ begin
   update public.webhook_attempts as a
   set response = null
   from public.webhook_deliveries as d
-  where d.organization_id = forget_positions.organization_id and d.event_id = any (v_events)
+  where d.organization_id = in_organization_id and d.event_id = any (v_events)
     and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
 end;
 $function$;
@@ -6020,14 +6021,14 @@ $function$;
 comment on function private.get_dashboard() is 'Body of public.get_dashboard.';
 grant execute on function private.get_dashboard() to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.get_leaderboard(metric text, from_day date, to_day date, top integer)
+CREATE OR REPLACE FUNCTION private.get_leaderboard(in_metric text, in_from_day date, in_to_day date, in_top integer)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 declare
-  v_metric text := get_leaderboard.metric;
+  v_metric text := in_metric;
   v_caller private.caller;
   v_self public.employees;
   v_range private.report_range;
@@ -6046,10 +6047,10 @@ begin
   if v_metric is null or v_metric not in ('distance', 'duration', 'sessions', 'expenses') then
     perform private.fail('invalid_argument', 'metric is distance, duration, sessions or expenses.', 'metric');
   end if;
-  if get_leaderboard.top is null or get_leaderboard.top not between 1 and 100 then
+  if in_top is null or in_top not between 1 and 100 then
     perform private.fail('invalid_argument', 'top is 1 to 100.', 'top');
   end if;
-  v_range := private.report_range(v_caller.organization_id, get_leaderboard.from_day, get_leaderboard.to_day, 30);
+  v_range := private.report_range(v_caller.organization_id, in_from_day, in_to_day, 30);
   v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
 
   -- The state is read before the figures: what changes in between makes this ranking one that no longer holds.
@@ -6134,7 +6135,7 @@ begin
         where p.organization_id = v_caller.organization_id and p.id = (l.entry ->> 'employee_id')::uuid
         limit 1
       ) as e
-      where l.place <= get_leaderboard.top
+      where l.place <= in_top
     ),
     'me', v_me
   );
@@ -6143,7 +6144,7 @@ $function$;
 comment on function private.get_leaderboard(text,date,date,integer) is 'Body of public.get_leaderboard.';
 grant execute on function private.get_leaderboard(text,date,date,integer) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.get_live_map(max_people integer)
+CREATE OR REPLACE FUNCTION private.get_live_map(in_max_people integer)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -6152,7 +6153,7 @@ AS $function$
 declare
   v_caller private.caller := private.require_admin('locations:read');
 begin
-  if get_live_map.max_people is null or get_live_map.max_people not between 1 and 1000 then
+  if in_max_people is null or in_max_people not between 1 and 1000 then
     perform private.fail('invalid_argument', 'max_people is 1 to 1000.', 'max_people');
   end if;
   return jsonb_build_object(
@@ -6165,7 +6166,7 @@ begin
           from public.employee_latest_sessions as l
           where l.organization_id = v_caller.organization_id and l.is_open
           order by l.checked_out_at desc nulls last, l.employee_id
-          limit get_live_map.max_people
+          limit in_max_people
         )
         union all
         (
@@ -6174,7 +6175,7 @@ begin
           where l.organization_id = v_caller.organization_id and not l.is_open
             and l.checked_out_at > now() - interval '24 hours'
           order by l.checked_out_at desc nulls last, l.employee_id
-          limit get_live_map.max_people
+          limit in_max_people
         )
       )
       select coalesce(jsonb_agg(jsonb_build_object(
@@ -6194,7 +6195,7 @@ begin
         'distance_m', p.distance_m
       ) order by n.is_open desc, n.checked_out_at desc, n.employee_id), '[]')
       from (
-        select a.* from newest as a order by a.is_open desc, a.checked_out_at desc, a.employee_id limit get_live_map.max_people
+        select a.* from newest as a order by a.is_open desc, a.checked_out_at desc, a.employee_id limit in_max_people
       ) as n
       -- Each by its key. Who has sent no position has no place on a map.
       cross join lateral (
@@ -6211,7 +6212,7 @@ $function$;
 comment on function private.get_live_map(integer) is 'Body of public.get_live_map.';
 grant execute on function private.get_live_map(integer) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.get_user_summary(employee_id uuid, from_day date, to_day date)
+CREATE OR REPLACE FUNCTION private.get_user_summary(in_employee_id uuid, in_from_day date, in_to_day date)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -6231,13 +6232,13 @@ begin
   end if;
   select e.* into v_employee
   from public.employees as e
-  where e.organization_id = v_caller.organization_id and e.id = coalesce(get_user_summary.employee_id, v_caller.employee_id)
+  where e.organization_id = v_caller.organization_id and e.id = coalesce(in_employee_id, v_caller.employee_id)
     and (v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or e.id = v_self.id);
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee, or the figures are not yours to see.',
-      get_user_summary.employee_id::text);
+      in_employee_id::text);
   end if;
-  v_range := private.report_range(v_caller.organization_id, get_user_summary.from_day, get_user_summary.to_day, 30);
+  v_range := private.report_range(v_caller.organization_id, in_from_day, in_to_day, 30);
   return (
     select jsonb_build_object(
       'employee_id', v_employee.id,
@@ -6270,25 +6271,25 @@ $function$;
 comment on function private.get_user_summary(uuid,date,date) is 'Body of public.get_user_summary.';
 grant execute on function private.get_user_summary(uuid,date,date) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.gpx_longitude(longitude numeric)
+CREATE OR REPLACE FUNCTION private.gpx_longitude(in_longitude numeric)
  RETURNS numeric
  LANGUAGE sql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
-  select case when longitude >= 180 then longitude - 360 else longitude end;
+  select case when in_longitude >= 180 then in_longitude - 360 else in_longitude end;
 $function$;
 comment on function private.gpx_longitude(numeric) is 'A longitude as GPX 1.1 has them: the 180th meridian is -180, and 180 is none.';
 grant execute on function private.gpx_longitude(numeric) to api_key, authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.hash_token(token text)
+CREATE OR REPLACE FUNCTION private.hash_token(in_token text)
  RETURNS bytea
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  return sha256(convert_to(token, 'UTF8'));
+  return sha256(convert_to(in_token, 'UTF8'));
 end;
 $function$;
 comment on function private.hash_token(text) is 'What is stored of a token: SHA-256 of its UTF-8 bytes.';
@@ -6308,7 +6309,7 @@ end;
 $function$;
 comment on function private.health_audience() is 'The organization of the calling administrator; null for service_role, who sees all. Errors: those of require_admin.';
 
-CREATE OR REPLACE FUNCTION private.hold_employee(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.hold_employee(in_organization_id uuid, in_employee_id uuid)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -6316,7 +6317,7 @@ CREATE OR REPLACE FUNCTION private.hold_employee(organization_id uuid, employee_
 AS $function$
 begin
   perform from public.employees as e
-  where e.organization_id = hold_employee.organization_id and e.id = hold_employee.employee_id
+  where e.organization_id = in_organization_id and e.id = in_employee_id
   for key share;
   return found;
 end;
@@ -6324,32 +6325,32 @@ $function$;
 comment on function private.hold_employee(uuid,uuid) is 'Holds a person against deactivation and erasure until the transaction ends, before it locks anything of theirs; false when there is no such person.';
 grant execute on function private.hold_employee(uuid,uuid) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.hold_locked_until(organization_id uuid, exclusively boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION private.hold_locked_until(in_organization_id uuid, in_exclusively boolean DEFAULT false)
  RETURNS date
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
-  v_key bigint := hashtextextended('fieldtrack.locked_until ' || hold_locked_until.organization_id::text, 0);
+  v_key bigint := hashtextextended('fieldtrack.locked_until ' || in_organization_id::text, 0);
 begin
-  if exclusively then
+  if in_exclusively then
     perform pg_advisory_xact_lock(v_key);
   else
     perform pg_advisory_xact_lock_shared(v_key);
   end if;
-  return (select o.locked_until from public.organizations as o where o.id = hold_locked_until.organization_id);
+  return (select o.locked_until from public.organizations as o where o.id = in_organization_id);
 end;
 $function$;
 comment on function private.hold_locked_until(uuid,boolean) is 'The organization''s locked_until, which stays what it is until the transaction ends. For definers.';
 
-CREATE OR REPLACE FUNCTION private.hold_sessions(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.hold_sessions(in_organization_id uuid, in_employee_id uuid)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 begin
   perform from public.attendance_sessions as s
-  where s.organization_id = hold_sessions.organization_id and s.employee_id = hold_sessions.employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
   order by s.id
   for no key update;
 end;
@@ -6410,7 +6411,7 @@ $function$;
 comment on function private.horizon_report() is 'The oldest transaction, prepared transaction, snapshot and replication slot of the cluster, each with who holds it. Event readers wait for the first two, vacuum for all.';
 grant execute on function private.horizon_report() to fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.ingest_locations(token_hash bytea, points jsonb, unreadable integer, protocol text, traceparent text)
+CREATE OR REPLACE FUNCTION private.ingest_locations(in_token_hash bytea, in_points jsonb, in_unreadable integer, in_protocol text, in_traceparent text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -6423,27 +6424,27 @@ declare
   v_result jsonb;
   v_stored bigint := 0;
   v_duplicates bigint := 0;
-  v_refused bigint := ingest_locations.unreadable;
+  v_refused bigint := in_unreadable;
   v_without_session bigint := 0;
 begin
   select t.* into v_device
   from private.device_token_secrets as s
   join public.device_tokens as t on t.organization_id = s.organization_id and t.id = s.device_token_id
   join public.employees as e on e.organization_id = t.organization_id and e.id = t.employee_id
-  where s.token_hash = ingest_locations.token_hash and t.revoked_at is null and e.is_active;
+  where s.token_hash = in_token_hash and t.revoked_at is null and e.is_active;
   if not found then
     perform private.fail('device_token_invalid', 'This device token is not valid.', null,
       'Make a new one with my_device_token, or ask an administrator.');
   end if;
   perform private.take_token(v_device.organization_id, 'ingest', v_device.id);
   perform set_config('fieldtrack.device_id', v_device.id::text, true);
-  perform set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
+  perform set_config('fieldtrack.traceparent', coalesce(in_traceparent, ''), true);
 
   -- The first point that falls into no session.
   select p.at, p.point into v_first
   from (
     select (e.point ->> 'recorded_at')::timestamptz as at, e.point
-    from jsonb_array_elements(ingest_locations.points) as e (point)
+    from jsonb_array_elements(in_points) as e (point)
   ) as p
   where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
   order by p.at
@@ -6457,7 +6458,7 @@ begin
       select e.ordinality, e.point,
         private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
           as session_id
-      from jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
+      from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
     ),
     -- insert_locations takes a hundred at a time.
     numbered as (
@@ -6488,7 +6489,7 @@ begin
 
   update public.device_tokens as t
   set last_seen_at = now(),
-    last_protocol = ingest_locations.protocol,
+    last_protocol = in_protocol,
     points_stored = t.points_stored + v_stored,
     points_without_session = t.points_without_session + v_without_session,
     points_refused = t.points_refused + v_refused
@@ -6505,7 +6506,7 @@ $function$;
 comment on function private.ingest_locations(bytea,jsonb,integer,text,text) is 'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. Errors: device_token_invalid 401, rate_limited 429.';
 grant execute on function private.ingest_locations(bytea,jsonb,integer,text,text) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.insert_locations(organization_id uuid, employee_id uuid, session_id uuid, points jsonb, strict boolean)
+CREATE OR REPLACE FUNCTION private.insert_locations(in_organization_id uuid, in_employee_id uuid, in_session_id uuid, in_points jsonb, in_strict boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -6520,27 +6521,27 @@ declare
   v_last_recorded_at timestamptz;
   v_rejected jsonb;
 begin
-  if jsonb_typeof(insert_locations.points) is distinct from 'array' then
+  if jsonb_typeof(in_points) is distinct from 'array' then
     perform private.fail('invalid_argument', 'points is not an array.', 'points', 'Send a JSON array of 1 to 100 points.');
   end if;
-  v_received := jsonb_array_length(insert_locations.points);
+  v_received := jsonb_array_length(in_points);
   if v_received not between 1 and 100 then
     perform private.fail('batch_size', format('%s points in one call.', v_received), 'points',
       'Send 1 to 100 points a call.');
   end if;
 
-  perform private.hold_locked_until(insert_locations.organization_id);
+  perform private.hold_locked_until(in_organization_id);
   -- The lock settles two races. With check_out: it waits, so the job it enqueues sees these points. With a distance job:
   -- the job holds this row while it reads, so what it may have missed is written after it, and enqueued again below.
   select s.* into v_session
   from public.attendance_sessions as s
-  where s.organization_id = insert_locations.organization_id and s.id = insert_locations.session_id
-    and s.employee_id = insert_locations.employee_id
+  where s.organization_id = in_organization_id and s.id = in_session_id
+    and s.employee_id = in_employee_id
   for no key update;
   if not found then
-    perform private.fail('session_not_found', 'There is no such session of this employee.', insert_locations.session_id::text);
+    perform private.fail('session_not_found', 'There is no such session of this employee.', in_session_id::text);
   end if;
-  select o.* into strict v_organization from public.organizations as o where o.id = insert_locations.organization_id;
+  select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
   if v_session.status = 'CLOSED' then
     perform private.refuse_settled_session(v_session);
     if now() > v_session.checked_out_received_at
@@ -6569,7 +6570,7 @@ begin
       nullif(e.point -> 'battery_pct', 'null') as battery_pct,
       nullif(e.point -> 'sequence_number', 'null') as sequence_number,
       nullif(e.point -> 'is_mock', 'null') as is_mock
-    from jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
+    from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
   ),
   -- [0-9] and not the class of digits, which under ICU has those of every script: the casts below would fail on them.
   -- A hundred times in one match cost a tenth of a hundred matches. No text of fewer than 41 characters holds two of them,
@@ -6679,7 +6680,7 @@ begin
   if v_rejected <> '[]' then
     perform private.count_rejected_points(v_rejected);
   end if;
-  if insert_locations.strict and v_rejected <> '[]' then
+  if in_strict and v_rejected <> '[]' then
     perform private.fail('batch_rejected', format('%s of %s points are not valid; none was stored.',
       jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
   end if;
@@ -6807,7 +6808,7 @@ end;
 $function$;
 comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage, realtime) and returns their names. Safe to run again.';
 
-CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_role text, phone text, employee_code text)
+CREATE OR REPLACE FUNCTION private.invite_employee(in_email text, in_name text, in_app_role text, in_phone text, in_employee_code text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -6815,14 +6816,14 @@ CREATE OR REPLACE FUNCTION private.invite_employee(email text, name text, app_ro
 AS $function$
 declare
   v_admin private.caller := private.require_admin('employees:write');
-  v_email text := lower(btrim(invite_employee.email));
+  v_email text := lower(btrim(in_email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
   v_employee public.employees;
   v_constraint text;
   v_column text;
 begin
-  if invite_employee.app_role = 'ADMIN' then
+  if in_app_role = 'ADMIN' then
     perform private.require_person(v_admin);
   end if;
   perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
@@ -6856,13 +6857,13 @@ begin
       perform private.fail('conflict_retry', 'This invitation is being accepted or revoked right now.', null, 'Try again.');
     end if;
     update public.employees as e
-    set app_role = invite_employee.app_role
+    set app_role = in_app_role
     where e.organization_id = v_admin.organization_id and e.id = v_employee.id
-      and e.app_role is distinct from invite_employee.app_role;
+      and e.app_role is distinct from in_app_role;
   else
     insert into public.employees (organization_id, name, app_role, phone, employee_code)
-    values (v_admin.organization_id, btrim(invite_employee.name), invite_employee.app_role,
-      invite_employee.phone, invite_employee.employee_code)
+    values (v_admin.organization_id, btrim(in_name), in_app_role,
+      in_phone, in_employee_code)
     returning * into v_employee;
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
     values (v_admin.organization_id, v_employee.id, v_email, now() + interval '7 days', v_admin.employee_id)
@@ -6872,7 +6873,7 @@ begin
   values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
   on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
   perform private.audit(v_invitation.organization_id, 'employee.invited', 'employee', v_invitation.employee_id, null,
-    jsonb_build_object('email', v_email, 'app_role', invite_employee.app_role,
+    jsonb_build_object('email', v_email, 'app_role', in_app_role,
       'expires_at', v_invitation.expires_at));
 
   return jsonb_build_object(
@@ -6930,17 +6931,17 @@ $function$;
 comment on function private.is_cron_usable() is 'Whether pg_cron is installed and serves this database. If not, the worker runs the schedules.';
 grant execute on function private.is_cron_usable() to fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.is_log_kept_since(epoch smallint, xact xid8, id bigint)
+CREATE OR REPLACE FUNCTION private.is_log_kept_since(in_epoch smallint, in_xact xid8, in_id bigint)
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 begin
-  return (is_log_kept_since.epoch, is_log_kept_since.xact, is_log_kept_since.id) >= (
+  return (in_epoch, in_xact, in_id) >= (
       select f.epoch, f.xact, f.id from private.event_log_floor as f
     )
-    and (is_log_kept_since.epoch, is_log_kept_since.xact) <= (
+    and (in_epoch, in_xact) <= (
       (select max(e.epoch) from private.event_epochs as e),
       pg_snapshot_xmax(pg_current_snapshot())
     );
@@ -6949,28 +6950,28 @@ $function$;
 comment on function private.is_log_kept_since(smallint,xid8,bigint) is 'Whether a reader that stopped at this position can go on from it without missing an event.';
 grant execute on function private.is_log_kept_since(smallint,xid8,bigint) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.is_public_address(address inet)
+CREATE OR REPLACE FUNCTION private.is_public_address(in_address inet)
  RETURNS boolean
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  if family(address) = 4 then
-    return not address <<= any (array[
+  if family(in_address) = 4 then
+    return not in_address <<= any (array[
       '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
       '192.0.2.0/24', '192.31.196.0/24', '192.52.193.0/24', '192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24',
       '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/4', '240.0.0.0/4'
     ]::inet[]);
   end if;
-  return address <<= '2000::/3'::inet and not address <<= any (array[
+  return in_address <<= '2000::/3'::inet and not in_address <<= any (array[
     '2001::/23', '2001:db8::/32', '2002::/16', '2620:4f:8000::/48', '3fff::/20'
   ]::inet[]);
 end;
 $function$;
 comment on function private.is_public_address(inet) is 'Whether an address belongs to the public network; special ranges do not.';
 
-CREATE OR REPLACE FUNCTION private.is_time_zone(name text)
+CREATE OR REPLACE FUNCTION private.is_time_zone(in_name text)
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE
@@ -6978,14 +6979,14 @@ CREATE OR REPLACE FUNCTION private.is_time_zone(name text)
 AS $function$
 begin
   -- POSIX strings such as FOO5 are accepted by AT TIME ZONE, so the name is looked up among the IANA zones.
-  return is_time_zone.name ~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC)$'
-    and is_time_zone.name !~ '^(posix|right)/'
-    and exists (select from pg_catalog.pg_timezone_names as z where z.name = is_time_zone.name);
+  return in_name ~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC)$'
+    and in_name !~ '^(posix|right)/'
+    and exists (select from pg_catalog.pg_timezone_names as z where z.name = in_name);
 end;
 $function$;
 comment on function private.is_time_zone(text) is 'Whether the text names an IANA time zone, such as Europe/Ljubljana.';
 
-CREATE OR REPLACE FUNCTION private.issue_api_key(organization_id uuid, name text, scopes text[], expires_at timestamp with time zone, requests_per_minute integer, created_by uuid)
+CREATE OR REPLACE FUNCTION private.issue_api_key(in_organization_id uuid, in_name text, in_scopes text[], in_expires_at timestamp with time zone, in_requests_per_minute integer, in_created_by uuid)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -6999,8 +7000,8 @@ begin
   insert into public.api_keys (
     organization_id, name, key_id, last_four, scopes, expires_at, requests_per_minute, created_by
   ) values (
-    issue_api_key.organization_id, issue_api_key.name, private.random_base62(12), right(v_secret, 4),
-    issue_api_key.scopes, issue_api_key.expires_at, issue_api_key.requests_per_minute, issue_api_key.created_by
+    in_organization_id, in_name, private.random_base62(12), right(v_secret, 4),
+    in_scopes, in_expires_at, in_requests_per_minute, in_created_by
   )
   returning * into v_key;
   insert into private.api_key_secrets (organization_id, api_key_id, secret_hash)
@@ -7018,7 +7019,7 @@ end;
 $function$;
 comment on function private.issue_api_key(uuid,text,text[],timestamp with time zone,integer,uuid) is 'Makes a key with its secret. For definers behind require_admin.';
 
-CREATE OR REPLACE FUNCTION private.issue_device_token(organization_id uuid, employee_id uuid, name text, created_by uuid)
+CREATE OR REPLACE FUNCTION private.issue_device_token(in_organization_id uuid, in_employee_id uuid, in_name text, in_created_by uuid)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7030,10 +7031,10 @@ declare
   v_constraint text;
   v_column text;
 begin
-  perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
+  perform private.take_token(in_organization_id, 'credentials', in_organization_id);
   insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
-  values (issue_device_token.organization_id, issue_device_token.employee_id, btrim(issue_device_token.name),
-    right(v_token, 4), issue_device_token.created_by)
+  values (in_organization_id, in_employee_id, btrim(in_name),
+    right(v_token, 4), in_created_by)
   returning * into v_row;
   insert into private.device_token_secrets (organization_id, device_token_id, token_hash)
   values (v_row.organization_id, v_row.id, private.hash_token(v_token));
@@ -7051,7 +7052,7 @@ end;
 $function$;
 comment on function private.issue_device_token(uuid,uuid,text,uuid) is 'Makes a device token and audits it. For definers that know whose it is to be.';
 
-CREATE OR REPLACE FUNCTION private.judge_webhook(organization_id uuid, webhook_id uuid, succeeded boolean, failures integer, pause_s double precision, gone boolean)
+CREATE OR REPLACE FUNCTION private.judge_webhook(in_organization_id uuid, in_webhook_id uuid, in_succeeded boolean, in_failures integer, in_pause_s double precision, in_gone boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7063,12 +7064,12 @@ declare
 begin
   select c.* into v_circuit
   from public.webhook_circuits as c
-  where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
+  where c.organization_id = in_organization_id and c.webhook_id = in_webhook_id
   for update;
   if not found then
     return;
   end if;
-  if judge_webhook.succeeded then
+  if in_succeeded then
     v_circuit.state := 'CLOSED';
     v_circuit.consecutive_failures := 0;
     v_circuit.openings := 0;
@@ -7076,8 +7077,8 @@ begin
     v_circuit.paused_until := null;
     v_circuit.last_success_at := v_now;
   end if;
-  if judge_webhook.failures > 0 then
-    v_circuit.consecutive_failures := v_circuit.consecutive_failures + judge_webhook.failures;
+  if in_failures > 0 then
+    v_circuit.consecutive_failures := v_circuit.consecutive_failures + in_failures;
     v_circuit.failing_since := coalesce(v_circuit.failing_since, v_now);
     v_circuit.last_failure_at := v_now;
     -- What was under way when it opened changes nothing more.
@@ -7087,9 +7088,9 @@ begin
       v_circuit.paused_until := v_now + least(
         make_interval(secs => 30 * 2 ^ least(v_circuit.openings - 1, 10)), interval '1 hour');
     end if;
-    if judge_webhook.pause_s is not null then
+    if in_pause_s is not null then
       v_circuit.paused_until := greatest(
-        v_circuit.paused_until, v_now + make_interval(secs => judge_webhook.pause_s));
+        v_circuit.paused_until, v_now + make_interval(secs => in_pause_s));
     end if;
   end if;
   update public.webhook_circuits as c
@@ -7100,12 +7101,12 @@ begin
     paused_until = v_circuit.paused_until,
     last_success_at = v_circuit.last_success_at,
     last_failure_at = v_circuit.last_failure_at
-  where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id;
-  if judge_webhook.gone then
-    perform private.disable_webhook(judge_webhook.organization_id, judge_webhook.webhook_id, 'GONE',
+  where c.organization_id = in_organization_id and c.webhook_id = in_webhook_id;
+  if in_gone then
+    perform private.disable_webhook(in_organization_id, in_webhook_id, 'GONE',
       v_circuit.failing_since);
   elsif v_circuit.failing_since <= v_now - interval '5 days' then
-    perform private.disable_webhook(judge_webhook.organization_id, judge_webhook.webhook_id, 'FAILING',
+    perform private.disable_webhook(in_organization_id, in_webhook_id, 'FAILING',
       v_circuit.failing_since);
   end if;
 end;
@@ -7125,7 +7126,7 @@ $function$;
 comment on function private.jwt() is 'The claims of the caller''s token, or null.';
 grant execute on function private.jwt() to api_key, authenticated, fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.keep_admins(organization_ids uuid[], employee_ids uuid[])
+CREATE OR REPLACE FUNCTION private.keep_admins(in_organization_ids uuid[], in_employee_ids uuid[])
  RETURNS TABLE(organization_id uuid, employee_id uuid)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -7134,7 +7135,7 @@ AS $function$
 begin
   return query
   select e.organization_id, e.id
-  from unnest(keep_admins.organization_ids, keep_admins.employee_ids) as a (organization_id, employee_id)
+  from unnest(in_organization_ids, in_employee_ids) as a (organization_id, employee_id)
   join public.employees as e on e.organization_id = a.organization_id and e.id = a.employee_id
   where e.is_active and e.app_role = 'ADMIN';
 end;
@@ -7142,7 +7143,7 @@ $function$;
 comment on function private.keep_admins(uuid[],uuid[]) is 'Of the given people, pair by pair, those who are active administrators now: the stream ends for the others.';
 grant execute on function private.keep_admins(uuid[],uuid[]) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.keep_api_keys(organization_ids uuid[], api_key_ids uuid[])
+CREATE OR REPLACE FUNCTION private.keep_api_keys(in_organization_ids uuid[], in_api_key_ids uuid[])
  RETURNS TABLE(organization_id uuid, api_key_id uuid)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -7151,7 +7152,7 @@ AS $function$
 begin
   return query
   select k.organization_id, k.id
-  from unnest(keep_api_keys.organization_ids, keep_api_keys.api_key_ids) as a (organization_id, api_key_id)
+  from unnest(in_organization_ids, in_api_key_ids) as a (organization_id, api_key_id)
   join public.api_keys as k on k.organization_id = a.organization_id and k.id = a.api_key_id
   where (k.revoked_at is null or k.revoked_at > now())
     and (k.expires_at is null or k.expires_at > now());
@@ -7160,7 +7161,7 @@ $function$;
 comment on function private.keep_api_keys(uuid[],uuid[]) is 'Of the given API keys, pair by pair, those that are valid now: the stream ends for the others. What a key may do never changes.';
 grant execute on function private.keep_api_keys(uuid[],uuid[]) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.keep_dead_job(organization_id uuid, dead_queue text, job_id uuid)
+CREATE OR REPLACE FUNCTION private.keep_dead_job(in_organization_id uuid, in_dead_queue text, in_job_id uuid)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -7169,23 +7170,23 @@ declare
   v_job pgboss.job;
   v_error jsonb;
 begin
-  select j.* into v_job from pgboss.job as j where j.name = keep_dead_job.dead_queue and j.id = keep_dead_job.job_id;
+  select j.* into v_job from pgboss.job as j where j.name = in_dead_queue and j.id = in_job_id;
   -- The organization may be gone, or is not the one that the transaction is for.
-  if not found or v_job.data ->> 'organization_id' is distinct from keep_dead_job.organization_id::text
-    or not exists (select from public.organizations as o where o.id = keep_dead_job.organization_id)
+  if not found or v_job.data ->> 'organization_id' is distinct from in_organization_id::text
+    or not exists (select from public.organizations as o where o.id = in_organization_id)
   then
     return 'gone';
   end if;
-  if keep_dead_job.dead_queue = 'distance-dead' then
+  if in_dead_queue = 'distance-dead' then
     -- The session says so too, until a replay gives it its figure.
-    perform private.fail_session_distance(keep_dead_job.organization_id, (v_job.data ->> 'session_id')::uuid);
+    perform private.fail_session_distance(in_organization_id, (v_job.data ->> 'session_id')::uuid);
   end if;
   v_error := v_job.source_output -> 'error';
   insert into public.retry_intents as r (
     organization_id, queue, payload, reason, next_attempt_at, singleton_key, dead_job_id
   ) values (
-    keep_dead_job.organization_id,
-    coalesce(v_job.source_name, regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
+    in_organization_id,
+    coalesce(v_job.source_name, regexp_replace(in_dead_queue, '-dead$', '')),
     -- Without the trace of the request: jobs of one payload have one intent.
     v_job.data - 'traceparent',
     left(
@@ -7239,21 +7240,21 @@ $function$;
 comment on function private.keep_organization() is 'Body of public.keep_organization.';
 grant execute on function private.keep_organization() to authenticated;
 
-CREATE OR REPLACE FUNCTION private.key_organization_id(scope text)
+CREATE OR REPLACE FUNCTION private.key_organization_id(in_scope text)
  RETURNS uuid
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
 begin
-  perform private.require_scope(key_organization_id.scope);
+  perform private.require_scope(in_scope);
   return (private.current_api_key()).organization_id;
 end;
 $function$;
 comment on function private.key_organization_id(text) is 'The organization of the calling API key if it has the scope (null: if it is valid). Errors: those of require_scope.';
 grant execute on function private.key_organization_id(text) to api_key;
 
-CREATE OR REPLACE FUNCTION private.last_state_of(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.last_state_of(in_organization_id uuid, in_employee_id uuid)
  RETURNS TABLE(is_checked_in boolean, session_id uuid, last_check_in_at timestamp with time zone, last_check_out_at timestamp with time zone, fix_session_id uuid, recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real, speed_mps real, heading_deg real, battery_pct smallint, is_mock boolean, distance_m numeric, distance_is_provisional boolean)
  LANGUAGE plpgsql
  STABLE
@@ -7264,14 +7265,14 @@ begin
   select c.is_checked_in, c.session_id, c.last_check_in_at, c.last_check_out_at, p.session_id, p.recorded_at,
     p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct,
     p.is_mock, c.distance_m, c.distance_is_provisional
-  from private.check_in_state_of(last_state_of.organization_id, last_state_of.employee_id) as c
+  from private.check_in_state_of(in_organization_id, in_employee_id) as c
   left join private.newest_points as p
-    on p.organization_id = last_state_of.organization_id and p.employee_id = last_state_of.employee_id;
+    on p.organization_id = in_organization_id and p.employee_id = in_employee_id;
 end;
 $function$;
 comment on function private.last_state_of(uuid,uuid) is 'What employee_last_state should hold of an employee: always one row.';
 
-CREATE OR REPLACE FUNCTION private.latest_session_of(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.latest_session_of(in_organization_id uuid, in_employee_id uuid)
  RETURNS TABLE(session_id uuid, is_open boolean, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, duration_s integer, distance_m numeric, distance_status text)
  LANGUAGE plpgsql
  STABLE
@@ -7281,7 +7282,7 @@ begin
   return query
   select s.id, s.status = 'ACTIVE', s.checked_in_at, s.checked_out_at, s.duration_s, s.distance_m, s.distance_status
   from public.attendance_sessions as s
-  where s.organization_id = latest_session_of.organization_id and s.employee_id = latest_session_of.employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
   -- Of those that began together (empty ones can) the one that lasts.
   order by s.checked_in_at desc, s.checked_out_at desc nulls first, s.id desc
   limit 1;
@@ -7292,7 +7293,7 @@ end;
 $function$;
 comment on function private.latest_session_of(uuid,uuid) is 'What employee_latest_sessions should hold of an employee: always one row.';
 
-CREATE OR REPLACE FUNCTION private.live_position(state public.employee_last_state)
+CREATE OR REPLACE FUNCTION private.live_position(in_state public.employee_last_state)
  RETURNS text
  LANGUAGE plpgsql
  STABLE
@@ -7300,28 +7301,28 @@ CREATE OR REPLACE FUNCTION private.live_position(state public.employee_last_stat
 AS $function$
 declare
   -- A position of an earlier session says nothing about the open one.
-  v_is_checked_in boolean := state.is_checked_in and state.fix_session_id is not distinct from state.session_id;
+  v_is_checked_in boolean := in_state.is_checked_in and in_state.fix_session_id is not distinct from in_state.session_id;
 begin
   return json_build_object(
-    'employee_id', state.employee_id,
-    'session_id', state.fix_session_id,
+    'employee_id', in_state.employee_id,
+    'session_id', in_state.fix_session_id,
     'is_checked_in', v_is_checked_in,
-    'recorded_at', state.recorded_at,
-    'latitude', state.latitude,
-    'longitude', state.longitude,
-    'accuracy_m', state.accuracy_m,
-    'speed_mps', state.speed_mps,
-    'heading_deg', state.heading_deg,
-    'battery_pct', state.battery_pct,
-    'is_mock', state.is_mock,
-    'distance_m', case when v_is_checked_in then state.distance_m end,
-    'distance_is_provisional', case when v_is_checked_in then state.distance_is_provisional end
+    'recorded_at', in_state.recorded_at,
+    'latitude', in_state.latitude,
+    'longitude', in_state.longitude,
+    'accuracy_m', in_state.accuracy_m,
+    'speed_mps', in_state.speed_mps,
+    'heading_deg', in_state.heading_deg,
+    'battery_pct', in_state.battery_pct,
+    'is_mock', in_state.is_mock,
+    'distance_m', case when v_is_checked_in then in_state.distance_m end,
+    'distance_is_provisional', case when v_is_checked_in then in_state.distance_is_provisional end
   )::text;
 end;
 $function$;
 comment on function private.live_position(public.employee_last_state) is 'A position as the live stream sends it. session_id is the session in which it was taken, is_checked_in whether that is open.';
 
-CREATE OR REPLACE FUNCTION private.local_day(organization_id uuid, at timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.local_day(in_organization_id uuid, in_at timestamp with time zone)
  RETURNS date
  LANGUAGE plpgsql
  STABLE
@@ -7329,9 +7330,9 @@ CREATE OR REPLACE FUNCTION private.local_day(organization_id uuid, at timestamp 
 AS $function$
 begin
   return (
-    select (local_day.at at time zone z.time_zone)::date
+    select (in_at at time zone z.time_zone)::date
     from public.organization_time_zones as z
-    where z.organization_id = local_day.organization_id and z.valid_from <= local_day.at
+    where z.organization_id = in_organization_id and z.valid_from <= in_at
     order by z.valid_from desc
     limit 1
   );
@@ -7340,7 +7341,7 @@ $function$;
 comment on function private.local_day(uuid,timestamp with time zone) is 'The organization''s local date at an instant.';
 grant execute on function private.local_day(uuid,timestamp with time zone) to api_key, authenticated, fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.local_days(organization_id uuid, starts_at timestamp with time zone, ends_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.local_days(in_organization_id uuid, in_starts_at timestamp with time zone, in_ends_at timestamp with time zone)
  RETURNS TABLE(day date, time_zone text, day_starts_at timestamp with time zone, day_ends_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE
@@ -7355,15 +7356,15 @@ begin
       z.valid_from,
       lead(z.valid_from, 1, 'infinity') over (order by z.valid_from) as valid_to
     from public.organization_time_zones as z
-    where z.organization_id = local_days.organization_id
+    where z.organization_id = in_organization_id
   ),
   spans as (
     select
       z.time_zone,
-      greatest(z.valid_from, local_days.starts_at) as span_starts_at,
-      least(z.valid_to, local_days.ends_at) as span_ends_at
+      greatest(z.valid_from, in_starts_at) as span_starts_at,
+      least(z.valid_to, in_ends_at) as span_ends_at
     from zones as z
-    where z.valid_from <= local_days.ends_at and z.valid_to > local_days.starts_at
+    where z.valid_from <= in_ends_at and z.valid_to > in_starts_at
   ),
   parts as (
     select
@@ -7386,7 +7387,7 @@ begin
     max(p.part_ends_at)
   from parts as p
   where p.part_ends_at > p.part_starts_at
-    or (p.part_ends_at = p.part_starts_at and local_days.starts_at = local_days.ends_at)
+    or (p.part_ends_at = p.part_starts_at and in_starts_at = in_ends_at)
   group by p.day
   order by p.day;
 end;
@@ -7394,30 +7395,30 @@ $function$;
 comment on function private.local_days(uuid,timestamp with time zone,timestamp with time zone) is 'The organization''s local days that [starts_at, ends_at) touches, each with its time zone and its part of the range.';
 grant execute on function private.local_days(uuid,timestamp with time zone,timestamp with time zone) to api_key, authenticated, fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.lock_employee_day(organization_id uuid, employee_id uuid, day date)
+CREATE OR REPLACE FUNCTION private.lock_employee_day(in_organization_id uuid, in_employee_id uuid, in_day date)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 begin
   perform from public.employee_daily_metrics as m
-  where m.organization_id = lock_employee_day.organization_id and m.employee_id = lock_employee_day.employee_id
-    and m.day = lock_employee_day.day
+  where m.organization_id = in_organization_id and m.employee_id = in_employee_id
+    and m.day = in_day
   for no key update;
   -- A new one refers to the person, who comes first. Nobody there: a cascade is deleting the person, or did.
-  if found or not private.hold_employee(lock_employee_day.organization_id, lock_employee_day.employee_id) then
+  if found or not private.hold_employee(in_organization_id, in_employee_id) then
     return found;
   end if;
   insert into public.employee_daily_metrics (organization_id, employee_id, day, time_zone, currency)
-  select e.organization_id, e.id, lock_employee_day.day,
-    private.time_zone_of_day(lock_employee_day.organization_id, lock_employee_day.day), o.currency
+  select e.organization_id, e.id, in_day,
+    private.time_zone_of_day(in_organization_id, in_day), o.currency
   from public.employees as e
   join public.organizations as o on o.id = e.organization_id
-  where e.organization_id = lock_employee_day.organization_id and e.id = lock_employee_day.employee_id
+  where e.organization_id = in_organization_id and e.id = in_employee_id
   on conflict do nothing;
   perform from public.employee_daily_metrics as m
-  where m.organization_id = lock_employee_day.organization_id and m.employee_id = lock_employee_day.employee_id
-    and m.day = lock_employee_day.day
+  where m.organization_id = in_organization_id and m.employee_id = in_employee_id
+    and m.day = in_day
   for no key update;
   return found;
 end;
@@ -7425,7 +7426,7 @@ $function$;
 comment on function private.lock_employee_day(uuid,uuid,date) is 'Holds the figures of a person''s day until the transaction ends; false when there is no such person.';
 grant execute on function private.lock_employee_day(uuid,uuid,date) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.lock_organization_day(organization_id uuid, day date)
+CREATE OR REPLACE FUNCTION private.lock_organization_day(in_organization_id uuid, in_day date)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -7433,19 +7434,19 @@ AS $function$
 begin
   -- Mostly it is there, and to try an insert would cost more than the lock.
   perform from public.org_daily_metrics as m
-  where m.organization_id = lock_organization_day.organization_id and m.day = lock_organization_day.day
+  where m.organization_id = in_organization_id and m.day = in_day
   for no key update;
   if found then
     return true;
   end if;
   insert into public.org_daily_metrics (organization_id, day, time_zone, currency)
-  select o.id, lock_organization_day.day,
-    private.time_zone_of_day(lock_organization_day.organization_id, lock_organization_day.day), o.currency
+  select o.id, in_day,
+    private.time_zone_of_day(in_organization_id, in_day), o.currency
   from public.organizations as o
-  where o.id = lock_organization_day.organization_id
+  where o.id = in_organization_id
   on conflict do nothing;
   perform from public.org_daily_metrics as m
-  where m.organization_id = lock_organization_day.organization_id and m.day = lock_organization_day.day
+  where m.organization_id = in_organization_id and m.day = in_day
   for no key update;
   return found;
 end;
@@ -7482,19 +7483,19 @@ end;
 $function$;
 comment on function private.maintain_location_partitions() is 'Keeps partitions from two months back to three months ahead. Run by schedule; returns how many it made.';
 
-CREATE OR REPLACE FUNCTION private.make_token(prefix text)
+CREATE OR REPLACE FUNCTION private.make_token(in_prefix text)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 begin
-  return prefix || rtrim(
+  return in_prefix || rtrim(
     translate(encode(extensions.gen_random_bytes(32), 'base64'), '+/', '-_'), '=');
 end;
 $function$;
 comment on function private.make_token(text) is 'A new secret: the prefix and 43 URL-safe characters (256 random bits).';
 
-CREATE OR REPLACE FUNCTION private.measure_points(organization_id uuid, session_id uuid, starts_at timestamp with time zone, ends_at timestamp with time zone, parameters jsonb)
+CREATE OR REPLACE FUNCTION private.measure_points(in_organization_id uuid, in_session_id uuid, in_starts_at timestamp with time zone, in_ends_at timestamp with time zone, in_parameters jsonb)
  RETURNS TABLE(recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real, flag text, leg_m double precision, is_gap boolean)
  LANGUAGE plpgsql
  STABLE
@@ -7503,10 +7504,10 @@ AS $function$
 begin
   return query
   select g.recorded_at, g.latitude::double precision, g.longitude::double precision, g.accuracy_m, a.flag, a.leg_m, a.is_gap
-  from private.advance_distance(measure_points.organization_id, measure_points.session_id, measure_points.starts_at,
-    measure_points.ends_at, measure_points.parameters, null, '-infinity', 'infinity', 'points') as a
+  from private.advance_distance(in_organization_id, in_session_id, in_starts_at,
+    in_ends_at, in_parameters, null, '-infinity', 'infinity', 'points') as a
   join public.gps_locations as g
-    on g.organization_id = measure_points.organization_id and g.session_id = measure_points.session_id
+    on g.organization_id = in_organization_id and g.session_id = in_session_id
     and g.recorded_at = a.recorded_at
   where a.new_state is null
   order by g.recorded_at;
@@ -7706,7 +7707,7 @@ end;
 $function$;
 comment on function private.missing_location_partitions() is 'How many partitions of gps_locations are missing from two months back to two ahead.';
 
-CREATE OR REPLACE FUNCTION private.my_device_token(name text)
+CREATE OR REPLACE FUNCTION private.my_device_token(in_name text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7715,13 +7716,13 @@ AS $function$
 declare
   v_employee public.employees := private.require_employee();
 begin
-  return private.issue_device_token(v_employee.organization_id, v_employee.id, my_device_token.name, v_employee.id);
+  return private.issue_device_token(v_employee.organization_id, v_employee.id, in_name, v_employee.id);
 end;
 $function$;
 comment on function private.my_device_token(text) is 'Body of public.my_device_token.';
 grant execute on function private.my_device_token(text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.new_webhook_secret(organization_id uuid, webhook_id uuid)
+CREATE OR REPLACE FUNCTION private.new_webhook_secret(in_organization_id uuid, in_webhook_id uuid)
  RETURNS text
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7731,13 +7732,13 @@ declare
   v_secret text := 'whsec_' || encode(extensions.gen_random_bytes(32), 'base64');
 begin
   insert into private.webhook_secrets (organization_id, webhook_id, secret)
-  values (new_webhook_secret.organization_id, new_webhook_secret.webhook_id, v_secret);
+  values (in_organization_id, in_webhook_id, v_secret);
   return v_secret;
 end;
 $function$;
 comment on function private.new_webhook_secret(uuid,uuid) is 'Makes and returns a webhook''s current secret. For definers.';
 
-CREATE OR REPLACE FUNCTION private.organizations_unread_by(consumer text)
+CREATE OR REPLACE FUNCTION private.organizations_unread_by(in_consumer text)
  RETURNS SETOF uuid
  LANGUAGE plpgsql
  STABLE
@@ -7748,27 +7749,27 @@ begin
   select distinct e.organization_id
   from private.event_consumers as c
   join public.events as e on (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
-  where c.name = organizations_unread_by.consumer;
+  where c.name = in_consumer;
 end;
 $function$;
 comment on function private.organizations_unread_by(text) is 'Organizations with events that a consumer has not read yet, those that the log still hides from it included.';
 
-CREATE OR REPLACE FUNCTION private.position_json(latitude double precision, longitude double precision, accuracy_m real)
+CREATE OR REPLACE FUNCTION private.position_json(in_latitude double precision, in_longitude double precision, in_accuracy_m real)
  RETURNS jsonb
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  if latitude is null then
+  if in_latitude is null then
     return null;
   end if;
-  return jsonb_build_object('latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m);
+  return jsonb_build_object('latitude', in_latitude, 'longitude', in_longitude, 'accuracy_m', in_accuracy_m);
 end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
 
-CREATE OR REPLACE FUNCTION private.purge_events(max_rows integer DEFAULT 5000, keep interval DEFAULT '30 days'::interval)
+CREATE OR REPLACE FUNCTION private.purge_events(in_max_rows integer DEFAULT 5000, in_keep interval DEFAULT '30 days'::interval)
  RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7783,7 +7784,7 @@ begin
     select e.organization_id, e.id, e.epoch, e.xact, e.occurred_at
     from public.events as e
     order by e.epoch, e.xact, e.id
-    limit purge_events.max_rows
+    limit in_max_rows
   ),
   expired as (
     select o.*
@@ -7791,7 +7792,7 @@ begin
     where (o.epoch, o.xact, o.id) < (
       select y.epoch, y.xact, y.id
       from oldest as y
-      where y.occurred_at >= now() - purge_events.keep
+      where y.occurred_at >= now() - in_keep
       union all
       (select 32767::smallint, '0'::xid8, 0::bigint)
       order by 1, 2, 3
@@ -7880,7 +7881,7 @@ end;
 $function$;
 comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, leases that ended an hour ago, invitations a month past their expiry (their employees are deactivated) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
 
-CREATE OR REPLACE FUNCTION private.purge_locations(max_sessions integer DEFAULT 500, max_points integer DEFAULT 50000)
+CREATE OR REPLACE FUNCTION private.purge_locations(in_max_sessions integer DEFAULT 500, in_max_points integer DEFAULT 50000)
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7905,10 +7906,10 @@ begin
         and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
         and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
       order by s.checked_in_at
-      limit purge_locations.max_sessions
+      limit in_max_sessions
       for no key update of s skip locked
     ) as s
-    limit purge_locations.max_sessions
+    limit in_max_sessions
   loop
     -- Where the person checked in and out are positions too.
     update public.attendance_sessions as s
@@ -7923,7 +7924,7 @@ begin
       where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
       get diagnostics v_points = row_count;
       v_deleted := v_deleted + v_points;
-      exit when v_deleted >= purge_locations.max_points;
+      exit when v_deleted >= in_max_points;
     end if;
   end loop;
   return v_sealed;
@@ -7931,7 +7932,7 @@ end;
 $function$;
 comment on function private.purge_locations(integer,integer) is 'Seals sessions past their organization''s retention and deletes their points, unless a whole partition will go with them. Run by schedule; answers how many it sealed.';
 
-CREATE OR REPLACE FUNCTION private.purge_request_spans(max_rows integer DEFAULT 20000)
+CREATE OR REPLACE FUNCTION private.purge_request_spans(in_max_rows integer DEFAULT 20000)
  RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7945,7 +7946,7 @@ begin
     select o.id from private.request_spans as o
     where o.started_at < now() - interval '10 minutes'
     order by o.id
-    limit purge_request_spans.max_rows
+    limit in_max_rows
   );
   get diagnostics v_deleted = row_count;
   return v_deleted;
@@ -8062,7 +8063,7 @@ $function$;
 comment on function private.queue_stats() is 'Body of public.queue_stats.';
 grant execute on function private.queue_stats() to authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.random_base62(length integer)
+CREATE OR REPLACE FUNCTION private.random_base62(in_length integer)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -8072,7 +8073,7 @@ declare
   v_bytes bytea;
   v_text text := '';
 begin
-  while length(v_text) < random_base62.length loop
+  while length(v_text) < in_length loop
     v_bytes := extensions.gen_random_bytes(32);
     for i in 0..31 loop
       -- 248 is 4 x 62: what lies above would make the first characters likelier than the last.
@@ -8081,12 +8082,12 @@ begin
       end if;
     end loop;
   end loop;
-  return left(v_text, random_base62.length);
+  return left(v_text, in_length);
 end;
 $function$;
 comment on function private.random_base62(integer) is 'Random digits and letters, 5.95 bits each.';
 
-CREATE OR REPLACE FUNCTION private.rank_people(organization_id uuid, metric text, first_day date, last_day date, currency text)
+CREATE OR REPLACE FUNCTION private.rank_people(in_organization_id uuid, in_metric text, in_first_day date, in_last_day date, in_currency text)
  RETURNS private.rankings
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -8095,43 +8096,43 @@ AS $function$
 declare
   v_ranking private.rankings;
   -- Whole months are read as months: [v_months_from, v_months_to), empty where there are none.
-  v_months_from date := (date_trunc('month', (rank_people.first_day - 1)::timestamp) + interval '1 month')::date;
-  v_months_to date := date_trunc('month', (rank_people.last_day + 1)::timestamp)::date;
+  v_months_from date := (date_trunc('month', (in_first_day - 1)::timestamp) + interval '1 month')::date;
+  v_months_to date := date_trunc('month', (in_last_day + 1)::timestamp)::date;
 begin
   if v_months_from >= v_months_to then
-    v_months_from := rank_people.last_day + 1;
-    v_months_to := rank_people.last_day + 1;
+    v_months_from := in_last_day + 1;
+    v_months_to := in_last_day + 1;
   end if;
   with parts as (
     select m.employee_id,
-      case rank_people.metric
+      case in_metric
         when 'distance' then m.distance_m
         when 'duration' then m.duration_s
         when 'sessions' then m.sessions
-        else case when m.currency = rank_people.currency then m.approved_amount end
+        else case when m.currency = in_currency then m.approved_amount end
       end as value
     from public.employee_daily_metrics as m
-    where m.organization_id = rank_people.organization_id and m.day >= rank_people.first_day and m.day < v_months_from
+    where m.organization_id = in_organization_id and m.day >= in_first_day and m.day < v_months_from
     union all
     select m.employee_id,
-      case rank_people.metric
+      case in_metric
         when 'distance' then m.distance_m
         when 'duration' then m.duration_s
         when 'sessions' then m.sessions
-        else case when m.currency = rank_people.currency then m.approved_amount end
+        else case when m.currency = in_currency then m.approved_amount end
       end
     from public.employee_monthly_metrics as m
-    where m.organization_id = rank_people.organization_id and m.month >= v_months_from and m.month < v_months_to
+    where m.organization_id = in_organization_id and m.month >= v_months_from and m.month < v_months_to
     union all
     select m.employee_id,
-      case rank_people.metric
+      case in_metric
         when 'distance' then m.distance_m
         when 'duration' then m.duration_s
         when 'sessions' then m.sessions
-        else case when m.currency = rank_people.currency then m.approved_amount end
+        else case when m.currency = in_currency then m.approved_amount end
       end
     from public.employee_daily_metrics as m
-    where m.organization_id = rank_people.organization_id and m.day >= v_months_to and m.day <= rank_people.last_day
+    where m.organization_id = in_organization_id and m.day >= v_months_to and m.day <= in_last_day
   ),
   totals as (
     select p.employee_id, sum(p.value) as value
@@ -8156,14 +8157,14 @@ end;
 $function$;
 comment on function private.rank_people(uuid,text,date,date,text) is 'Everybody''s place over a range of days: leaders and scores of a ranking, computed from daily and monthly rows.';
 
-CREATE OR REPLACE FUNCTION private.rate_limit(kind text, OUT per_second double precision, OUT burst double precision)
+CREATE OR REPLACE FUNCTION private.rate_limit(in_kind text, OUT per_second double precision, OUT burst double precision)
  RETURNS record
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  case kind
+  case in_kind
     when 'locations' then per_second := 1; burst := 60;
     when 'expenses' then per_second := 10 / 60.0; burst := 10;
     when 'recalculations' then per_second := 5 / 60.0; burst := 5;
@@ -8181,7 +8182,7 @@ end;
 $function$;
 comment on function private.rate_limit(text) is 'The limit of a kind of call: tokens a second and the bucket''s size.';
 
-CREATE OR REPLACE FUNCTION private.read_events(consumer text, max_rows integer DEFAULT 500)
+CREATE OR REPLACE FUNCTION private.read_events(in_consumer text, in_max_rows integer DEFAULT 500)
  RETURNS SETOF public.events
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8191,16 +8192,16 @@ declare
   v_consumer private.event_consumers;
   v_event public.events;
 begin
-  select c.* into v_consumer from private.event_consumers as c where c.name = read_events.consumer for update;
+  select c.* into v_consumer from private.event_consumers as c where c.name = in_consumer for update;
   if not found then
-    raise exception 'event consumer % is not registered', read_events.consumer;
+    raise exception 'event consumer % is not registered', in_consumer;
   elsif v_consumer.dropped_at is not null then
-    raise exception 'event consumer % was dropped: it lagged for too long', read_events.consumer
+    raise exception 'event consumer % was dropped: it lagged for too long', in_consumer
       using errcode = 'object_not_in_prerequisite_state', hint = 'private.register_event_consumer() lets it begin anew.';
   end if;
   -- A later statement, hence a snapshot taken after the lock.
   for v_event in
-    select e.* from private.read_log(v_consumer.epoch, v_consumer.xact, v_consumer.id, read_events.max_rows) as e
+    select e.* from private.read_log(v_consumer.epoch, v_consumer.xact, v_consumer.id, in_max_rows) as e
   loop
     v_consumer.epoch := v_event.epoch;
     v_consumer.xact := v_event.xact;
@@ -8209,13 +8210,13 @@ begin
   end loop;
   update private.event_consumers as c
   set epoch = v_consumer.epoch, xact = v_consumer.xact, id = v_consumer.id, advanced_at = now()
-  where c.name = read_events.consumer
+  where c.name = in_consumer
     and (c.epoch, c.xact, c.id) is distinct from (v_consumer.epoch, v_consumer.xact, v_consumer.id);
 end;
 $function$;
 comment on function private.read_events(text,integer) is 'The next events for a registered consumer, oldest first; its position moves in the same transaction.';
 
-CREATE OR REPLACE FUNCTION private.read_log(after_epoch smallint, after_xact xid8, after_id bigint, max_rows integer)
+CREATE OR REPLACE FUNCTION private.read_log(in_after_epoch smallint, in_after_xact xid8, in_after_id bigint, in_max_rows integer)
  RETURNS SETOF public.events
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -8225,19 +8226,19 @@ begin
   return query
   select e.*
   from public.events as e
-  where (e.epoch, e.xact, e.id) > (read_log.after_epoch, read_log.after_xact, read_log.after_id)
+  where (e.epoch, e.xact, e.id) > (in_after_epoch, in_after_xact, in_after_id)
     and (e.epoch, e.xact) < (
       (select max(p.epoch) from private.event_epochs as p),
       pg_snapshot_xmin(pg_current_snapshot())
     )
   order by e.epoch, e.xact, e.id
-  limit least(read_log.max_rows, 1000);
+  limit least(in_max_rows, 1000);
 end;
 $function$;
 comment on function private.read_log(smallint,xid8,bigint,integer) is 'Events of all organizations after a position, oldest first, at most 1,000: for readers that keep their position themselves (the live stream). Nothing that commits later can come before what this returned.';
 grant execute on function private.read_log(smallint,xid8,bigint,integer) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.read_organization_log(organization_id uuid, after_epoch smallint, after_xact xid8, after_id bigint, last_epoch smallint, last_xact xid8, last_id bigint, max_rows integer)
+CREATE OR REPLACE FUNCTION private.read_organization_log(in_organization_id uuid, in_after_epoch smallint, in_after_xact xid8, in_after_id bigint, in_last_epoch smallint, in_last_xact xid8, in_last_id bigint, in_max_rows integer)
  RETURNS SETOF public.events
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -8248,21 +8249,21 @@ begin
   select e.*
   from public.events as e
   where (e.organization_id, e.epoch, e.xact, e.id) > (
-      read_organization_log.organization_id,
-      read_organization_log.after_epoch, read_organization_log.after_xact, read_organization_log.after_id
+      in_organization_id,
+      in_after_epoch, in_after_xact, in_after_id
     )
     and (e.organization_id, e.epoch, e.xact, e.id) <= (
-      read_organization_log.organization_id,
-      read_organization_log.last_epoch, read_organization_log.last_xact, read_organization_log.last_id
+      in_organization_id,
+      in_last_epoch, in_last_xact, in_last_id
     )
   order by e.organization_id, e.epoch, e.xact, e.id
-  limit least(read_organization_log.max_rows, 1000);
+  limit least(in_max_rows, 1000);
 end;
 $function$;
 comment on function private.read_organization_log(uuid,smallint,xid8,bigint,smallint,xid8,bigint,integer) is 'Events of one organization after a position and up to another that a reader of the log has reached, oldest first, at most 1,000: what a client of the live stream missed.';
 grant execute on function private.read_organization_log(uuid,smallint,xid8,bigint,smallint,xid8,bigint,integer) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.read_positions_at_work(organization_ids uuid[])
+CREATE OR REPLACE FUNCTION private.read_positions_at_work(in_organization_ids uuid[])
  RETURNS TABLE(organization_id uuid, employee_id uuid, location text)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -8273,14 +8274,14 @@ begin
   select l.organization_id, l.employee_id, private.live_position(l)
   from public.active_users as u
   join public.employee_last_state as l on l.organization_id = u.organization_id and l.employee_id = u.employee_id
-  where u.organization_id = any (read_positions_at_work.organization_ids)
+  where u.organization_id = any (in_organization_ids)
     and l.is_checked_in and l.fix_session_id = l.session_id;
 end;
 $function$;
 comment on function private.read_positions_at_work(uuid[]) is 'The newest position of everybody of these organizations who has an open session and sent one from it.';
 grant execute on function private.read_positions_at_work(uuid[]) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.read_positions_of(organization_ids uuid[], employee_ids uuid[])
+CREATE OR REPLACE FUNCTION private.read_positions_of(in_organization_ids uuid[], in_employee_ids uuid[])
  RETURNS TABLE(organization_id uuid, employee_id uuid, location text)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -8289,14 +8290,14 @@ AS $function$
 begin
   return query
   select l.organization_id, l.employee_id, private.live_position(l)
-  from unnest(read_positions_of.organization_ids, read_positions_of.employee_ids) as a (organization_id, employee_id)
+  from unnest(in_organization_ids, in_employee_ids) as a (organization_id, employee_id)
   join public.employee_last_state as l on l.organization_id = a.organization_id and l.employee_id = a.employee_id;
 end;
 $function$;
 comment on function private.read_positions_of(uuid[],uuid[]) is 'The last position of the given people, pair by pair, at work or not: how those who just checked out are shown a last time.';
 grant execute on function private.read_positions_of(uuid[],uuid[]) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.recalculate_session(session_id uuid)
+CREATE OR REPLACE FUNCTION private.recalculate_session(in_session_id uuid)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8309,12 +8310,12 @@ begin
   perform private.hold_locked_until(v_employee.organization_id);
   select s.* into v_session
   from public.attendance_sessions as s
-  where s.organization_id = v_employee.organization_id and s.id = recalculate_session.session_id
+  where s.organization_id = v_employee.organization_id and s.id = in_session_id
     and (v_employee.app_role = 'ADMIN' or s.employee_id = v_employee.id)
   for no key update;
   if not found then
     perform private.fail('session_not_found', 'There is no such session, or it is not yours to see.',
-      recalculate_session.session_id::text);
+      in_session_id::text);
   end if;
   if v_session.status = 'ACTIVE' then
     perform private.fail('session_open', 'The session is still open; its distance is computed at check-out.',
@@ -8333,7 +8334,7 @@ $function$;
 comment on function private.recalculate_session(uuid) is 'Body of public.recalculate_session.';
 grant execute on function private.recalculate_session(uuid) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.receipt_paths(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.receipt_paths(in_organization_id uuid, in_employee_id uuid)
  RETURNS text[]
  LANGUAGE plpgsql
  STABLE
@@ -8351,13 +8352,13 @@ begin
     select coalesce(array_agg(o.name order by o.name), '{}')
     from %s as o
     where o.bucket_id = 'receipts' and o.name like $1
-  $sql$, v_objects) into v_paths using format('%s/%s/%%', organization_id, employee_id);
+  $sql$, v_objects) into v_paths using format('%s/%s/%%', in_organization_id, in_employee_id);
   return v_paths;
 end;
 $function$;
 comment on function private.receipt_paths(uuid,uuid) is 'Paths of the files that a person put into the bucket receipts.';
 
-CREATE OR REPLACE FUNCTION private.reconcile_snapshots(max_repairs integer DEFAULT 300)
+CREATE OR REPLACE FUNCTION private.reconcile_snapshots(in_max_repairs integer DEFAULT 300)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8389,7 +8390,7 @@ begin
       or (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
         is distinct from
         (b.session_id, b.is_open, b.checked_in_at, b.checked_out_at, b.duration_s, b.distance_m, b.distance_status)
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   v_active := array(
     select coalesce(u.employee_id, s.employee_id)
@@ -8400,7 +8401,7 @@ begin
       where a.status = 'ACTIVE'
     ) as s on s.organization_id = u.organization_id and s.employee_id = u.employee_id
     where (u.session_id, u.checked_in_at) is distinct from (s.id, s.checked_in_at)
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   v_last := array(
     select e.id
@@ -8418,7 +8419,7 @@ begin
         is distinct from
         (p.session_id, p.recorded_at, p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps,
           p.heading_deg, p.battery_pct, p.is_mock)
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   -- The sums of totals_of, over everybody in one pass.
   v_totals := array(
@@ -8453,7 +8454,7 @@ begin
         m.approved_amounts)
       is distinct from (coalesce(s.n, 0), coalesce(s.duration_s, 0), coalesce(s.distance_m, 0), coalesce(x.submitted, 0),
         coalesce(x.approved, 0), coalesce(x.rejected, 0), coalesce(x.amounts, '{}'))
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   v_pending := array(
     select coalesce(p.expense_id, x.id)
@@ -8462,7 +8463,7 @@ begin
       on x.organization_id = p.organization_id and x.id = p.expense_id
     where (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
       is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   -- Dashboards. What the loop has not read yet, or time has overtaken since, is lag and no drift: it is passed over.
   v_organizations := array(
@@ -8473,7 +8474,7 @@ begin
     where (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
       and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
       and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at']
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
 
   -- Repairs: lock, recompute in a later statement, write if distinct. A row that is held is passed over; an insert over it would
@@ -8625,7 +8626,7 @@ $function$;
 comment on function private.reconcile_snapshots(integer) is 'Body of public.reconcile_snapshot_tables; mends at most so many rows a table. Null when another run is under way.';
 grant execute on function private.reconcile_snapshots(integer) to service_role;
 
-CREATE OR REPLACE FUNCTION private.record_locations(session_id uuid, employee_id uuid, points jsonb, strict boolean)
+CREATE OR REPLACE FUNCTION private.record_locations(in_session_id uuid, in_employee_id uuid, in_points jsonb, in_strict boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8634,7 +8635,7 @@ AS $function$
 declare
   v_organization_id uuid;
   v_employee_id uuid;
-  v_session_id uuid := record_locations.session_id;
+  v_session_id uuid := in_session_id;
 begin
   if private.jwt() ->> 'role' = 'api_key' then
     select c.organization_id into v_organization_id from private.require_admin('locations:write') as c;
@@ -8642,16 +8643,16 @@ begin
       select s.employee_id into v_employee_id
       from public.attendance_sessions as s
       where s.organization_id = v_organization_id and s.id = v_session_id
-        and s.employee_id = coalesce(record_locations.employee_id, s.employee_id);
+        and s.employee_id = coalesce(in_employee_id, s.employee_id);
       if not found then
         perform private.fail('session_not_found', 'There is no such session of this employee.', v_session_id::text);
       end if;
-    elsif record_locations.employee_id is not null then
+    elsif in_employee_id is not null then
       select e.id into v_employee_id
       from public.employees as e
-      where e.organization_id = v_organization_id and e.id = record_locations.employee_id;
+      where e.organization_id = v_organization_id and e.id = in_employee_id;
       if not found then
-        perform private.fail('employee_not_found', 'There is no such employee.', record_locations.employee_id::text);
+        perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
       end if;
     else
       perform private.fail('invalid_argument', 'An API key names whose points these are.', 'employee_id',
@@ -8659,7 +8660,7 @@ begin
     end if;
   else
     select e.organization_id, e.id into v_organization_id, v_employee_id from private.require_employee() as e;
-    if record_locations.employee_id <> v_employee_id then
+    if in_employee_id <> v_employee_id then
       perform private.fail('invalid_argument', 'A person sends the own points only.', 'employee_id',
         'Leave employee_id out; API keys with locations:write send for others.');
     end if;
@@ -8674,14 +8675,14 @@ begin
         'Check in first, or name the session_id of the session that these points belong to.');
     end if;
   end if;
-  return private.insert_locations(v_organization_id, v_employee_id, v_session_id, record_locations.points,
-    coalesce(record_locations.strict, false));
+  return private.insert_locations(v_organization_id, v_employee_id, v_session_id, in_points,
+    coalesce(in_strict, false));
 end;
 $function$;
 comment on function private.record_locations(uuid,uuid,jsonb,boolean) is 'Body of public.record_locations.';
 grant execute on function private.record_locations(uuid,uuid,jsonb,boolean) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.record_webhook_attempts(outcomes jsonb)
+CREATE OR REPLACE FUNCTION private.record_webhook_attempts(in_outcomes jsonb)
  RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8698,7 +8699,7 @@ declare
 begin
   with released as (
     delete from private.webhook_leases as l
-    using jsonb_populate_recordset(null::private.webhook_outcome, record_webhook_attempts.outcomes)
+    using jsonb_populate_recordset(null::private.webhook_outcome, in_outcomes)
       with ordinality as o
     where l.organization_id = o.organization_id and l.webhook_id = o.webhook_id and l.delivery_id = o.delivery_id
       and l.lease = o.lease
@@ -8776,7 +8777,7 @@ $function$;
 comment on function private.record_webhook_attempts(jsonb) is 'Records what came of claimed deliveries: an array of private.webhook_outcome. One whose lease was taken over, or whose webhook is gone, is passed over. Returns how many were recorded.';
 grant execute on function private.record_webhook_attempts(jsonb) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.refresh_active_user(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.refresh_active_user(in_organization_id uuid, in_employee_id uuid)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8787,11 +8788,11 @@ declare
 begin
   select s.* into v_session
   from public.attendance_sessions as s
-  where s.organization_id = refresh_active_user.organization_id and s.employee_id = refresh_active_user.employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
     and s.status = 'ACTIVE';
   if not found then
     delete from public.active_users as u
-    where u.organization_id = refresh_active_user.organization_id and u.employee_id = refresh_active_user.employee_id;
+    where u.organization_id = in_organization_id and u.employee_id = in_employee_id;
     return found;
   end if;
   -- A new session begins with a new heartbeat; within one it is left alone.
@@ -8807,7 +8808,7 @@ end;
 $function$;
 comment on function private.refresh_active_user(uuid,uuid) is 'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did. The caller holds the row of employee_latest_sessions.';
 
-CREATE OR REPLACE FUNCTION private.refresh_check_in_state(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.refresh_check_in_state(in_organization_id uuid, in_employee_id uuid)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8815,7 +8816,7 @@ CREATE OR REPLACE FUNCTION private.refresh_check_in_state(organization_id uuid, 
 AS $function$
 begin
   perform from public.employee_last_state as l
-  where l.organization_id = refresh_check_in_state.organization_id and l.employee_id = refresh_check_in_state.employee_id
+  where l.organization_id = in_organization_id and l.employee_id = in_employee_id
   for no key update;
   update public.employee_last_state as l
   set is_checked_in = b.is_checked_in,
@@ -8825,30 +8826,30 @@ begin
     distance_m = b.distance_m,
     distance_is_provisional = b.distance_is_provisional,
     updated_at = now()
-  from private.check_in_state_of(refresh_check_in_state.organization_id, refresh_check_in_state.employee_id) as b
-  where l.organization_id = refresh_check_in_state.organization_id and l.employee_id = refresh_check_in_state.employee_id
+  from private.check_in_state_of(in_organization_id, in_employee_id) as b
+  where l.organization_id = in_organization_id and l.employee_id = in_employee_id
     and (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
       is distinct from (b.*);
 end;
 $function$;
 comment on function private.refresh_check_in_state(uuid,uuid) is 'Writes what employee_last_state holds of an employee''s sessions if it differs from the base; the position stays.';
 
-CREATE OR REPLACE FUNCTION private.refresh_dashboard(organization_id uuid)
+CREATE OR REPLACE FUNCTION private.refresh_dashboard(in_organization_id uuid)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 begin
-  if not exists (select from public.organizations as o where o.id = refresh_dashboard.organization_id) then
+  if not exists (select from public.organizations as o where o.id = in_organization_id) then
     return false;
   end if;
   -- Lock, then read in a later statement: of two refreshes the second sees what the first did not.
   insert into public.org_dashboard_snapshot (organization_id, day, valid_until)
-  values (refresh_dashboard.organization_id, '-infinity', '-infinity')
+  values (in_organization_id, '-infinity', '-infinity')
   on conflict do nothing;
   perform from public.org_dashboard_snapshot as s
-  where s.organization_id = refresh_dashboard.organization_id
+  where s.organization_id = in_organization_id
   for no key update;
   update public.org_dashboard_snapshot as s
   set employees = d.employees,
@@ -8863,15 +8864,15 @@ begin
     pending_amounts = d.pending_amounts,
     valid_until = d.valid_until,
     updated_at = now()
-  from private.dashboard_of(refresh_dashboard.organization_id) as d
-  where s.organization_id = refresh_dashboard.organization_id
+  from private.dashboard_of(in_organization_id) as d
+  where s.organization_id = in_organization_id
     and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at'];
   return found;
 end;
 $function$;
 comment on function private.refresh_dashboard(uuid) is 'Recomputes an organization''s dashboard and writes it if it differs; says whether it did. Never in a client''s transaction.';
 
-CREATE OR REPLACE FUNCTION private.refresh_dashboards(max_events integer DEFAULT 500, max_due integer DEFAULT 100)
+CREATE OR REPLACE FUNCTION private.refresh_dashboards(in_max_events integer DEFAULT 500, in_max_due integer DEFAULT 100)
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8902,14 +8903,14 @@ begin
   end if;
   for v_organization in
     select e.organization_id as id
-    from private.read_events('snapshots', refresh_dashboards.max_events) as e
+    from private.read_events('snapshots', in_max_events) as e
     union
     (
       select s.organization_id
       from public.org_dashboard_snapshot as s
       where s.valid_until <= now()
       order by s.valid_until
-      limit refresh_dashboards.max_due
+      limit in_max_due
     )
     -- One order for whoever locks several.
     order by id
@@ -8923,7 +8924,7 @@ $function$;
 comment on function private.refresh_dashboards(integer,integer) is 'Refreshes the dashboards of organizations with new events (consumer `snapshots`) and those that time has overtaken; answers how many it looked at. Called by the worker''s snapshot loop and, every minute, by schedule.';
 grant execute on function private.refresh_dashboards(integer,integer) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.refresh_last_state(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.refresh_last_state(in_organization_id uuid, in_employee_id uuid)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8932,14 +8933,14 @@ AS $function$
 begin
   -- Points and live distances write this row without holding that of employee_latest_sessions.
   perform from public.employee_last_state as l
-  where l.organization_id = refresh_last_state.organization_id and l.employee_id = refresh_last_state.employee_id
+  where l.organization_id = in_organization_id and l.employee_id = in_employee_id
   for no key update;
   insert into public.employee_last_state as l (
     organization_id, employee_id, is_checked_in, session_id, last_check_in_at, last_check_out_at, fix_session_id, recorded_at,
     latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, is_mock, distance_m, distance_is_provisional
   )
-  select refresh_last_state.organization_id, refresh_last_state.employee_id, b.*
-  from private.last_state_of(refresh_last_state.organization_id, refresh_last_state.employee_id) as b
+  select in_organization_id, in_employee_id, b.*
+  from private.last_state_of(in_organization_id, in_employee_id) as b
   on conflict on constraint employee_last_state_pkey do update
   set is_checked_in = excluded.is_checked_in,
     session_id = excluded.session_id,
@@ -8969,7 +8970,7 @@ end;
 $function$;
 comment on function private.refresh_last_state(uuid,uuid) is 'Writes an employee''s row of employee_last_state if it differs from the base; says whether it did.';
 
-CREATE OR REPLACE FUNCTION private.refresh_latest_session(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.refresh_latest_session(in_organization_id uuid, in_employee_id uuid)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8977,15 +8978,15 @@ CREATE OR REPLACE FUNCTION private.refresh_latest_session(organization_id uuid, 
 AS $function$
 begin
   perform from public.employee_latest_sessions as l
-  where l.organization_id = refresh_latest_session.organization_id
-    and l.employee_id = refresh_latest_session.employee_id
+  where l.organization_id = in_organization_id
+    and l.employee_id = in_employee_id
   for no key update;
   insert into public.employee_latest_sessions as l (
     organization_id, employee_id, session_id, is_open, checked_in_at, checked_out_at, duration_s, distance_m,
     distance_status
   )
-  select refresh_latest_session.organization_id, refresh_latest_session.employee_id, s.*
-  from private.latest_session_of(refresh_latest_session.organization_id, refresh_latest_session.employee_id) as s
+  select in_organization_id, in_employee_id, s.*
+  from private.latest_session_of(in_organization_id, in_employee_id) as s
   on conflict on constraint employee_latest_sessions_pkey do update
   set session_id = excluded.session_id,
     is_open = excluded.is_open,
@@ -9019,7 +9020,7 @@ $function$;
 comment on function private.refuse_estimates() is 'True; while a request''s EXPLAIN is planned it raises invalid_argument 400 instead. For policies.';
 grant execute on function private.refuse_estimates() to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.refuse_retry_intent(organization_id uuid, retry_intent_id uuid)
+CREATE OR REPLACE FUNCTION private.refuse_retry_intent(in_organization_id uuid, in_retry_intent_id uuid)
  RETURNS void
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -9030,17 +9031,17 @@ declare
 begin
   select r.state into v_state
   from public.retry_intents as r
-  where r.organization_id = refuse_retry_intent.organization_id and r.id = refuse_retry_intent.retry_intent_id;
+  where r.organization_id = in_organization_id and r.id = in_retry_intent_id;
   if not found then
     perform private.fail('retry_intent_not_found', 'There is no such retry intent.',
-      refuse_retry_intent.retry_intent_id::text);
+      in_retry_intent_id::text);
   end if;
   perform private.fail('retry_intent_settled', 'This retry intent is settled already.', v_state);
 end;
 $function$;
 comment on function private.refuse_retry_intent(uuid,uuid) is 'Fails with retry_intent_not_found or retry_intent_settled.';
 
-CREATE OR REPLACE FUNCTION private.refuse_settled_session(session public.attendance_sessions)
+CREATE OR REPLACE FUNCTION private.refuse_settled_session(in_session public.attendance_sessions)
  RETURNS void
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -9049,22 +9050,22 @@ AS $function$
 declare
   v_locked_until date;
 begin
-  if (session).points_purged_at is not null then
+  if (in_session).points_purged_at is not null then
     perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
-      (session).id::text);
+      (in_session).id::text);
   end if;
   select o.locked_until into v_locked_until
   from public.organizations as o
-  where o.id = (session).organization_id;
-  if private.local_day((session).organization_id, (session).checked_in_at) < v_locked_until then
+  where o.id = (in_session).organization_id;
+  if private.local_day((in_session).organization_id, (in_session).checked_in_at) < v_locked_until then
     perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
-      (session).id::text);
+      (in_session).id::text);
   end if;
 end;
 $function$;
 comment on function private.refuse_settled_session(public.attendance_sessions) is 'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
 
-CREATE OR REPLACE FUNCTION private.refuse_unsettled_period(organization_id uuid, locked_from date, locked_until date)
+CREATE OR REPLACE FUNCTION private.refuse_unsettled_period(in_organization_id uuid, in_locked_from date, in_locked_until date)
  RETURNS void
  LANGUAGE plpgsql
  STABLE
@@ -9076,16 +9077,16 @@ begin
   v_sessions := array(
     select s.id::text
     from public.attendance_sessions as s
-    where s.organization_id = refuse_unsettled_period.organization_id
-      and s.checked_in_at >= coalesce(locked_from::timestamptz - interval '2 days', '-infinity')
+    where s.organization_id = in_organization_id
+      and s.checked_in_at >= coalesce(in_locked_from::timestamptz - interval '2 days', '-infinity')
       and (s.status = 'ACTIVE' or s.distance_status <> 'DONE') and s.points_purged_at is null
-      and private.local_day(s.organization_id, s.checked_in_at) < refuse_unsettled_period.locked_until
+      and private.local_day(s.organization_id, s.checked_in_at) < in_locked_until
     order by s.checked_in_at, s.id
     limit 10
   );
   if cardinality(v_sessions) > 0 then
     perform private.fail('period_unsettled',
-      format('Sessions that began before %s are open or have no figures yet.', locked_until),
+      format('Sessions that began before %s are open or have no figures yet.', in_locked_until),
       array_to_string(v_sessions, ', '),
       'Check out or correct who is still at work; figures follow a check-out within seconds (distance_status).');
   end if;
@@ -9093,7 +9094,7 @@ end;
 $function$;
 comment on function private.refuse_unsettled_period(uuid,date,date) is 'Refuses (period_unsettled) if sessions that began on days from locked_from (null: any) until before locked_until are open or have no figures yet. The caller holds the lock date exclusively.';
 
-CREATE OR REPLACE FUNCTION private.register_event_consumer(name text)
+CREATE OR REPLACE FUNCTION private.register_event_consumer(in_name text)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9101,7 +9102,7 @@ CREATE OR REPLACE FUNCTION private.register_event_consumer(name text)
 AS $function$
 begin
   insert into private.event_consumers (name, epoch, xact, id)
-  select register_event_consumer.name, e.epoch, pg_snapshot_xmin(pg_current_snapshot()), 0
+  select in_name, e.epoch, pg_snapshot_xmin(pg_current_snapshot()), 0
   from private.event_epochs as e
   order by e.epoch desc
   limit 1
@@ -9139,7 +9140,7 @@ end;
 $function$;
 comment on function private.replay_due_retry_intents() is 'Schedule: replays the intents of all organizations that are due, at most 500 a run. Returns how many.';
 
-CREATE OR REPLACE FUNCTION private.replay_intent(organization_id uuid, retry_intent_id uuid)
+CREATE OR REPLACE FUNCTION private.replay_intent(in_organization_id uuid, in_retry_intent_id uuid)
  RETURNS public.retry_intents
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9150,7 +9151,7 @@ declare
 begin
   update public.retry_intents as r
   set state = 'REPLAYED', attempts = r.attempts + 1, next_attempt_at = null, settled_at = now()
-  where r.organization_id = replay_intent.organization_id and r.id = replay_intent.retry_intent_id and r.state = 'PENDING'
+  where r.organization_id = in_organization_id and r.id = in_retry_intent_id and r.state = 'PENDING'
   returning r.* into v_intent;
   if not found then
     return null;
@@ -9166,7 +9167,7 @@ end;
 $function$;
 comment on function private.replay_intent(uuid,uuid) is 'Puts the job of a pending intent into its queue again; null if the intent is not pending. For definers.';
 
-CREATE OR REPLACE FUNCTION private.replay_retry_intent(retry_intent_id uuid)
+CREATE OR REPLACE FUNCTION private.replay_retry_intent(in_retry_intent_id uuid)
  RETURNS public.retry_intents
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9176,9 +9177,9 @@ declare
   v_admin private.caller := private.require_admin();
   v_intent public.retry_intents;
 begin
-  v_intent := private.replay_intent(v_admin.organization_id, replay_retry_intent.retry_intent_id);
+  v_intent := private.replay_intent(v_admin.organization_id, in_retry_intent_id);
   if v_intent.id is null then
-    perform private.refuse_retry_intent(v_admin.organization_id, replay_retry_intent.retry_intent_id);
+    perform private.refuse_retry_intent(v_admin.organization_id, in_retry_intent_id);
   end if;
   return v_intent;
 end;
@@ -9186,7 +9187,7 @@ $function$;
 comment on function private.replay_retry_intent(uuid) is 'Body of public.replay_retry_intent.';
 grant execute on function private.replay_retry_intent(uuid) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.replay_retry_intents(queue text, max_intents integer)
+CREATE OR REPLACE FUNCTION private.replay_retry_intents(in_queue text, in_max_intents integer)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9198,7 +9199,7 @@ declare
   v_replayed integer := 0;
   v_left bigint;
 begin
-  if replay_retry_intents.max_intents is null or replay_retry_intents.max_intents not between 1 and 500 then
+  if in_max_intents is null or in_max_intents not between 1 and 500 then
     perform private.fail('invalid_argument', 'max_intents is 1 to 500.', 'max_intents');
   end if;
   perform private.take_token(v_admin.organization_id, 'retry_replays', v_admin.organization_id);
@@ -9206,9 +9207,9 @@ begin
     select r.id
     from public.retry_intents as r
     where r.organization_id = v_admin.organization_id and r.state = 'PENDING'
-      and (replay_retry_intents.queue is null or r.queue = replay_retry_intents.queue)
+      and (in_queue is null or r.queue = in_queue)
     order by r.created_at, r.id
-    limit replay_retry_intents.max_intents
+    limit in_max_intents
     for update skip locked
   loop
     if (private.replay_intent(v_admin.organization_id, v_id)).id is not null then
@@ -9218,14 +9219,14 @@ begin
   select count(*) into v_left
   from public.retry_intents as r
   where r.organization_id = v_admin.organization_id and r.state = 'PENDING'
-    and (replay_retry_intents.queue is null or r.queue = replay_retry_intents.queue);
+    and (in_queue is null or r.queue = in_queue);
   return jsonb_build_object('replayed', v_replayed, 'left', v_left);
 end;
 $function$;
 comment on function private.replay_retry_intents(text,integer) is 'Body of public.replay_retry_intents.';
 grant execute on function private.replay_retry_intents(text,integer) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.replay_webhook_events(webhook_id uuid, occurred_from timestamp with time zone, occurred_to timestamp with time zone, include_delivered boolean)
+CREATE OR REPLACE FUNCTION private.replay_webhook_events(in_webhook_id uuid, in_occurred_from timestamp with time zone, in_occurred_to timestamp with time zone, in_include_delivered boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9233,14 +9234,14 @@ CREATE OR REPLACE FUNCTION private.replay_webhook_events(webhook_id uuid, occurr
 AS $function$
 declare
   v_caller private.caller := private.require_admin('webhooks:manage');
-  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, replay_webhook_events.webhook_id);
+  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, in_webhook_id);
   v_limit constant integer := 1000;
   v_queued integer;
   v_continue_from timestamptz;
 begin
-  if replay_webhook_events.occurred_from is null or replay_webhook_events.occurred_to is null
-    or replay_webhook_events.occurred_from >= replay_webhook_events.occurred_to
-    or replay_webhook_events.occurred_to - replay_webhook_events.occurred_from > interval '31 days'
+  if in_occurred_from is null or in_occurred_to is null
+    or in_occurred_from >= in_occurred_to
+    or in_occurred_to - in_occurred_from > interval '31 days'
   then
     perform private.fail('invalid_argument', 'The range goes from an earlier to a later time, at most 31 days.',
       'occurred_from');
@@ -9253,10 +9254,10 @@ begin
     left join public.webhook_deliveries as d
       on d.organization_id = e.organization_id and d.event_id = e.id and d.webhook_id = v_webhook.id
     where e.organization_id = v_caller.organization_id
-      and e.occurred_at >= replay_webhook_events.occurred_from and e.occurred_at < replay_webhook_events.occurred_to
+      and e.occurred_at >= in_occurred_from and e.occurred_at < in_occurred_to
       and e.type <> 'webhook.test' and v_webhook.events && array[e.type, '*']
       and (
-        d.id is null or d.state = 'DEAD' or (d.state = 'DELIVERED' and replay_webhook_events.include_delivered)
+        d.id is null or d.state = 'DEAD' or (d.state = 'DELIVERED' and in_include_delivered)
       )
     order by e.occurred_at
     fetch first v_limit rows with ties
@@ -9276,15 +9277,15 @@ begin
     from public.events as e
     where e.organization_id = v_caller.organization_id
       and e.occurred_at > (select max(w.occurred_at) from wanted as w)
-      and e.occurred_at < replay_webhook_events.occurred_to
+      and e.occurred_at < in_occurred_to
       and (select count(*) from wanted) >= v_limit
   )
   into v_queued, v_continue_from;
   perform private.audit(v_webhook.organization_id, 'webhook.events_replayed', 'webhook', v_webhook.id, null,
     jsonb_build_object(
-      'occurred_from', replay_webhook_events.occurred_from,
-      'occurred_to', replay_webhook_events.occurred_to,
-      'include_delivered', replay_webhook_events.include_delivered,
+      'occurred_from', in_occurred_from,
+      'occurred_to', in_occurred_to,
+      'include_delivered', in_include_delivered,
       'queued', v_queued));
   return jsonb_build_object('queued', v_queued, 'continue_from', v_continue_from);
 end;
@@ -9292,7 +9293,7 @@ $function$;
 comment on function private.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) is 'Body of public.replay_webhook_events.';
 grant execute on function private.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.report_range(organization_id uuid, first_day date, last_day date, default_days integer)
+CREATE OR REPLACE FUNCTION private.report_range(in_organization_id uuid, in_first_day date, in_last_day date, in_default_days integer)
  RETURNS private.report_range
  LANGUAGE plpgsql
  STABLE
@@ -9301,27 +9302,27 @@ AS $function$
 declare
   v_range private.report_range;
 begin
-  v_range.today := private.local_day(report_range.organization_id, now());
-  v_range.to_day := coalesce(report_range.last_day, v_range.today);
-  if not isfinite(v_range.to_day) or not isfinite(report_range.first_day) then
+  v_range.today := private.local_day(in_organization_id, now());
+  v_range.to_day := coalesce(in_last_day, v_range.today);
+  if not isfinite(v_range.to_day) or not isfinite(in_first_day) then
     perform private.fail('invalid_argument', 'from_day and to_day are days.', 'from_day, to_day',
       'Send dates such as 2026-11-24.');
   end if;
-  v_range.from_day := coalesce(report_range.first_day, v_range.to_day - (report_range.default_days - 1));
+  v_range.from_day := coalesce(in_first_day, v_range.to_day - (in_default_days - 1));
   if v_range.from_day > v_range.to_day then
     perform private.fail('invalid_argument', 'from_day lies after to_day.', 'from_day, to_day', 'Both days belong to the range.');
   end if;
   if v_range.to_day - v_range.from_day >= 366 then
     perform private.fail('invalid_argument', 'A range has at most 366 days.', 'from_day, to_day', 'Ask for a year at a time.');
   end if;
-  select o.currency into v_range.currency from public.organizations as o where o.id = report_range.organization_id;
+  select o.currency into v_range.currency from public.organizations as o where o.id = in_organization_id;
   return v_range;
 end;
 $function$;
 comment on function private.report_range(uuid,date,date,integer) is 'The range of a report: to_day is today where it is missing, from_day lies default_days back. Errors: invalid_argument.';
 grant execute on function private.report_range(uuid,date,date,integer) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.request_days_in_another_currency(organization_id uuid, day date)
+CREATE OR REPLACE FUNCTION private.request_days_in_another_currency(in_organization_id uuid, in_day date)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9333,8 +9334,8 @@ begin
   if not exists (
     select from public.org_daily_metrics as m
     join public.organizations as o on o.id = m.organization_id
-    where m.organization_id = request_days_in_another_currency.organization_id
-      and m.day = request_days_in_another_currency.day and m.currency <> o.currency
+    where m.organization_id = in_organization_id
+      and m.day = in_day and m.currency <> o.currency
   ) then
     return false;
   end if;
@@ -9343,8 +9344,8 @@ begin
     select m.organization_id, m.employee_id, m.day
     from public.employee_daily_metrics as m
     join public.organizations as o on o.id = m.organization_id
-    where m.organization_id = request_days_in_another_currency.organization_id
-      and m.day = request_days_in_another_currency.day and m.currency <> o.currency
+    where m.organization_id = in_organization_id
+      and m.day = in_day and m.currency <> o.currency
       and m.expenses_pending + m.expenses_approved + m.expenses_rejected > 0
     order by m.employee_id
   ) as s;
@@ -9354,7 +9355,7 @@ $function$;
 comment on function private.request_days_in_another_currency(uuid,date) is 'If the organization''s day is in another currency than the organization, asks for the days of its people that are too; says whether there were any. Takes its locks before the organization''s day.';
 grant execute on function private.request_days_in_another_currency(uuid,date) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.request_distance(session public.attendance_sessions)
+CREATE OR REPLACE FUNCTION private.request_distance(in_session public.attendance_sessions)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -9362,14 +9363,14 @@ AS $function$
 begin
   perform private.enqueue(
     'distance',
-    jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
-    (session).id::text
+    jsonb_build_object('organization_id', (in_session).organization_id, 'session_id', (in_session).id),
+    (in_session).id::text
   );
 end;
 $function$;
 comment on function private.request_distance(public.attendance_sessions) is 'Enqueues the distance job of a session. The caller holds the session''s row.';
 
-CREATE OR REPLACE FUNCTION private.request_employee_day(organization_id uuid, employee_id uuid, day date)
+CREATE OR REPLACE FUNCTION private.request_employee_day(in_organization_id uuid, in_employee_id uuid, in_day date)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -9379,33 +9380,33 @@ begin
   if current_setting('fieldtrack.erasure', true) = 'on' then
     return;
   end if;
-  if private.lock_employee_day(request_employee_day.organization_id, request_employee_day.employee_id,
-    request_employee_day.day)
+  if private.lock_employee_day(in_organization_id, in_employee_id,
+    in_day)
   then
     perform private.enqueue(
       'analytics',
-      jsonb_build_object('organization_id', request_employee_day.organization_id,
-        'employee_id', request_employee_day.employee_id, 'day', request_employee_day.day),
-      concat_ws(' ', request_employee_day.employee_id, request_employee_day.day)
+      jsonb_build_object('organization_id', in_organization_id,
+        'employee_id', in_employee_id, 'day', in_day),
+      concat_ws(' ', in_employee_id, in_day)
     );
   end if;
 end;
 $function$;
 comment on function private.request_employee_day(uuid,uuid,date) is 'Asks for the figures of a person''s day, after locking them: the job that follows sees what this transaction writes.';
 
-CREATE OR REPLACE FUNCTION private.request_organization_day(organization_id uuid, day date)
+CREATE OR REPLACE FUNCTION private.request_organization_day(in_organization_id uuid, in_day date)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 begin
-  if private.lock_organization_day(request_organization_day.organization_id, request_organization_day.day) then
+  if private.lock_organization_day(in_organization_id, in_day) then
     perform private.enqueue(
       'analytics',
-      jsonb_build_object('organization_id', request_organization_day.organization_id,
-        'employee_id', null, 'day', request_organization_day.day),
-      concat_ws(' ', request_organization_day.organization_id, request_organization_day.day),
+      jsonb_build_object('organization_id', in_organization_id,
+        'employee_id', null, 'day', in_day),
+      concat_ws(' ', in_organization_id, in_day),
       now() + interval '1 second'
     );
   end if;
@@ -9414,7 +9415,7 @@ $function$;
 comment on function private.request_organization_day(uuid,date) is 'Asks for the figures of the organization''s day a second from now, after locking them. Never in a client''s transaction, but for a change of the currency.';
 grant execute on function private.request_organization_day(uuid,date) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.require_admin(scope text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION private.require_admin(in_scope text DEFAULT NULL::text)
  RETURNS private.caller
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -9425,10 +9426,10 @@ declare
   v_key public.api_keys;
 begin
   if private.jwt() ->> 'role' = 'api_key' then
-    if require_admin.scope is null then
+    if in_scope is null then
       perform private.fail('admin_required', 'Only an administrator may do this, no API key.');
     end if;
-    perform private.require_scope(require_admin.scope);
+    perform private.require_scope(in_scope);
     v_key := private.current_api_key();
     return row(v_key.organization_id, null, v_key.id)::private.caller;
   end if;
@@ -9442,17 +9443,17 @@ $function$;
 comment on function private.require_admin(text) is 'The calling administrator, or the calling API key if it has the scope; with no scope named no key may call. Errors: not_authenticated, not_a_member, admin_required, api_key_invalid, scope_missing.';
 grant execute on function private.require_admin(text) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.require_another_admin(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.require_another_admin(in_organization_id uuid, in_employee_id uuid)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 begin
-  perform from public.organizations as o where o.id = require_another_admin.organization_id for no key update;
+  perform from public.organizations as o where o.id = in_organization_id for no key update;
   if not exists (
     select from public.employees as e
-    where e.organization_id = require_another_admin.organization_id and e.id <> require_another_admin.employee_id
+    where e.organization_id = in_organization_id and e.id <> in_employee_id
       and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
   ) then
     perform private.fail('last_admin', 'An organization keeps at least one active administrator.', null,
@@ -9486,7 +9487,7 @@ $function$;
 comment on function private.require_employee() is 'The caller''s active employee row. Errors: not_authenticated, not_a_member.';
 grant execute on function private.require_employee() to authenticated;
 
-CREATE OR REPLACE FUNCTION private.require_live_webhook(organization_id uuid, webhook_id uuid)
+CREATE OR REPLACE FUNCTION private.require_live_webhook(in_organization_id uuid, in_webhook_id uuid)
  RETURNS public.webhooks
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -9497,9 +9498,9 @@ declare
 begin
   select w.* into v_webhook
   from public.webhooks as w
-  where w.organization_id = require_live_webhook.organization_id and w.id = require_live_webhook.webhook_id;
+  where w.organization_id = in_organization_id and w.id = in_webhook_id;
   if not found then
-    perform private.fail('webhook_not_found', 'There is no such webhook.', require_live_webhook.webhook_id::text);
+    perform private.fail('webhook_not_found', 'There is no such webhook.', in_webhook_id::text);
   end if;
   if not v_webhook.is_active or v_webhook.disabled_at is not null then
     perform private.fail('webhook_inactive', 'This webhook is switched off or disabled.', v_webhook.disabled_reason,
@@ -9510,21 +9511,21 @@ end;
 $function$;
 comment on function private.require_live_webhook(uuid,uuid) is 'The webhook, or webhook_not_found, or webhook_inactive. For definers, with the caller''s organization.';
 
-CREATE OR REPLACE FUNCTION private.require_person(caller private.caller)
+CREATE OR REPLACE FUNCTION private.require_person(in_caller private.caller)
  RETURNS void
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  if (caller).employee_id is null then
+  if (in_caller).employee_id is null then
     perform private.fail('admin_required', 'Only an administrator may do this to an administrator, no API key.');
   end if;
 end;
 $function$;
 comment on function private.require_person(private.caller) is 'Refuses an API key (admin_required). For definers, where the role ADMIN is concerned.';
 
-CREATE OR REPLACE FUNCTION private.require_scope(scope text)
+CREATE OR REPLACE FUNCTION private.require_scope(in_scope text)
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE
@@ -9537,9 +9538,9 @@ begin
     perform private.fail('api_key_invalid', 'This API key is not valid any more.', null,
       'It was revoked or has expired; ask an administrator for a new one.');
   end if;
-  if not require_scope.scope = any (v_key.scopes) then
-    perform private.fail('scope_missing', format('This API key lacks the scope %s.', require_scope.scope),
-      require_scope.scope, 'An administrator can make a key with this scope.');
+  if not in_scope = any (v_key.scopes) then
+    perform private.fail('scope_missing', format('This API key lacks the scope %s.', in_scope),
+      in_scope, 'An administrator can make a key with this scope.');
   end if;
   return true;
 end;
@@ -9564,20 +9565,20 @@ end;
 $function$;
 comment on function private.require_webhook_editor() is 'The calling administrator, or the API key if it has webhooks:manage and events:read. Errors: those of require_admin. For definers.';
 
-CREATE OR REPLACE FUNCTION private.retry_intent_delay(attempts integer)
+CREATE OR REPLACE FUNCTION private.retry_intent_delay(in_attempts integer)
  RETURNS interval
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
 begin
-  return case when attempts < 8 then make_interval(secs => least(5 * 2 ^ attempts, 300)) end;
+  return case when in_attempts < 8 then make_interval(secs => least(5 * 2 ^ in_attempts, 300)) end;
 end;
 $function$;
 comment on function private.retry_intent_delay(integer) is 'How long after a death a job is replayed by itself, given the replays so far: 5 s, doubling to 300 s; null after eight.';
 grant execute on function private.retry_intent_delay(integer) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.retry_webhook_delivery(delivery_id uuid)
+CREATE OR REPLACE FUNCTION private.retry_webhook_delivery(in_delivery_id uuid)
  RETURNS public.webhook_deliveries
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9590,9 +9591,9 @@ declare
 begin
   select d.* into v_before
   from public.webhook_deliveries as d
-  where d.organization_id = v_caller.organization_id and d.id = retry_webhook_delivery.delivery_id;
+  where d.organization_id = v_caller.organization_id and d.id = in_delivery_id;
   if not found then
-    perform private.fail('delivery_not_found', 'There is no such delivery.', retry_webhook_delivery.delivery_id::text);
+    perform private.fail('delivery_not_found', 'There is no such delivery.', in_delivery_id::text);
   end if;
   perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
   perform private.take_token(v_caller.organization_id, 'webhook_retries', v_caller.organization_id);
@@ -9617,7 +9618,7 @@ $function$;
 comment on function private.retry_webhook_delivery(uuid) is 'Body of public.retry_webhook_delivery.';
 grant execute on function private.retry_webhook_delivery(uuid) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.review_expense(expense_id uuid, status text, approved_amount numeric, comment text)
+CREATE OR REPLACE FUNCTION private.review_expense(in_expense_id uuid, in_status text, in_approved_amount numeric, in_comment text)
  RETURNS public.expenses
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9627,13 +9628,13 @@ declare
   v_admin private.caller := private.require_admin('expenses:review');
   v_before public.expenses;
   v_after public.expenses;
-  v_comment text := nullif(btrim(review_expense.comment), '');
+  v_comment text := nullif(btrim(in_comment), '');
   v_locked_until date;
 begin
-  if review_expense.status is null or review_expense.status not in ('APPROVED', 'REJECTED') then
+  if in_status is null or in_status not in ('APPROVED', 'REJECTED') then
     perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
   end if;
-  if review_expense.status = 'REJECTED' and (v_comment is null or review_expense.approved_amount is not null) then
+  if in_status = 'REJECTED' and (v_comment is null or in_approved_amount is not null) then
     perform private.fail('invalid_argument', 'A rejection needs a comment and has no approved_amount.', 'comment');
   end if;
   if char_length(v_comment) > 1000 then
@@ -9644,20 +9645,20 @@ begin
   -- would tell again what an erasure took out meanwhile.
   perform private.hold_employee(v_admin.organization_id, (
     select e.employee_id from public.expenses as e
-    where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id
+    where e.organization_id = v_admin.organization_id and e.id = in_expense_id
   ));
   select e.* into v_before
   from public.expenses as e
-  where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
+  where e.organization_id = v_admin.organization_id and e.id = in_expense_id;
   if not found then
-    perform private.fail('expense_not_found', 'There is no such expense.', review_expense.expense_id::text);
+    perform private.fail('expense_not_found', 'There is no such expense.', in_expense_id::text);
   end if;
   if v_before.employee_id = v_admin.employee_id then
     perform private.fail('own_expense', 'Nobody reviews the own expense.', v_before.id::text,
       'Another administrator has to do it.');
   end if;
-  if review_expense.approved_amount <= 0 or review_expense.approved_amount > v_before.amount
-    or scale(trim_scale(review_expense.approved_amount)) > 2
+  if in_approved_amount <= 0 or in_approved_amount > v_before.amount
+    or scale(trim_scale(in_approved_amount)) > 2
   then
     perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
       'approved_amount');
@@ -9667,9 +9668,9 @@ begin
   end if;
 
   update public.expenses as e
-  set status = review_expense.status,
-    approved_amount = case review_expense.status
-      when 'APPROVED' then coalesce(review_expense.approved_amount, e.amount) end,
+  set status = in_status,
+    approved_amount = case in_status
+      when 'APPROVED' then coalesce(in_approved_amount, e.amount) end,
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
     reviewer_api_key_id = v_admin.api_key_id,
@@ -9679,7 +9680,7 @@ begin
   if not found then
     select e.* into v_before
     from public.expenses as e
-    where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
+    where e.organization_id = v_admin.organization_id and e.id = in_expense_id;
     perform private.fail('expense_already_reviewed', format('This expense is already %s.', v_before.status),
       v_before.status);
   end if;
@@ -9693,7 +9694,7 @@ $function$;
 comment on function private.review_expense(uuid,text,numeric,text) is 'Body of public.review_expense.';
 grant execute on function private.review_expense(uuid,text,numeric,text) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.revoke_api_key(api_key_id uuid)
+CREATE OR REPLACE FUNCTION private.revoke_api_key(in_api_key_id uuid)
  RETURNS public.api_keys
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9705,7 +9706,7 @@ declare
 begin
   update public.api_keys as k
   set revoked_at = now()
-  where k.organization_id = v_admin.organization_id and k.id = revoke_api_key.api_key_id and k.revoked_at is null
+  where k.organization_id = v_admin.organization_id and k.id = in_api_key_id and k.revoked_at is null
   returning k.* into v_key;
   if found then
     perform private.audit(v_key.organization_id, 'api_key.revoked', 'api_key', v_key.id,
@@ -9714,9 +9715,9 @@ begin
   end if;
   select k.* into v_key
   from public.api_keys as k
-  where k.organization_id = v_admin.organization_id and k.id = revoke_api_key.api_key_id;
+  where k.organization_id = v_admin.organization_id and k.id = in_api_key_id;
   if not found then
-    perform private.fail('api_key_not_found', 'There is no such key.', revoke_api_key.api_key_id::text);
+    perform private.fail('api_key_not_found', 'There is no such key.', in_api_key_id::text);
   end if;
   return v_key;
 end;
@@ -9724,7 +9725,7 @@ $function$;
 comment on function private.revoke_api_key(uuid) is 'Body of public.revoke_api_key.';
 grant execute on function private.revoke_api_key(uuid) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.revoke_device_token(device_token_id uuid)
+CREATE OR REPLACE FUNCTION private.revoke_device_token(in_device_token_id uuid)
  RETURNS public.device_tokens
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9736,12 +9737,12 @@ declare
 begin
   select t.* into v_row
   from public.device_tokens as t
-  where t.organization_id = v_employee.organization_id and t.id = revoke_device_token.device_token_id
+  where t.organization_id = v_employee.organization_id and t.id = in_device_token_id
     and (v_employee.app_role = 'ADMIN' or t.employee_id = v_employee.id)
   for no key update;
   if not found then
     perform private.fail('device_token_not_found', 'There is no such device token, or it is not yours.',
-      revoke_device_token.device_token_id::text);
+      in_device_token_id::text);
   end if;
   if v_row.revoked_at is null then
     update public.device_tokens as t
@@ -9757,7 +9758,7 @@ $function$;
 comment on function private.revoke_device_token(uuid) is 'Body of public.revoke_device_token.';
 grant execute on function private.revoke_device_token(uuid) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.rotate_api_key(api_key_id uuid, overlap_hours integer)
+CREATE OR REPLACE FUNCTION private.rotate_api_key(in_api_key_id uuid, in_overlap_hours integer)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9769,23 +9770,23 @@ declare
   v_new jsonb;
   v_old_expires_at timestamptz;
 begin
-  if rotate_api_key.overlap_hours is null or rotate_api_key.overlap_hours not between 0 and 168 then
+  if in_overlap_hours is null or in_overlap_hours not between 0 and 168 then
     perform private.fail('invalid_argument', 'overlap_hours is 0 to 168.', 'overlap_hours');
   end if;
   perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
   select k.* into v_old
   from public.api_keys as k
-  where k.organization_id = v_admin.organization_id and k.id = rotate_api_key.api_key_id and k.revoked_at is null
+  where k.organization_id = v_admin.organization_id and k.id = in_api_key_id and k.revoked_at is null
     and (k.expires_at is null or k.expires_at > now())
   for no key update;
   if not found then
     perform private.fail('api_key_not_found', 'There is no such key, or it is not valid any more.',
-      rotate_api_key.api_key_id::text, 'Make a new one with create_api_key.');
+      in_api_key_id::text, 'Make a new one with create_api_key.');
   end if;
   v_new := private.issue_api_key(v_old.organization_id, v_old.name, v_old.scopes, v_old.expires_at, v_old.requests_per_minute,
     v_admin.employee_id);
   update public.api_keys as k
-  set expires_at = least(k.expires_at, now() + make_interval(hours => rotate_api_key.overlap_hours))
+  set expires_at = least(k.expires_at, now() + make_interval(hours => in_overlap_hours))
   where k.organization_id = v_old.organization_id and k.id = v_old.id
   returning k.expires_at into v_old_expires_at;
   perform private.audit(v_old.organization_id, 'api_key.rotated', 'api_key', v_old.id,
@@ -9797,7 +9798,7 @@ $function$;
 comment on function private.rotate_api_key(uuid,integer) is 'Body of public.rotate_api_key.';
 grant execute on function private.rotate_api_key(uuid,integer) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.rotate_webhook_secret(webhook_id uuid, overlap_hours integer)
+CREATE OR REPLACE FUNCTION private.rotate_webhook_secret(in_webhook_id uuid, in_overlap_hours integer)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9808,17 +9809,17 @@ declare
   v_webhook public.webhooks;
   v_expires_at timestamptz;
 begin
-  if rotate_webhook_secret.overlap_hours is null or rotate_webhook_secret.overlap_hours not between 0 and 24 then
+  if in_overlap_hours is null or in_overlap_hours not between 0 and 24 then
     perform private.fail('invalid_argument', 'overlap_hours is 0 to 24.', 'overlap_hours',
       'For so long both secrets sign; 0 for a secret that leaked.');
   end if;
-  v_expires_at := now() + make_interval(hours => rotate_webhook_secret.overlap_hours);
+  v_expires_at := now() + make_interval(hours => in_overlap_hours);
   select w.* into v_webhook
   from public.webhooks as w
-  where w.organization_id = v_caller.organization_id and w.id = rotate_webhook_secret.webhook_id
+  where w.organization_id = v_caller.organization_id and w.id = in_webhook_id
   for no key update;
   if not found then
-    perform private.fail('webhook_not_found', 'There is no such webhook.', rotate_webhook_secret.webhook_id::text);
+    perform private.fail('webhook_not_found', 'There is no such webhook.', in_webhook_id::text);
   end if;
   -- At most two sign: one that was rotated before ends now.
   delete from private.webhook_secrets as s
@@ -9837,17 +9838,17 @@ $function$;
 comment on function private.rotate_webhook_secret(uuid,integer) is 'Body of public.rotate_webhook_secret.';
 grant execute on function private.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.run_reconciliation(max_repairs integer DEFAULT 300)
+CREATE OR REPLACE FUNCTION private.run_reconciliation(in_max_repairs integer DEFAULT 300)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
-  v_repaired jsonb := private.reconcile_snapshots(run_reconciliation.max_repairs);
+  v_repaired jsonb := private.reconcile_snapshots(in_max_repairs);
 begin
   -- There may be more: the next chunk in a transaction of its own, as soon as a worker comes by.
   if exists (
-    select from jsonb_each_text(v_repaired) as r where r.value::integer >= run_reconciliation.max_repairs
+    select from jsonb_each_text(v_repaired) as r where r.value::integer >= in_max_repairs
   ) then
     perform private.enqueue('schedule', '{"name": "reconcile"}', 'reconcile');
   end if;
@@ -9856,7 +9857,7 @@ end;
 $function$;
 comment on function private.run_reconciliation(integer) is 'One chunk of reconcile_snapshot_tables for the schedule: answers how many rows it mended, and asks for the next chunk if there may be more.';
 
-CREATE OR REPLACE FUNCTION private.run_schedule(name text)
+CREATE OR REPLACE FUNCTION private.run_schedule(in_name text)
  RETURNS text
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9869,9 +9870,9 @@ declare
   v_items bigint;
   v_error text;
 begin
-  select s.* into v_schedule from private.schedules as s where s.name = run_schedule.name;
+  select s.* into v_schedule from private.schedules as s where s.name = in_name;
   if not found then
-    raise exception 'schedule % does not exist', run_schedule.name;
+    raise exception 'schedule % does not exist', in_name;
   end if;
   -- One run at a time, whoever starts it.
   if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.schedule.' || v_schedule.name, 0)) then
@@ -9935,7 +9936,7 @@ $function$;
 comment on function private.schedule_report() is 'Every schedule with its totals, its last run, and whether it is overdue: no success for two intervals and its max_duration.';
 grant execute on function private.schedule_report() to fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.session_at(organization_id uuid, employee_id uuid, at timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.session_at(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone)
  RETURNS uuid
  LANGUAGE sql
  STABLE
@@ -9945,17 +9946,17 @@ AS $function$
   from (
     select l.id, l.checked_out_at
     from public.attendance_sessions as l
-    where l.organization_id = session_at.organization_id and l.employee_id = session_at.employee_id
-      and l.checked_in_at <= session_at.at
+    where l.organization_id = in_organization_id and l.employee_id = in_employee_id
+      and l.checked_in_at <= in_at
       and l.checked_out_at is distinct from l.checked_in_at
     order by l.checked_in_at desc
     limit 1
   ) as s
-  where s.checked_out_at is null or s.checked_out_at >= session_at.at;
+  where s.checked_out_at is null or s.checked_out_at >= in_at;
 $function$;
 comment on function private.session_at(uuid,uuid,timestamp with time zone) is 'The session of an employee in which an instant falls, or null. Sessions of a person never overlap; empty ones hold nothing.';
 
-CREATE OR REPLACE FUNCTION private.session_title(employee_id uuid, checked_in_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.session_title(in_employee_id uuid, in_checked_in_at timestamp with time zone)
  RETURNS text
  LANGUAGE plpgsql
  STABLE
@@ -9972,15 +9973,15 @@ begin
   if v_may_read then
     select e.name into v_name
     from public.employees as e
-    where e.organization_id = (select private.current_organization_id()) and e.id = session_title.employee_id;
+    where e.organization_id = (select private.current_organization_id()) and e.id = in_employee_id;
   end if;
-  return concat_ws(' ', v_name, to_char(checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
+  return concat_ws(' ', v_name, to_char(in_checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
 end;
 $function$;
 comment on function private.session_title(uuid,timestamp with time zone) is 'A title for an exported session: name and date (UTC).';
 grant execute on function private.session_title(uuid,timestamp with time zone) to api_key, authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.set_employee_active(employee_id uuid, is_active boolean)
+CREATE OR REPLACE FUNCTION private.set_employee_active(in_employee_id uuid, in_is_active boolean)
  RETURNS public.employees
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9990,23 +9991,23 @@ declare
   v_admin private.caller := private.require_admin('employees:write');
   v_employee public.employees;
 begin
-  if set_employee_active.is_active is null then
+  if in_is_active is null then
     perform private.fail('invalid_argument', 'is_active is true or false.', 'is_active');
   end if;
   select e.* into v_employee
   from public.employees as e
-  where e.organization_id = v_admin.organization_id and e.id = set_employee_active.employee_id and e.erased_at is null
+  where e.organization_id = v_admin.organization_id and e.id = in_employee_id and e.erased_at is null
   for update;
   if not found then
-    perform private.fail('employee_not_found', 'There is no such employee.', set_employee_active.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
   if v_employee.app_role = 'ADMIN' then
     perform private.require_person(v_admin);
   end if;
-  if v_employee.is_active = set_employee_active.is_active then
+  if v_employee.is_active = in_is_active then
     return v_employee;
   end if;
-  if not set_employee_active.is_active then
+  if not in_is_active then
     if v_employee.app_role = 'ADMIN' then
       perform private.require_another_admin(v_admin.organization_id, v_employee.id);
     end if;
@@ -10021,7 +10022,7 @@ begin
     where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id and t.revoked_at is null;
   end if;
   update public.employees as e
-  set is_active = set_employee_active.is_active
+  set is_active = in_is_active
   where e.organization_id = v_admin.organization_id and e.id = v_employee.id
   returning e.* into v_employee;
   perform private.audit(v_admin.organization_id,
@@ -10032,13 +10033,13 @@ begin
 exception
   when unique_violation then
     perform private.fail('already_in_organization', 'This person belongs to another organization now.',
-      set_employee_active.employee_id::text);
+      in_employee_id::text);
 end;
 $function$;
 comment on function private.set_employee_active(uuid,boolean) is 'Body of public.set_employee_active.';
 grant execute on function private.set_employee_active(uuid,boolean) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.simplify_line(latitudes double precision[], longitudes double precision[], tolerance_m double precision)
+CREATE OR REPLACE FUNCTION private.simplify_line(in_latitudes double precision[], in_longitudes double precision[], in_tolerance_m double precision)
  RETURNS integer[]
  LANGUAGE plpgsql
  IMMUTABLE
@@ -10046,7 +10047,7 @@ CREATE OR REPLACE FUNCTION private.simplify_line(latitudes double precision[], l
 AS $function$
 declare
   v_kept integer[] := array[1];
-  v_count integer := coalesce(array_length(latitudes, 1), 0);
+  v_count integer := coalesce(array_length(in_latitudes, 1), 0);
   v_from integer := 1;
   v_at integer := 2;
   v_north_m double precision;
@@ -10064,16 +10065,16 @@ begin
     return array[]::integer[];
   end if;
   while v_at <= v_count loop
-    v_north_m := (latitudes[v_at] - latitudes[v_from]) * 111195;
-    v_east_m := longitudes[v_at] - longitudes[v_from];
+    v_north_m := (in_latitudes[v_at] - in_latitudes[v_from]) * 111195;
+    v_east_m := in_longitudes[v_at] - in_longitudes[v_from];
     v_east_m := (v_east_m - 360 * round(v_east_m / 360)) * 111195
-      * cosd((latitudes[v_at] + latitudes[v_from]) / 2);
+      * cosd((in_latitudes[v_at] + in_latitudes[v_from]) / 2);
     v_away_m := sqrt(v_north_m * v_north_m + v_east_m * v_east_m);
     -- Going back over the line hides how far it went.
-    v_is_outside := v_away_m < v_farthest_m - tolerance_m;
-    if v_away_m > tolerance_m and not v_is_outside then
-      v_half_rad := asin(tolerance_m / v_away_m);
-      if v_farthest_m <= tolerance_m then
+    v_is_outside := v_away_m < v_farthest_m - in_tolerance_m;
+    if v_away_m > in_tolerance_m and not v_is_outside then
+      v_half_rad := asin(in_tolerance_m / v_away_m);
+      if v_farthest_m <= in_tolerance_m then
         v_center_rad := atan2(v_east_m, v_north_m);
         v_low_rad := -v_half_rad;
         v_high_rad := v_half_rad;
@@ -10129,7 +10130,7 @@ $function$;
 comment on function private.snapshot_report() is 'The last twenty reconciliations with what they mended, and how many dashboards are past their time.';
 grant execute on function private.snapshot_report() to fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.submit_expense(amount numeric, description text, client_request_id uuid, category text, currency text, spent_on date, receipt_path text)
+CREATE OR REPLACE FUNCTION private.submit_expense(in_amount numeric, in_description text, in_client_request_id uuid, in_category text, in_currency text, in_spent_on date, in_receipt_path text)
  RETURNS public.expenses
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -10144,23 +10145,23 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if submit_expense.client_request_id is null then
+  if in_client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each expense and send the same one when you retry.');
   end if;
   select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
   v_today := private.local_day(v_organization.id, now());
-  if submit_expense.amount is null or submit_expense.amount <= 0 or submit_expense.amount > 9999999999.99
-    or scale(trim_scale(submit_expense.amount)) > 2
+  if in_amount is null or in_amount <= 0 or in_amount > 9999999999.99
+    or scale(trim_scale(in_amount)) > 2
   then
     perform private.fail('invalid_argument', 'The amount must be above 0 and have at most two decimals.', 'amount');
   end if;
-  if coalesce(submit_expense.spent_on, v_today) > v_today
-    or coalesce(submit_expense.spent_on, v_today) < v_today - 366
+  if coalesce(in_spent_on, v_today) > v_today
+    or coalesce(in_spent_on, v_today) < v_today - 366
   then
     perform private.fail('invalid_argument', 'The day of an expense is at most today, and at most a year ago.', 'spent_on');
   end if;
-  if submit_expense.receipt_path is not null and submit_expense.receipt_path !~ format(
+  if in_receipt_path is not null and in_receipt_path !~ format(
     '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|pdf)$',
     v_employee.organization_id, v_employee.id)
   then
@@ -10171,19 +10172,19 @@ begin
   select e.* into v_expense
   from public.expenses as e
   where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
-    and e.client_request_id = submit_expense.client_request_id;
+    and e.client_request_id = in_client_request_id;
   if not found then
     v_locked_until := private.hold_locked_until(v_organization.id);
-    if coalesce(submit_expense.spent_on, v_today) < v_locked_until then
+    if coalesce(in_spent_on, v_today) < v_locked_until then
       perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
-        submit_expense.spent_on::text);
+        in_spent_on::text);
     end if;
     insert into public.expenses (
       organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, client_request_id
     ) values (
-      v_employee.organization_id, v_employee.id, coalesce(submit_expense.spent_on, v_today), submit_expense.amount,
-      coalesce(submit_expense.currency, v_organization.currency), submit_expense.category, submit_expense.description,
-      submit_expense.receipt_path, submit_expense.client_request_id
+      v_employee.organization_id, v_employee.id, coalesce(in_spent_on, v_today), in_amount,
+      coalesce(in_currency, v_organization.currency), in_category, in_description,
+      in_receipt_path, in_client_request_id
     )
     on conflict do nothing
     returning * into v_expense;
@@ -10195,14 +10196,14 @@ begin
     select e.* into strict v_expense
     from public.expenses as e
     where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
-      and e.client_request_id = submit_expense.client_request_id;
+      and e.client_request_id = in_client_request_id;
   end if;
 
   if (v_expense.amount, v_expense.description, v_expense.category, v_expense.receipt_path)
-      is distinct from (submit_expense.amount, submit_expense.description, submit_expense.category,
-        submit_expense.receipt_path)
-    or v_expense.currency <> coalesce(submit_expense.currency, v_expense.currency)
-    or v_expense.spent_on <> coalesce(submit_expense.spent_on, v_expense.spent_on)
+      is distinct from (in_amount, in_description, in_category,
+        in_receipt_path)
+    or v_expense.currency <> coalesce(in_currency, v_expense.currency)
+    or v_expense.spent_on <> coalesce(in_spent_on, v_expense.spent_on)
   then
     perform private.fail('idempotency_mismatch', 'This client_request_id was used for another expense.',
       v_expense.id::text, 'Use a new uuid for a new expense.');
@@ -10337,7 +10338,7 @@ $function$;
 comment on function private.system_health() is 'Body of public.system_health.';
 grant execute on function private.system_health() to authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.take_request_spans(max_rows integer)
+CREATE OR REPLACE FUNCTION private.take_request_spans(in_max_rows integer)
  RETURNS TABLE(trace_id text, span_id text, parent_span_id text, name text, started_us bigint, ended_us bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -10350,7 +10351,7 @@ begin
   where r.is_only_row and r.wanted_until < now() + interval '1 minute';
   return query
   with next as (
-    select s.id from private.request_spans as s order by s.id limit take_request_spans.max_rows for update skip locked
+    select s.id from private.request_spans as s order by s.id limit in_max_rows for update skip locked
   )
   delete from private.request_spans as s
   using next as n
@@ -10362,7 +10363,7 @@ $function$;
 comment on function private.take_request_spans(integer) is 'Hands spans of requests out, once, times in microseconds since 1970; and asks for more for the next two minutes.';
 grant execute on function private.take_request_spans(integer) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.take_token(organization_id uuid, kind text, subject_id uuid)
+CREATE OR REPLACE FUNCTION private.take_token(in_organization_id uuid, in_kind text, in_subject_id uuid)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -10373,9 +10374,9 @@ declare
   v_now timestamptz := clock_timestamp();
   v_missing double precision;
 begin
-  select l.per_second, l.burst into v_limit from private.rate_limit(take_token.kind) as l;
+  select l.per_second, l.burst into v_limit from private.rate_limit(in_kind) as l;
   insert into private.rate_buckets as b (organization_id, kind, subject_id, tokens, refilled_at)
-  values (take_token.organization_id, take_token.kind, take_token.subject_id, v_limit.burst - 1, v_now)
+  values (in_organization_id, in_kind, in_subject_id, v_limit.burst - 1, v_now)
   on conflict on constraint rate_buckets_pkey do update
   set tokens = least(
       v_limit.burst,
@@ -10388,16 +10389,16 @@ begin
   end if;
   select 1 - b.tokens - v_limit.per_second * greatest(0, extract(epoch from v_now - b.refilled_at)) into v_missing
   from private.rate_buckets as b
-  where b.organization_id = take_token.organization_id and b.kind = take_token.kind
-    and b.subject_id = take_token.subject_id;
-  perform private.fail('rate_limited', 'Too many calls.', take_token.kind, 'Wait as Retry-After says, then send it again.',
+  where b.organization_id = in_organization_id and b.kind = in_kind
+    and b.subject_id = in_subject_id;
+  perform private.fail('rate_limited', 'Too many calls.', in_kind, 'Wait as Retry-After says, then send it again.',
     jsonb_build_object(
       'Retry-After', greatest(1, ceil(v_missing / v_limit.per_second))::integer::text));
 end;
 $function$;
 comment on function private.take_token(uuid,text,uuid) is 'Takes one token or refuses with rate_limited 429 and Retry-After (seconds). For definers, after the caller is known.';
 
-CREATE OR REPLACE FUNCTION private.test_webhook(webhook_id uuid)
+CREATE OR REPLACE FUNCTION private.test_webhook(in_webhook_id uuid)
  RETURNS public.webhook_deliveries
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -10405,7 +10406,7 @@ CREATE OR REPLACE FUNCTION private.test_webhook(webhook_id uuid)
 AS $function$
 declare
   v_caller private.caller := private.require_admin('webhooks:manage');
-  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, test_webhook.webhook_id);
+  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, in_webhook_id);
   v_delivery public.webhook_deliveries;
 begin
   perform private.take_token(v_caller.organization_id, 'webhook_tests', v_caller.organization_id);
@@ -11007,7 +11008,7 @@ end;
 $function$;
 comment on function private.tg_webhooks__audit_deletion() is 'After delete: writes webhook.deleted to the audit log.';
 
-CREATE OR REPLACE FUNCTION private.time_zone_of_day(organization_id uuid, day date)
+CREATE OR REPLACE FUNCTION private.time_zone_of_day(in_organization_id uuid, in_day date)
  RETURNS text
  LANGUAGE plpgsql
  STABLE
@@ -11017,8 +11018,8 @@ begin
   return (
     select z.time_zone
     from public.organization_time_zones as z
-    where z.organization_id = time_zone_of_day.organization_id
-      and z.valid_from < private.day_starts_at(time_zone_of_day.day + 1, z.time_zone)
+    where z.organization_id = in_organization_id
+      and z.valid_from < private.day_starts_at(in_day + 1, z.time_zone)
     order by z.valid_from desc
     limit 1
   );
@@ -11027,7 +11028,7 @@ $function$;
 comment on function private.time_zone_of_day(uuid,date) is 'IANA name of the zone that names this date in the organization.';
 grant execute on function private.time_zone_of_day(uuid,date) to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.totals_of(organization_id uuid, employee_id uuid)
+CREATE OR REPLACE FUNCTION private.totals_of(in_organization_id uuid, in_employee_id uuid)
  RETURNS TABLE(sessions integer, duration_s bigint, distance_m numeric, expenses_submitted integer, expenses_approved integer, expenses_rejected integer, approved_amounts jsonb)
  LANGUAGE plpgsql
  STABLE
@@ -11040,7 +11041,7 @@ begin
     select count(*)::integer, coalesce(sum(a.duration_s), 0),
       coalesce(sum(a.distance_m), 0)
     from public.attendance_sessions as a
-    where a.organization_id = totals_of.organization_id and a.employee_id = totals_of.employee_id and a.status = 'CLOSED'
+    where a.organization_id = in_organization_id and a.employee_id = in_employee_id and a.status = 'CLOSED'
   ) as s
   cross join (
     select coalesce(sum(c.submitted), 0)::integer, coalesce(sum(c.approved), 0)::integer,
@@ -11052,7 +11053,7 @@ begin
         count(*) filter (where x.status = 'REJECTED') as rejected,
         sum(x.approved_amount) as approved_amount
       from public.expenses as x
-      where x.organization_id = totals_of.organization_id and x.employee_id = totals_of.employee_id
+      where x.organization_id = in_organization_id and x.employee_id = in_employee_id
       group by x.currency
     ) as c
   ) as e;
@@ -11060,7 +11061,7 @@ end;
 $function$;
 comment on function private.totals_of(uuid,uuid) is 'What employee_metrics_snapshot should hold of an employee: always one row. Costs the person''s whole history.';
 
-CREATE OR REPLACE FUNCTION private.update_employee(employee_id uuid, changes jsonb)
+CREATE OR REPLACE FUNCTION private.update_employee(in_employee_id uuid, in_changes jsonb)
  RETURNS public.employees
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -11073,8 +11074,8 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if jsonb_typeof(update_employee.changes) is distinct from 'object'
-    or update_employee.changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code and app_role.', 'changes',
       'Send only the keys to change.');
@@ -11082,12 +11083,12 @@ begin
   select e.* into v_before
   from public.employees as e
   -- Who was erased is nobody: a new name would be one of theirs again.
-  where e.organization_id = v_admin.organization_id and e.id = update_employee.employee_id and e.erased_at is null
+  where e.organization_id = v_admin.organization_id and e.id = in_employee_id and e.erased_at is null
   for update;
   if not found then
-    perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
-  v_after := jsonb_populate_record(v_before, update_employee.changes);
+  v_after := jsonb_populate_record(v_before, in_changes);
   if 'ADMIN' in (v_before.app_role, v_after.app_role) then
     perform private.require_person(v_admin);
   end if;
@@ -11118,7 +11119,7 @@ $function$;
 comment on function private.update_employee(uuid,jsonb) is 'Body of public.update_employee.';
 grant execute on function private.update_employee(uuid,jsonb) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.update_organization(changes jsonb)
+CREATE OR REPLACE FUNCTION private.update_organization(in_changes jsonb)
  RETURNS public.organizations
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -11131,8 +11132,8 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if jsonb_typeof(update_organization.changes) is distinct from 'object'
-    or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
       'device_checks_in'] <> '{}'
   then
@@ -11140,11 +11141,11 @@ begin
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
       'late_upload_grace_hours, location_retention_days and device_checks_in; only those to change.');
   end if;
-  if update_organization.changes ? 'locked_until' then
-    perform private.hold_locked_until(v_admin.organization_id, exclusively => true);
+  if in_changes ? 'locked_until' then
+    perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
-  v_after := jsonb_populate_record(v_before, update_organization.changes);
+  v_after := jsonb_populate_record(v_before, in_changes);
   update public.organizations as o
   set name = btrim(v_after.name),
     time_zone = v_after.time_zone,
@@ -11177,7 +11178,7 @@ $function$;
 comment on function private.update_organization(jsonb) is 'Body of public.update_organization.';
 grant execute on function private.update_organization(jsonb) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.update_webhook(webhook_id uuid, changes jsonb)
+CREATE OR REPLACE FUNCTION private.update_webhook(in_webhook_id uuid, in_changes jsonb)
  RETURNS public.webhooks
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -11190,28 +11191,28 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if jsonb_typeof(update_webhook.changes) is distinct from 'object'
-    or update_webhook.changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of url, events, description, is_active, max_in_flight.',
       'changes', 'Send only the keys to change.');
   end if;
   -- The circuit first: who records an attempt takes the two in this order.
   perform from public.webhook_circuits as c
-  where c.organization_id = v_caller.organization_id and c.webhook_id = update_webhook.webhook_id
+  where c.organization_id = v_caller.organization_id and c.webhook_id = in_webhook_id
   for update;
   select w.* into v_before
   from public.webhooks as w
-  where w.organization_id = v_caller.organization_id and w.id = update_webhook.webhook_id
+  where w.organization_id = v_caller.organization_id and w.id = in_webhook_id
   for no key update;
   if not found then
-    perform private.fail('webhook_not_found', 'There is no such webhook.', update_webhook.webhook_id::text);
+    perform private.fail('webhook_not_found', 'There is no such webhook.', in_webhook_id::text);
   end if;
-  v_after := jsonb_populate_record(v_before, update_webhook.changes);
+  v_after := jsonb_populate_record(v_before, in_changes);
   if v_after.url is distinct from v_before.url or v_after.events is distinct from v_before.events then
     perform private.check_webhook(v_after.url, v_after.events);
   end if;
-  if update_webhook.changes -> 'is_active' = 'true' then
+  if in_changes -> 'is_active' = 'true' then
     v_after.disabled_at := null;
     v_after.disabled_reason := null;
   end if;
@@ -11226,7 +11227,7 @@ begin
   where w.organization_id = v_caller.organization_id and w.id = v_before.id
   returning w.* into v_after;
   -- Another address, or somebody who says that it is mended: what was known of it counts no more.
-  if v_after.url <> v_before.url or update_webhook.changes -> 'is_active' = 'true' then
+  if v_after.url <> v_before.url or in_changes -> 'is_active' = 'true' then
     update public.webhook_circuits as c
     set state = 'CLOSED', consecutive_failures = 0, openings = 0, failing_since = null, paused_until = null,
       last_success_at = null
@@ -11247,7 +11248,7 @@ $function$;
 comment on function private.update_webhook(uuid,jsonb) is 'Body of public.update_webhook.';
 grant execute on function private.update_webhook(uuid,jsonb) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.use_stream_ticket(token_hash bytea)
+CREATE OR REPLACE FUNCTION private.use_stream_ticket(in_token_hash bytea)
  RETURNS TABLE(organization_id uuid, employee_id uuid)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -11257,7 +11258,7 @@ begin
   return query
   delete from private.stream_tickets as t
   using public.employees as e
-  where t.token_hash = use_stream_ticket.token_hash
+  where t.token_hash = in_token_hash
     and t.expires_at > now()
     and e.organization_id = t.organization_id and e.id = t.employee_id
     and e.is_active and e.app_role = 'ADMIN'
@@ -11267,7 +11268,7 @@ $function$;
 comment on function private.use_stream_ticket(bytea) is 'Whose ticket (its SHA-256) it is, once: the administrator, if still one; no row for a ticket that expired, was used or never was.';
 grant execute on function private.use_stream_ticket(bytea) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.verify_api_key(key_id text, secret_hash bytea, calls integer, OUT refusal text, OUT organization_id uuid, OUT api_key_id uuid, OUT scopes text[], OUT expires_at timestamp with time zone, OUT requests_per_minute integer, OUT granted integer, OUT remaining integer)
+CREATE OR REPLACE FUNCTION private.verify_api_key(in_key_id text, in_secret_hash bytea, in_calls integer, OUT refusal text, OUT organization_id uuid, OUT api_key_id uuid, OUT scopes text[], OUT expires_at timestamp with time zone, OUT requests_per_minute integer, OUT granted integer, OUT remaining integer)
  RETURNS record
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -11279,15 +11280,15 @@ declare
   v_now timestamptz := clock_timestamp();
   v_tokens double precision;
 begin
-  select k.* into v_key from public.api_keys as k where k.key_id = verify_api_key.key_id and k.organization_id is not null;
+  select k.* into v_key from public.api_keys as k where k.key_id = in_key_id and k.organization_id is not null;
   select s.secret_hash into v_stored
   from private.api_key_secrets as s
   where s.organization_id = v_key.organization_id and s.api_key_id = v_key.id;
   -- All 256 bits are compared, wherever the first difference lies.
-  if v_stored is null or length(verify_api_key.secret_hash) is distinct from 32
+  if v_stored is null or length(in_secret_hash) is distinct from 32
     or bit_count(
       ('x' || encode(v_stored, 'hex'))::bit(256)
-      # ('x' || encode(verify_api_key.secret_hash, 'hex'))::bit(256)
+      # ('x' || encode(in_secret_hash, 'hex'))::bit(256)
     ) > 0
   then
     refusal := 'unknown';
@@ -11319,7 +11320,7 @@ begin
     ),
     refilled_at = greatest(b.refilled_at, excluded.refilled_at)
   returning b.tokens into v_tokens;
-  granted := least(greatest(verify_api_key.calls, 1), floor(v_tokens));
+  granted := least(greatest(in_calls, 1), floor(v_tokens));
   remaining := floor(v_tokens) - granted;
   if granted > 0 then
     update private.rate_buckets as b
@@ -11337,21 +11338,21 @@ $function$;
 comment on function private.verify_api_key(text,bytea,integer) is 'Whose key this is and how many of the calls asked for its limit grants (0: wait); or refusal: unknown, revoked, expired.';
 grant execute on function private.verify_api_key(text,bytea,integer) to fieldtrack_edge;
 
-CREATE OR REPLACE FUNCTION private.webhook_body(type text, occurred_at timestamp with time zone, payload jsonb)
+CREATE OR REPLACE FUNCTION private.webhook_body(in_type text, in_occurred_at timestamp with time zone, in_payload jsonb)
  RETURNS text
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
 begin
-  return '{"type":"' || type || '","timestamp":"'
-    || to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","data":' || payload::text || '}';
+  return '{"type":"' || in_type || '","timestamp":"'
+    || to_char(in_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","data":' || in_payload::text || '}';
 end;
 $function$;
 comment on function private.webhook_body(text,timestamp with time zone,jsonb) is 'The bytes that are signed and sent: {type, timestamp, data}. Made here, so that numbers stay as they were stored.';
 
-CREATE OR REPLACE FUNCTION private.webhook_retry_delay(failed_attempts integer)
+CREATE OR REPLACE FUNCTION private.webhook_retry_delay(in_failed_attempts integer)
  RETURNS interval
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -11359,29 +11360,29 @@ AS $function$
 declare
   v_delays_s constant integer[] := array[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400];
 begin
-  return make_interval(secs => v_delays_s[failed_attempts] * (0.9 + 0.2 * random()));
+  return make_interval(secs => v_delays_s[in_failed_attempts] * (0.9 + 0.2 * random()));
 end;
 $function$;
 comment on function private.webhook_retry_delay(integer) is 'How long to wait after the n-th failed attempt (1 to 9); null when there is no further one.';
 
-CREATE OR REPLACE FUNCTION private.webhook_url_problem(url text)
+CREATE OR REPLACE FUNCTION private.webhook_url_problem(in_url text)
  RETURNS text
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 declare
-  v_parts text[] := regexp_match(url,
+  v_parts text[] := regexp_match(in_url,
     '^(https?)://(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
   v_scheme text := v_parts[1];
   v_host text := v_parts[2];
   v_port integer := coalesce(v_parts[3]::integer, case v_parts[1] when 'https' then 443 else 80 end);
   v_allow_localhost boolean := (select s.allow_localhost from private.webhook_settings as s);
 begin
-  if url is null or length(url) > 2000 or url !~ '^[!-~]+$' or url ~ '[\\#]' then
+  if in_url is null or length(in_url) > 2000 or in_url !~ '^[!-~]+$' or in_url ~ '[\\#]' then
     return 'A URL has at most 2,000 printable ASCII characters and no fragment; write other letters in punycode or %XX.';
   end if;
-  if split_part(split_part(substr(url, strpos(url, '://') + 3), '/', 1), '?', 1)
+  if split_part(split_part(substr(in_url, strpos(in_url, '://') + 3), '/', 1), '?', 1)
     ~ '@'
   then
     return 'A URL carries no user name and no password; the signature says who calls.';
@@ -11435,7 +11436,7 @@ $function$;
 comment on function private.worker_organization_id() is 'The organization of the worker''s current transaction, or null.';
 grant execute on function private.worker_organization_id() to fieldtrack_worker;
 
-CREATE OR REPLACE FUNCTION private.xml_text(value text)
+CREATE OR REPLACE FUNCTION private.xml_text(in_value text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
@@ -11443,19 +11444,19 @@ CREATE OR REPLACE FUNCTION private.xml_text(value text)
 AS $function$
   select replace(replace(replace(replace(replace(
     -- Characters that XML 1.0 cannot hold in any writing.
-    regexp_replace(value, '[\u0001-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]', '', 'g'),
+    regexp_replace(in_value, '[\u0001-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]', '', 'g'),
     '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&apos;');
 $function$;
 comment on function private.xml_text(text) is 'Text as content or attribute of XML 1.0.';
 grant execute on function private.xml_text(text) to api_key, authenticated, service_role;
 
-CREATE OR REPLACE FUNCTION private.xml_time(value timestamp with time zone)
+CREATE OR REPLACE FUNCTION private.xml_time(in_value timestamp with time zone)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
  SET search_path TO ''
 AS $function$
-  select to_char(value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+  select to_char(in_value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 $function$;
 comment on function private.xml_time(timestamp with time zone) is 'A time as xsd:dateTime in UTC, to the millisecond.';
 grant execute on function private.xml_time(timestamp with time zone) to api_key, authenticated, service_role;

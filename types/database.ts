@@ -573,7 +573,7 @@ export type Database = {
     };
     Functions: {
       accept_invitation: {
-        Args: { token: string };
+        Args: { in_token: string };
         Returns: Database['public']['Tables']['employees']['Row'];
         SetofOptions: {
           from: '*';
@@ -582,20 +582,20 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      accepted_time: { Args: { at: string; organization_id: string }; Returns: string };
-      activity_status: { Args: { checked_out_at: string; is_open: boolean }; Returns: string };
+      accepted_time: { Args: { in_at: string; in_organization_id: string }; Returns: string };
+      activity_status: { Args: { in_checked_out_at: string; in_is_open: boolean }; Returns: string };
       admin_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
       advance_distance: {
         Args: {
-          after: string;
-          emits: string;
-          ends_at: string;
-          organization_id: string;
-          parameters: Json;
-          session_id: string;
-          starts_at: string;
-          state: Database['private']['CompositeTypes']['distance_state'];
-          until: string;
+          in_after: string;
+          in_emits: string;
+          in_ends_at: string;
+          in_organization_id: string;
+          in_parameters: Json;
+          in_session_id: string;
+          in_starts_at: string;
+          in_state: Database['private']['CompositeTypes']['distance_state'];
+          in_until: string;
         };
         Returns: Database['private']['CompositeTypes']['distance_step'][];
         SetofOptions: {
@@ -607,36 +607,36 @@ export type Database = {
       };
       advance_live_distance: {
         Args: {
-          first_recorded_at: string;
-          last_recorded_at: string;
-          session: Omit<
+          in_first_recorded_at: string;
+          in_last_recorded_at: string;
+          in_session: Omit<
             Database['public']['Tables']['attendance_sessions']['Row'],
             Database['public']['Tables']['attendance_sessions']['ComputedFields']
           >;
         };
         Returns: undefined;
       };
-      answer_as_file: { Args: { name: string }; Returns: undefined };
+      answer_as_file: { Args: { in_name: string }; Returns: undefined };
       audit: {
         Args: {
-          action: string;
-          after: Json;
-          before: Json;
-          organization_id: string;
-          reason?: string;
-          subject_id: string;
-          subject_type: string;
+          in_action: string;
+          in_after: Json;
+          in_before: Json;
+          in_organization_id: string;
+          in_reason?: string;
+          in_subject_id: string;
+          in_subject_type: string;
         };
         Returns: undefined;
       };
-      changed: { Args: { after: Json; before: Json }; Returns: Record<string, unknown> };
+      changed: { Args: { in_after: Json; in_before: Json }; Returns: Record<string, unknown> };
       check_in: {
         Args: {
-          accuracy_m: number;
-          checked_in_at: string;
-          client_request_id: string;
-          latitude: number;
-          longitude: number;
+          in_accuracy_m: number;
+          in_checked_in_at: string;
+          in_client_request_id: string;
+          in_latitude: number;
+          in_longitude: number;
         };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
         SetofOptions: {
@@ -647,11 +647,11 @@ export type Database = {
         };
       };
       check_in_by_device: {
-        Args: { at: string; employee_id: string; organization_id: string; point: Json };
+        Args: { in_at: string; in_employee_id: string; in_organization_id: string; in_point: Json };
         Returns: boolean;
       };
       check_in_state_of: {
-        Args: { employee_id: string; organization_id: string };
+        Args: { in_employee_id: string; in_organization_id: string };
         Returns: {
           distance_is_provisional: boolean;
           distance_m: number;
@@ -663,11 +663,11 @@ export type Database = {
       };
       check_out: {
         Args: {
-          accuracy_m: number;
-          checked_out_at: string;
-          client_request_id: string;
-          latitude: number;
-          longitude: number;
+          in_accuracy_m: number;
+          in_checked_out_at: string;
+          in_client_request_id: string;
+          in_latitude: number;
+          in_longitude: number;
         };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
         SetofOptions: {
@@ -677,9 +677,9 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      check_webhook: { Args: { events: string[]; url: string }; Returns: undefined };
+      check_webhook: { Args: { in_events: string[]; in_url: string }; Returns: undefined };
       claim_webhook_deliveries: {
-        Args: { lease_seconds: number; max_deliveries: number };
+        Args: { in_lease_seconds: number; in_max_deliveries: number };
         Returns: {
           allow_localhost: boolean;
           attempt: number;
@@ -694,15 +694,15 @@ export type Database = {
         }[];
       };
       clean_retry_intents: { Args: Record<PropertyKey, never>; Returns: number };
-      close_forgotten_sessions: { Args: { at_most?: number }; Returns: number };
+      close_forgotten_sessions: { Args: { in_at_most?: number }; Returns: number };
       close_session: {
         Args: {
-          action: string;
-          closed_at: string;
-          closed_by: string;
-          employee_id: string;
-          organization_id: string;
-          reason: string;
+          in_action: string;
+          in_closed_at: string;
+          in_closed_by: string;
+          in_employee_id: string;
+          in_organization_id: string;
+          in_reason: string;
         };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
         SetofOptions: {
@@ -712,18 +712,21 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      compute_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: string };
+      compute_employee_day: {
+        Args: { in_day: string; in_employee_id: string; in_organization_id: string };
+        Returns: string;
+      };
       compute_live_distance: {
         Args: {
-          session: Omit<
+          in_session: Omit<
             Database['public']['Tables']['attendance_sessions']['Row'],
             Database['public']['Tables']['attendance_sessions']['ComputedFields']
           >;
         };
         Returns: undefined;
       };
-      compute_organization_day: { Args: { day: string; organization_id: string }; Returns: string };
-      compute_session_distance: { Args: { organization_id: string; session_id: string }; Returns: string };
+      compute_organization_day: { Args: { in_day: string; in_organization_id: string }; Returns: string };
+      compute_session_distance: { Args: { in_organization_id: string; in_session_id: string }; Returns: string };
       consumer_report: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -734,25 +737,25 @@ export type Database = {
         }[];
       };
       continue_erasure: {
-        Args: { employee_id: string; max_events: number; max_points: number; organization_id: string };
+        Args: { in_employee_id: string; in_max_events: number; in_max_points: number; in_organization_id: string };
         Returns: boolean;
       };
       continue_erasures: { Args: Record<PropertyKey, never>; Returns: number };
       corner_factor: {
         Args: {
-          dx: number;
-          dy: number;
-          dz: number;
-          heading_from_deg: number;
-          heading_to_deg: number;
-          x: number;
-          y: number;
-          z: number;
+          in_dx: number;
+          in_dy: number;
+          in_dz: number;
+          in_heading_from_deg: number;
+          in_heading_to_deg: number;
+          in_x: number;
+          in_y: number;
+          in_z: number;
         };
         Returns: number;
       };
       correct_session: {
-        Args: { checked_in_at: string; checked_out_at: string; reason: string; session_id: string };
+        Args: { in_checked_in_at: string; in_checked_out_at: string; in_reason: string; in_session_id: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
         SetofOptions: {
           from: '*';
@@ -761,16 +764,19 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      count_rejected_points: { Args: { rejected: Json }; Returns: undefined };
-      crc32_base62: { Args: { body: string }; Returns: string };
+      count_rejected_points: { Args: { in_rejected: Json }; Returns: undefined };
+      crc32_base62: { Args: { in_body: string }; Returns: string };
       create_api_key: {
-        Args: { expires_at: string; name: string; requests_per_minute: number; scopes: string[] };
+        Args: { in_expires_at: string; in_name: string; in_requests_per_minute: number; in_scopes: string[] };
         Returns: Answers['create_api_key'];
       };
-      create_device_token: { Args: { employee_id: string; name: string }; Returns: Answers['create_device_token'] };
-      create_location_partitions: { Args: { first_month: string; last_month: string }; Returns: number };
+      create_device_token: {
+        Args: { in_employee_id: string; in_name: string };
+        Returns: Answers['create_device_token'];
+      };
+      create_location_partitions: { Args: { in_first_month: string; in_last_month: string }; Returns: number };
       create_organization: {
-        Args: { currency: string; name: string; slug: string; time_zone: string };
+        Args: { in_currency: string; in_name: string; in_slug: string; in_time_zone: string };
         Returns: Database['public']['Tables']['organizations']['Row'];
         SetofOptions: {
           from: '*';
@@ -779,14 +785,17 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      create_receipt_path: { Args: { extension: string; mime_type: string }; Returns: Answers['create_receipt_path'] };
+      create_receipt_path: {
+        Args: { in_extension: string; in_mime_type: string };
+        Returns: Answers['create_receipt_path'];
+      };
       create_stream_ticket: { Args: Record<PropertyKey, never>; Returns: Answers['create_stream_ticket'] };
       create_webhook: {
-        Args: { description: string; events: string[]; max_in_flight: number; url: string };
+        Args: { in_description: string; in_events: string[]; in_max_in_flight: number; in_url: string };
         Returns: Answers['create_webhook'];
       };
-      cron_interval: { Args: { cron: string }; Returns: string };
-      csv_text: { Args: { value: string }; Returns: string };
+      cron_interval: { Args: { in_cron: string }; Returns: string };
+      csv_text: { Args: { in_value: string }; Returns: string };
       current_actor: {
         Args: Record<PropertyKey, never>;
         Returns: Database['private']['CompositeTypes']['actor'];
@@ -812,9 +821,9 @@ export type Database = {
       current_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
       current_traceparent: { Args: Record<PropertyKey, never>; Returns: string };
       current_user_id: { Args: Record<PropertyKey, never>; Returns: string };
-      custom_access_token_hook: { Args: { event: Json }; Returns: Json };
+      custom_access_token_hook: { Args: { in_event: Json }; Returns: Json };
       dashboard_of: {
-        Args: { organization_id: string };
+        Args: { in_organization_id: string };
         Returns: Database['public']['Tables']['org_dashboard_snapshot']['Row'];
         SetofOptions: {
           from: '*';
@@ -823,11 +832,11 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      day_starts_at: { Args: { day: string; time_zone: string }; Returns: string };
-      days_of: { Args: { range: Database['private']['CompositeTypes']['report_range'] }; Returns: string[] };
-      delete_due_organizations: { Args: { max_rows?: number }; Returns: number };
+      day_starts_at: { Args: { in_day: string; in_time_zone: string }; Returns: string };
+      days_of: { Args: { in_range: Database['private']['CompositeTypes']['report_range'] }; Returns: string[] };
+      delete_due_organizations: { Args: { in_max_rows?: number }; Returns: number };
       delete_organization: {
-        Args: { reason: string; slug: string };
+        Args: { in_reason: string; in_slug: string };
         Returns: Database['public']['Tables']['organizations']['Row'];
         SetofOptions: {
           from: '*';
@@ -837,11 +846,11 @@ export type Database = {
         };
       };
       disable_webhook: {
-        Args: { failing_since: string; organization_id: string; reason: string; webhook_id: string };
+        Args: { in_failing_since: string; in_organization_id: string; in_reason: string; in_webhook_id: string };
         Returns: undefined;
       };
       discard_retry_intent: {
-        Args: { retry_intent_id: string };
+        Args: { in_retry_intent_id: string };
         Returns: Database['public']['Tables']['retry_intents']['Row'];
         SetofOptions: {
           from: '*';
@@ -851,38 +860,44 @@ export type Database = {
         };
       };
       distance_algorithm_version: { Args: Record<PropertyKey, never>; Returns: number };
-      distance_parameters: { Args: { organization_id: string }; Returns: Json };
-      distance_so_far_m: { Args: { state: Database['private']['CompositeTypes']['distance_state'] }; Returns: number };
+      distance_parameters: { Args: { in_organization_id: string }; Returns: Json };
+      distance_so_far_m: {
+        Args: { in_state: Database['private']['CompositeTypes']['distance_state'] };
+        Returns: number;
+      };
       drop_location_partition: { Args: Record<PropertyKey, never>; Returns: number };
-      drop_stalled_consumers: { Args: { behind?: string }; Returns: number };
+      drop_stalled_consumers: { Args: { in_behind?: string }; Returns: number };
       emit_event: {
         Args: {
-          employee_id: string;
-          organization_id: string;
-          payload: Json;
-          subject_id: string;
-          subject_type: string;
-          type: string;
+          in_employee_id: string;
+          in_organization_id: string;
+          in_payload: Json;
+          in_subject_id: string;
+          in_subject_type: string;
+          in_type: string;
         };
         Returns: undefined;
       };
-      enqueue: { Args: { data: Json; queue: string; singleton_key?: string; start_after?: string }; Returns: string };
-      erase_audit_values: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
-      erase_employee: { Args: { employee_id: string; reason: string }; Returns: Answers['erase_employee'] };
-      erased_payload: { Args: { payload: Json }; Returns: Json };
-      error_status: { Args: { code: string }; Returns: number };
+      enqueue: {
+        Args: { in_data: Json; in_queue: string; in_singleton_key?: string; in_start_after?: string };
+        Returns: string;
+      };
+      erase_audit_values: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
+      erase_employee: { Args: { in_employee_id: string; in_reason: string }; Returns: Answers['erase_employee'] };
+      erased_payload: { Args: { in_payload: Json }; Returns: Json };
+      error_status: { Args: { in_code: string }; Returns: number };
       event_types: { Args: Record<PropertyKey, never>; Returns: string[] };
       export_employee_data: {
-        Args: { after_recorded_at: string; after_session_id: string; employee_id: string };
+        Args: { in_after_recorded_at: string; in_after_session_id: string; in_employee_id: string };
         Returns: Json;
       };
       fail: {
-        Args: { code: string; details?: string; headers?: Json; hint?: string; message: string };
+        Args: { in_code: string; in_details?: string; in_headers?: Json; in_hint?: string; in_message: string };
         Returns: undefined;
       };
-      fail_session_distance: { Args: { organization_id: string; session_id: string }; Returns: undefined };
+      fail_session_distance: { Args: { in_organization_id: string; in_session_id: string }; Returns: undefined };
       find_member: {
-        Args: { user_id: string };
+        Args: { in_user_id: string };
         Returns: {
           app_role: string;
           employee_id: string;
@@ -890,7 +905,7 @@ export type Database = {
         }[];
       };
       force_check_out: {
-        Args: { checked_out_at: string; employee_id: string; reason: string };
+        Args: { in_checked_out_at: string; in_employee_id: string; in_reason: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
         SetofOptions: {
           from: '*';
@@ -900,25 +915,25 @@ export type Database = {
         };
       };
       forget_positions: {
-        Args: { occurred_at: string[]; organization_id: string; session_id: string };
+        Args: { in_occurred_at: string[]; in_organization_id: string; in_session_id: string };
         Returns: undefined;
       };
       get_dashboard: { Args: Record<PropertyKey, never>; Returns: Answers['get_dashboard'] };
       get_leaderboard: {
-        Args: { from_day: string; metric: string; to_day: string; top: number };
+        Args: { in_from_day: string; in_metric: string; in_to_day: string; in_top: number };
         Returns: Answers['get_leaderboard'];
       };
-      get_live_map: { Args: { max_people: number }; Returns: Answers['get_live_map'] };
+      get_live_map: { Args: { in_max_people: number }; Returns: Answers['get_live_map'] };
       get_user_summary: {
-        Args: { employee_id: string; from_day: string; to_day: string };
+        Args: { in_employee_id: string; in_from_day: string; in_to_day: string };
         Returns: Answers['get_user_summary'];
       };
-      gpx_longitude: { Args: { longitude: number }; Returns: number };
-      hash_token: { Args: { token: string }; Returns: string };
+      gpx_longitude: { Args: { in_longitude: number }; Returns: number };
+      hash_token: { Args: { in_token: string }; Returns: string };
       health_audience: { Args: Record<PropertyKey, never>; Returns: string };
-      hold_employee: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
-      hold_locked_until: { Args: { exclusively?: boolean; organization_id: string }; Returns: string };
-      hold_sessions: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
+      hold_employee: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
+      hold_locked_until: { Args: { in_exclusively?: boolean; in_organization_id: string }; Returns: string };
+      hold_sessions: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
       horizon_report: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -930,65 +945,80 @@ export type Database = {
         }[];
       };
       ingest_locations: {
-        Args: { points: Json; protocol: string; token_hash: string; traceparent: string; unreadable: number };
+        Args: {
+          in_points: Json;
+          in_protocol: string;
+          in_token_hash: string;
+          in_traceparent: string;
+          in_unreadable: number;
+        };
         Returns: Json;
       };
       insert_locations: {
-        Args: { employee_id: string; organization_id: string; points: Json; session_id: string; strict: boolean };
+        Args: {
+          in_employee_id: string;
+          in_organization_id: string;
+          in_points: Json;
+          in_session_id: string;
+          in_strict: boolean;
+        };
         Returns: Json;
       };
       install_platform: { Args: Record<PropertyKey, never>; Returns: string[] };
       invite_employee: {
-        Args: { app_role: string; email: string; employee_code: string; name: string; phone: string };
+        Args: { in_app_role: string; in_email: string; in_employee_code: string; in_name: string; in_phone: string };
         Returns: Answers['invite_employee'];
       };
       is_admin: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_cron_usable: { Args: Record<PropertyKey, never>; Returns: boolean };
-      is_log_kept_since: { Args: { epoch: number; id: number; xact: unknown }; Returns: boolean };
-      is_public_address: { Args: { address: unknown }; Returns: boolean };
-      is_time_zone: { Args: { name: string }; Returns: boolean };
+      is_log_kept_since: { Args: { in_epoch: number; in_id: number; in_xact: unknown }; Returns: boolean };
+      is_public_address: { Args: { in_address: unknown }; Returns: boolean };
+      is_time_zone: { Args: { in_name: string }; Returns: boolean };
       issue_api_key: {
         Args: {
-          created_by: string;
-          expires_at: string;
-          name: string;
-          organization_id: string;
-          requests_per_minute: number;
-          scopes: string[];
+          in_created_by: string;
+          in_expires_at: string;
+          in_name: string;
+          in_organization_id: string;
+          in_requests_per_minute: number;
+          in_scopes: string[];
         };
         Returns: Json;
       };
       issue_device_token: {
-        Args: { created_by: string; employee_id: string; name: string; organization_id: string };
+        Args: { in_created_by: string; in_employee_id: string; in_name: string; in_organization_id: string };
         Returns: Json;
       };
       judge_webhook: {
         Args: {
-          failures: number;
-          gone: boolean;
-          organization_id: string;
-          pause_s: number;
-          succeeded: boolean;
-          webhook_id: string;
+          in_failures: number;
+          in_gone: boolean;
+          in_organization_id: string;
+          in_pause_s: number;
+          in_succeeded: boolean;
+          in_webhook_id: string;
         };
         Returns: undefined;
       };
       jwt: { Args: Record<PropertyKey, never>; Returns: Json };
       keep_admins: {
-        Args: { employee_ids: string[]; organization_ids: string[] };
+        Args: { in_employee_ids: string[]; in_organization_ids: string[] };
         Returns: {
           employee_id: string;
           organization_id: string;
         }[];
       };
       keep_api_keys: {
-        Args: { api_key_ids: string[]; organization_ids: string[] };
+        Args: { in_api_key_ids: string[]; in_organization_ids: string[] };
         Returns: {
           api_key_id: string;
           organization_id: string;
         }[];
       };
-      keep_dead_job: { Args: { dead_queue: string; job_id: string; organization_id: string }; Returns: string };
+      keep_dead_job: {
+        Args: { in_dead_queue: string; in_job_id: string; in_organization_id: string };
+        Returns: string;
+      };
       keep_organization: {
         Args: Record<PropertyKey, never>;
         Returns: Database['public']['Tables']['organizations']['Row'];
@@ -999,9 +1029,9 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      key_organization_id: { Args: { scope: string }; Returns: string };
+      key_organization_id: { Args: { in_scope: string }; Returns: string };
       last_state_of: {
-        Args: { employee_id: string; organization_id: string };
+        Args: { in_employee_id: string; in_organization_id: string };
         Returns: {
           accuracy_m: number;
           battery_pct: number;
@@ -1021,7 +1051,7 @@ export type Database = {
         }[];
       };
       latest_session_of: {
-        Args: { employee_id: string; organization_id: string };
+        Args: { in_employee_id: string; in_organization_id: string };
         Returns: {
           checked_in_at: string;
           checked_out_at: string;
@@ -1034,16 +1064,16 @@ export type Database = {
       };
       live_position: {
         Args: {
-          state: Omit<
+          in_state: Omit<
             Database['public']['Tables']['employee_last_state']['Row'],
             Database['public']['Tables']['employee_last_state']['ComputedFields']
           >;
         };
         Returns: string;
       };
-      local_day: { Args: { at: string; organization_id: string }; Returns: string };
+      local_day: { Args: { in_at: string; in_organization_id: string }; Returns: string };
       local_days: {
-        Args: { ends_at: string; organization_id: string; starts_at: string };
+        Args: { in_ends_at: string; in_organization_id: string; in_starts_at: string };
         Returns: {
           day: string;
           day_ends_at: string;
@@ -1051,8 +1081,11 @@ export type Database = {
           time_zone: string;
         }[];
       };
-      lock_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: boolean };
-      lock_organization_day: { Args: { day: string; organization_id: string }; Returns: boolean };
+      lock_employee_day: {
+        Args: { in_day: string; in_employee_id: string; in_organization_id: string };
+        Returns: boolean;
+      };
+      lock_organization_day: { Args: { in_day: string; in_organization_id: string }; Returns: boolean };
       log_end: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -1061,9 +1094,15 @@ export type Database = {
         }[];
       };
       maintain_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
-      make_token: { Args: { prefix: string }; Returns: string };
+      make_token: { Args: { in_prefix: string }; Returns: string };
       measure_points: {
-        Args: { ends_at: string; organization_id: string; parameters: Json; session_id: string; starts_at: string };
+        Args: {
+          in_ends_at: string;
+          in_organization_id: string;
+          in_parameters: Json;
+          in_session_id: string;
+          in_starts_at: string;
+        };
         Returns: {
           accuracy_m: number;
           flag: string;
@@ -1085,14 +1124,14 @@ export type Database = {
       };
       migration_version: { Args: Record<PropertyKey, never>; Returns: string };
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
-      my_device_token: { Args: { name: string }; Returns: Answers['my_device_token'] };
-      new_webhook_secret: { Args: { organization_id: string; webhook_id: string }; Returns: string };
-      organizations_unread_by: { Args: { consumer: string }; Returns: string[] };
-      position_json: { Args: { accuracy_m: number; latitude: number; longitude: number }; Returns: Json };
-      purge_events: { Args: { keep?: string; max_rows?: number }; Returns: number };
+      my_device_token: { Args: { in_name: string }; Returns: Answers['my_device_token'] };
+      new_webhook_secret: { Args: { in_organization_id: string; in_webhook_id: string }; Returns: string };
+      organizations_unread_by: { Args: { in_consumer: string }; Returns: string[] };
+      position_json: { Args: { in_accuracy_m: number; in_latitude: number; in_longitude: number }; Returns: Json };
+      purge_events: { Args: { in_keep?: string; in_max_rows?: number }; Returns: number };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
-      purge_locations: { Args: { max_points?: number; max_sessions?: number }; Returns: number };
-      purge_request_spans: { Args: { max_rows?: number }; Returns: number };
+      purge_locations: { Args: { in_max_points?: number; in_max_sessions?: number }; Returns: number };
+      purge_request_spans: { Args: { in_max_rows?: number }; Returns: number };
       purge_stream_tickets: { Args: Record<PropertyKey, never>; Returns: number };
       queue_report: {
         Args: Record<PropertyKey, never>;
@@ -1104,9 +1143,15 @@ export type Database = {
         }[];
       };
       queue_stats: { Args: Record<PropertyKey, never>; Returns: Answers['queue_stats'] };
-      random_base62: { Args: { length: number }; Returns: string };
+      random_base62: { Args: { in_length: number }; Returns: string };
       rank_people: {
-        Args: { currency: string; first_day: string; last_day: string; metric: string; organization_id: string };
+        Args: {
+          in_currency: string;
+          in_first_day: string;
+          in_last_day: string;
+          in_metric: string;
+          in_organization_id: string;
+        };
         Returns: {
           currency: string;
           first_day: string;
@@ -1125,9 +1170,9 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      rate_limit: { Args: { kind: string }; Returns: Record<string, unknown> };
+      rate_limit: { Args: { in_kind: string }; Returns: Record<string, unknown> };
       read_events: {
-        Args: { consumer: string; max_rows?: number };
+        Args: { in_consumer: string; in_max_rows?: number };
         Returns: Database['public']['Tables']['events']['Row'][];
         SetofOptions: {
           from: '*';
@@ -1137,7 +1182,7 @@ export type Database = {
         };
       };
       read_log: {
-        Args: { after_epoch: number; after_id: number; after_xact: unknown; max_rows: number };
+        Args: { in_after_epoch: number; in_after_id: number; in_after_xact: unknown; in_max_rows: number };
         Returns: Database['public']['Tables']['events']['Row'][];
         SetofOptions: {
           from: '*';
@@ -1148,14 +1193,14 @@ export type Database = {
       };
       read_organization_log: {
         Args: {
-          after_epoch: number;
-          after_id: number;
-          after_xact: unknown;
-          last_epoch: number;
-          last_id: number;
-          last_xact: unknown;
-          max_rows: number;
-          organization_id: string;
+          in_after_epoch: number;
+          in_after_id: number;
+          in_after_xact: unknown;
+          in_last_epoch: number;
+          in_last_id: number;
+          in_last_xact: unknown;
+          in_max_rows: number;
+          in_organization_id: string;
         };
         Returns: Database['public']['Tables']['events']['Row'][];
         SetofOptions: {
@@ -1166,7 +1211,7 @@ export type Database = {
         };
       };
       read_positions_at_work: {
-        Args: { organization_ids: string[] };
+        Args: { in_organization_ids: string[] };
         Returns: {
           employee_id: string;
           location: string;
@@ -1174,7 +1219,7 @@ export type Database = {
         }[];
       };
       read_positions_of: {
-        Args: { employee_ids: string[]; organization_ids: string[] };
+        Args: { in_employee_ids: string[]; in_organization_ids: string[] };
         Returns: {
           employee_id: string;
           location: string;
@@ -1182,7 +1227,7 @@ export type Database = {
         }[];
       };
       recalculate_session: {
-        Args: { session_id: string };
+        Args: { in_session_id: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
         SetofOptions: {
           from: '*';
@@ -1191,24 +1236,24 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      receipt_paths: { Args: { employee_id: string; organization_id: string }; Returns: string[] };
-      reconcile_snapshots: { Args: { max_repairs?: number }; Returns: Json };
+      receipt_paths: { Args: { in_employee_id: string; in_organization_id: string }; Returns: string[] };
+      reconcile_snapshots: { Args: { in_max_repairs?: number }; Returns: Json };
       record_locations: {
-        Args: { employee_id: string; points: Json; session_id: string; strict: boolean };
+        Args: { in_employee_id: string; in_points: Json; in_session_id: string; in_strict: boolean };
         Returns: Answers['record_locations'];
       };
-      record_webhook_attempts: { Args: { outcomes: Json }; Returns: number };
-      refresh_active_user: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
-      refresh_check_in_state: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
-      refresh_dashboard: { Args: { organization_id: string }; Returns: boolean };
-      refresh_dashboards: { Args: { max_due?: number; max_events?: number }; Returns: number };
-      refresh_last_state: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
-      refresh_latest_session: { Args: { employee_id: string; organization_id: string }; Returns: boolean };
+      record_webhook_attempts: { Args: { in_outcomes: Json }; Returns: number };
+      refresh_active_user: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
+      refresh_check_in_state: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
+      refresh_dashboard: { Args: { in_organization_id: string }; Returns: boolean };
+      refresh_dashboards: { Args: { in_max_due?: number; in_max_events?: number }; Returns: number };
+      refresh_last_state: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
+      refresh_latest_session: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       refuse_estimates: { Args: Record<PropertyKey, never>; Returns: boolean };
-      refuse_retry_intent: { Args: { organization_id: string; retry_intent_id: string }; Returns: undefined };
+      refuse_retry_intent: { Args: { in_organization_id: string; in_retry_intent_id: string }; Returns: undefined };
       refuse_settled_session: {
         Args: {
-          session: Omit<
+          in_session: Omit<
             Database['public']['Tables']['attendance_sessions']['Row'],
             Database['public']['Tables']['attendance_sessions']['ComputedFields']
           >;
@@ -1216,13 +1261,13 @@ export type Database = {
         Returns: undefined;
       };
       refuse_unsettled_period: {
-        Args: { locked_from: string; locked_until: string; organization_id: string };
+        Args: { in_locked_from: string; in_locked_until: string; in_organization_id: string };
         Returns: undefined;
       };
-      register_event_consumer: { Args: { name: string }; Returns: undefined };
+      register_event_consumer: { Args: { in_name: string }; Returns: undefined };
       replay_due_retry_intents: { Args: Record<PropertyKey, never>; Returns: number };
       replay_intent: {
-        Args: { organization_id: string; retry_intent_id: string };
+        Args: { in_organization_id: string; in_retry_intent_id: string };
         Returns: Database['public']['Tables']['retry_intents']['Row'];
         SetofOptions: {
           from: '*';
@@ -1232,7 +1277,7 @@ export type Database = {
         };
       };
       replay_retry_intent: {
-        Args: { retry_intent_id: string };
+        Args: { in_retry_intent_id: string };
         Returns: Database['public']['Tables']['retry_intents']['Row'];
         SetofOptions: {
           from: '*';
@@ -1241,13 +1286,21 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      replay_retry_intents: { Args: { max_intents: number; queue: string }; Returns: Answers['replay_retry_intents'] };
+      replay_retry_intents: {
+        Args: { in_max_intents: number; in_queue: string };
+        Returns: Answers['replay_retry_intents'];
+      };
       replay_webhook_events: {
-        Args: { include_delivered: boolean; occurred_from: string; occurred_to: string; webhook_id: string };
+        Args: {
+          in_include_delivered: boolean;
+          in_occurred_from: string;
+          in_occurred_to: string;
+          in_webhook_id: string;
+        };
         Returns: Answers['replay_webhook_events'];
       };
       report_range: {
-        Args: { default_days: number; first_day: string; last_day: string; organization_id: string };
+        Args: { in_default_days: number; in_first_day: string; in_last_day: string; in_organization_id: string };
         Returns: Database['private']['CompositeTypes']['report_range'];
         SetofOptions: {
           from: '*';
@@ -1256,20 +1309,23 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      request_days_in_another_currency: { Args: { day: string; organization_id: string }; Returns: boolean };
+      request_days_in_another_currency: { Args: { in_day: string; in_organization_id: string }; Returns: boolean };
       request_distance: {
         Args: {
-          session: Omit<
+          in_session: Omit<
             Database['public']['Tables']['attendance_sessions']['Row'],
             Database['public']['Tables']['attendance_sessions']['ComputedFields']
           >;
         };
         Returns: undefined;
       };
-      request_employee_day: { Args: { day: string; employee_id: string; organization_id: string }; Returns: undefined };
-      request_organization_day: { Args: { day: string; organization_id: string }; Returns: undefined };
+      request_employee_day: {
+        Args: { in_day: string; in_employee_id: string; in_organization_id: string };
+        Returns: undefined;
+      };
+      request_organization_day: { Args: { in_day: string; in_organization_id: string }; Returns: undefined };
       require_admin: {
-        Args: { scope?: string };
+        Args: { in_scope?: string };
         Returns: Database['private']['CompositeTypes']['caller'];
         SetofOptions: {
           from: '*';
@@ -1278,7 +1334,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      require_another_admin: { Args: { employee_id: string; organization_id: string }; Returns: undefined };
+      require_another_admin: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
       require_employee: {
         Args: Record<PropertyKey, never>;
         Returns: Database['public']['Tables']['employees']['Row'];
@@ -1290,7 +1346,7 @@ export type Database = {
         };
       };
       require_live_webhook: {
-        Args: { organization_id: string; webhook_id: string };
+        Args: { in_organization_id: string; in_webhook_id: string };
         Returns: Database['public']['Tables']['webhooks']['Row'];
         SetofOptions: {
           from: '*';
@@ -1299,8 +1355,8 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      require_person: { Args: { caller: Database['private']['CompositeTypes']['caller'] }; Returns: undefined };
-      require_scope: { Args: { scope: string }; Returns: boolean };
+      require_person: { Args: { in_caller: Database['private']['CompositeTypes']['caller'] }; Returns: undefined };
+      require_scope: { Args: { in_scope: string }; Returns: boolean };
       require_webhook_editor: {
         Args: Record<PropertyKey, never>;
         Returns: Database['private']['CompositeTypes']['caller'];
@@ -1311,9 +1367,9 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      retry_intent_delay: { Args: { attempts: number }; Returns: string };
+      retry_intent_delay: { Args: { in_attempts: number }; Returns: string };
       retry_webhook_delivery: {
-        Args: { delivery_id: string };
+        Args: { in_delivery_id: string };
         Returns: Database['public']['Tables']['webhook_deliveries']['Row'];
         SetofOptions: {
           from: '*';
@@ -1323,7 +1379,7 @@ export type Database = {
         };
       };
       review_expense: {
-        Args: { approved_amount: number; comment: string; expense_id: string; status: string };
+        Args: { in_approved_amount: number; in_comment: string; in_expense_id: string; in_status: string };
         Returns: Database['public']['Tables']['expenses']['Row'];
         SetofOptions: {
           from: '*';
@@ -1333,7 +1389,7 @@ export type Database = {
         };
       };
       revoke_api_key: {
-        Args: { api_key_id: string };
+        Args: { in_api_key_id: string };
         Returns: Database['public']['Tables']['api_keys']['Row'];
         SetofOptions: {
           from: '*';
@@ -1343,7 +1399,7 @@ export type Database = {
         };
       };
       revoke_device_token: {
-        Args: { device_token_id: string };
+        Args: { in_device_token_id: string };
         Returns: Database['public']['Tables']['device_tokens']['Row'];
         SetofOptions: {
           from: '*';
@@ -1352,13 +1408,13 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      rotate_api_key: { Args: { api_key_id: string; overlap_hours: number }; Returns: Answers['rotate_api_key'] };
+      rotate_api_key: { Args: { in_api_key_id: string; in_overlap_hours: number }; Returns: Answers['rotate_api_key'] };
       rotate_webhook_secret: {
-        Args: { overlap_hours: number; webhook_id: string };
+        Args: { in_overlap_hours: number; in_webhook_id: string };
         Returns: Answers['rotate_webhook_secret'];
       };
-      run_reconciliation: { Args: { max_repairs?: number }; Returns: number };
-      run_schedule: { Args: { name: string }; Returns: string };
+      run_reconciliation: { Args: { in_max_repairs?: number }; Returns: number };
+      run_schedule: { Args: { in_name: string }; Returns: string };
       schedule_report: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -1378,10 +1434,10 @@ export type Database = {
           time_zone: string;
         }[];
       };
-      session_at: { Args: { at: string; employee_id: string; organization_id: string }; Returns: string };
-      session_title: { Args: { checked_in_at: string; employee_id: string }; Returns: string };
+      session_at: { Args: { in_at: string; in_employee_id: string; in_organization_id: string }; Returns: string };
+      session_title: { Args: { in_checked_in_at: string; in_employee_id: string }; Returns: string };
       set_employee_active: {
-        Args: { employee_id: string; is_active: boolean };
+        Args: { in_employee_id: string; in_is_active: boolean };
         Returns: Database['public']['Tables']['employees']['Row'];
         SetofOptions: {
           from: '*';
@@ -1390,17 +1446,20 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      simplify_line: { Args: { latitudes: number[]; longitudes: number[]; tolerance_m: number }; Returns: number[] };
+      simplify_line: {
+        Args: { in_latitudes: number[]; in_longitudes: number[]; in_tolerance_m: number };
+        Returns: number[];
+      };
       snapshot_report: { Args: Record<PropertyKey, never>; Returns: Json };
       submit_expense: {
         Args: {
-          amount: number;
-          category: string;
-          client_request_id: string;
-          currency: string;
-          description: string;
-          receipt_path: string;
-          spent_on: string;
+          in_amount: number;
+          in_category: string;
+          in_client_request_id: string;
+          in_currency: string;
+          in_description: string;
+          in_receipt_path: string;
+          in_spent_on: string;
         };
         Returns: Database['public']['Tables']['expenses']['Row'];
         SetofOptions: {
@@ -1412,7 +1471,7 @@ export type Database = {
       };
       system_health: { Args: Record<PropertyKey, never>; Returns: Json };
       take_request_spans: {
-        Args: { max_rows: number };
+        Args: { in_max_rows: number };
         Returns: {
           ended_us: number;
           name: string;
@@ -1422,9 +1481,9 @@ export type Database = {
           trace_id: string;
         }[];
       };
-      take_token: { Args: { kind: string; organization_id: string; subject_id: string }; Returns: undefined };
+      take_token: { Args: { in_kind: string; in_organization_id: string; in_subject_id: string }; Returns: undefined };
       test_webhook: {
-        Args: { webhook_id: string };
+        Args: { in_webhook_id: string };
         Returns: Database['public']['Tables']['webhook_deliveries']['Row'];
         SetofOptions: {
           from: '*';
@@ -1433,9 +1492,9 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      time_zone_of_day: { Args: { day: string; organization_id: string }; Returns: string };
+      time_zone_of_day: { Args: { in_day: string; in_organization_id: string }; Returns: string };
       totals_of: {
-        Args: { employee_id: string; organization_id: string };
+        Args: { in_employee_id: string; in_organization_id: string };
         Returns: {
           approved_amounts: Json;
           distance_m: number;
@@ -1447,7 +1506,7 @@ export type Database = {
         }[];
       };
       update_employee: {
-        Args: { changes: Json; employee_id: string };
+        Args: { in_changes: Json; in_employee_id: string };
         Returns: Database['public']['Tables']['employees']['Row'];
         SetofOptions: {
           from: '*';
@@ -1457,7 +1516,7 @@ export type Database = {
         };
       };
       update_organization: {
-        Args: { changes: Json };
+        Args: { in_changes: Json };
         Returns: Database['public']['Tables']['organizations']['Row'];
         SetofOptions: {
           from: '*';
@@ -1467,7 +1526,7 @@ export type Database = {
         };
       };
       update_webhook: {
-        Args: { changes: Json; webhook_id: string };
+        Args: { in_changes: Json; in_webhook_id: string };
         Returns: Database['public']['Tables']['webhooks']['Row'];
         SetofOptions: {
           from: '*';
@@ -1477,22 +1536,22 @@ export type Database = {
         };
       };
       use_stream_ticket: {
-        Args: { token_hash: string };
+        Args: { in_token_hash: string };
         Returns: {
           employee_id: string;
           organization_id: string;
         }[];
       };
       verify_api_key: {
-        Args: { calls: number; key_id: string; secret_hash: string };
+        Args: { in_calls: number; in_key_id: string; in_secret_hash: string };
         Returns: Record<string, unknown>;
       };
-      webhook_body: { Args: { occurred_at: string; payload: Json; type: string }; Returns: string };
-      webhook_retry_delay: { Args: { failed_attempts: number }; Returns: string };
-      webhook_url_problem: { Args: { url: string }; Returns: string };
+      webhook_body: { Args: { in_occurred_at: string; in_payload: Json; in_type: string }; Returns: string };
+      webhook_retry_delay: { Args: { in_failed_attempts: number }; Returns: string };
+      webhook_url_problem: { Args: { in_url: string }; Returns: string };
       worker_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
-      xml_text: { Args: { value: string }; Returns: string };
-      xml_time: { Args: { value: string }; Returns: string };
+      xml_text: { Args: { in_value: string }; Returns: string };
+      xml_time: { Args: { in_value: string }; Returns: string };
     };
     Enums: {
       [_ in never]: never;

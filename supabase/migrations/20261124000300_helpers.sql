@@ -5,11 +5,11 @@
 -- for the next (tried on 17.10). A function with a SET clause is never inlined.
 
 -- The registry of errors. types/errors.ts and docs/error-codes.md say the same; a test holds the three together.
-create function private.error_status(code text) returns integer
+create function private.error_status(in_code text) returns integer
 language sql immutable
 set search_path = ''
 as $$
-  select case code
+  select case in_code
     when 'not_authenticated' then 401
     when 'api_key_invalid' then 401
     when 'device_token_invalid' then 401
@@ -63,25 +63,25 @@ comment on function private.error_status(text) is
 -- PostgREST turns SQLSTATE PGRST into an HTTP answer: MESSAGE holds the body, DETAIL the status and headers. One way for
 -- all errors, because PTxyz could not carry a code of ours nor a Retry-After.
 create function private.fail(
-  code text,
-  message text,
-  details text default null,
-  hint text default null,
-  headers jsonb default '{}'
+  in_code text,
+  in_message text,
+  in_details text default null,
+  in_hint text default null,
+  in_headers jsonb default '{}'
 ) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-  v_status integer := private.error_status(fail.code);
+  v_status integer := private.error_status(in_code);
 begin
   if v_status is null then
-    raise exception 'error code % is not in the registry', fail.code;
+    raise exception 'error code % is not in the registry', in_code;
   end if;
   raise sqlstate 'PGRST' using
     message = jsonb_build_object(
-      'code', fail.code, 'message', fail.message, 'details', fail.details, 'hint', fail.hint)::text,
-    detail = jsonb_build_object('status', v_status, 'headers', fail.headers)::text;
+      'code', in_code, 'message', in_message, 'details', in_details, 'hint', in_hint)::text,
+    detail = jsonb_build_object('status', v_status, 'headers', in_headers)::text;
 end;
 $$;
 
@@ -142,24 +142,24 @@ comment on function private.worker_organization_id() is
 grant execute on function private.worker_organization_id() to fieldtrack_worker;
 
 -- 256 random bits in URL-safe text. Random enough that a plain SHA-256 of it may be stored and compared.
-create function private.make_token(prefix text) returns text
+create function private.make_token(in_prefix text) returns text
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
-  return prefix || rtrim(
+  return in_prefix || rtrim(
     translate(encode(extensions.gen_random_bytes(32), 'base64'), '+/', '-_'), '=');
 end;
 $$;
 
 comment on function private.make_token(text) is 'A new secret: the prefix and 43 URL-safe characters (256 random bits).';
 
-create function private.hash_token(token text) returns bytea
+create function private.hash_token(in_token text) returns bytea
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return sha256(convert_to(token, 'UTF8'));
+  return sha256(convert_to(in_token, 'UTF8'));
 end;
 $$;
 

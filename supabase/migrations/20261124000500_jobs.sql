@@ -50,10 +50,10 @@ select pgboss.create_queue('schedule', '{"policy": "short", "retryLimit": 0, "ex
 -- pg-boss copies a queue's options into each job it sends; a bare insert gets the column defaults instead: no dead
 -- letter, no policy, two retries (tried). So this function copies them too.
 create function private.enqueue(
-  queue text,
-  data jsonb,
-  singleton_key text default null,
-  start_after timestamptz default now()
+  in_queue text,
+  in_data jsonb,
+  in_singleton_key text default null,
+  in_start_after timestamptz default now()
 ) returns uuid
 language plpgsql volatile
 set search_path = ''
@@ -65,21 +65,21 @@ declare
   v_traceparent text := private.current_traceparent();
   v_id uuid;
 begin
-  select q.* into v_queue from pgboss.queue as q where q.name = enqueue.queue;
+  select q.* into v_queue from pgboss.queue as q where q.name = in_queue;
   if not found then
-    raise exception 'queue % does not exist', enqueue.queue;
+    raise exception 'queue % does not exist', in_queue;
   end if;
   insert into pgboss.job (
     name, data, singleton_key, start_after, policy, retry_limit, retry_delay, retry_backoff, retry_delay_max,
     expire_seconds, deletion_seconds, keep_until, dead_letter, heartbeat_seconds
   ) values (
     v_queue.name,
-    enqueue.data || case
+    in_data || case
       when v_traceparent is null then '{}' else jsonb_build_object('traceparent', v_traceparent)
     end,
-    enqueue.singleton_key, enqueue.start_after, v_queue.policy, v_queue.retry_limit,
+    in_singleton_key, in_start_after, v_queue.policy, v_queue.retry_limit,
     v_queue.retry_delay, v_queue.retry_backoff, v_queue.retry_delay_max, v_queue.expire_seconds,
-    v_queue.deletion_seconds, enqueue.start_after + make_interval(secs => v_queue.retention_seconds),
+    v_queue.deletion_seconds, in_start_after + make_interval(secs => v_queue.retention_seconds),
     v_queue.dead_letter, v_queue.heartbeat_seconds
   )
   on conflict do nothing

@@ -4,15 +4,15 @@
 -- past are kept in organization_time_zones and every local day is computed by private.local_days().
 -- Settings are columns with named checks, not a bag of json: a wrong value cannot be stored.
 
-create function private.is_time_zone(name text) returns boolean
+create function private.is_time_zone(in_name text) returns boolean
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   -- POSIX strings such as FOO5 are accepted by AT TIME ZONE, so the name is looked up among the IANA zones.
-  return is_time_zone.name ~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC)$'
-    and is_time_zone.name !~ '^(posix|right)/'
-    and exists (select from pg_catalog.pg_timezone_names as z where z.name = is_time_zone.name);
+  return in_name ~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC)$'
+    and in_name !~ '^(posix|right)/'
+    and exists (select from pg_catalog.pg_timezone_names as z where z.name = in_name);
 end;
 $$;
 
@@ -104,16 +104,16 @@ comment on column public.organization_time_zones.time_zone is 'IANA name.';
 
 -- Where the clock goes back over midnight (the Azores, Havana) a date has two of them and AT TIME ZONE answers the later one; the
 -- hour before it is the new date's already. The offset that counted before midnight tells the first.
-create function private.day_starts_at(day date, time_zone text) returns timestamptz
+create function private.day_starts_at(in_day date, in_time_zone text) returns timestamptz
 language plpgsql immutable
 set search_path = ''
 as $$
 declare
-  v_midnight timestamptz := day::timestamp at time zone time_zone;
+  v_midnight timestamptz := in_day::timestamp at time zone in_time_zone;
   v_noon_before timestamptz := v_midnight - interval '12 hours';
-  v_first timestamptz := v_noon_before + (day::timestamp - (v_noon_before at time zone time_zone));
+  v_first timestamptz := v_noon_before + (in_day::timestamp - (v_noon_before at time zone in_time_zone));
 begin
-  return case when v_first at time zone time_zone = day::timestamp then least(v_first, v_midnight) else v_midnight end;
+  return case when v_first at time zone in_time_zone = in_day::timestamp then least(v_first, v_midnight) else v_midnight end;
 end;
 $$;
 
@@ -178,7 +178,7 @@ create trigger _200_keep_time_zones_on_update after update of time_zone on publi
 
 -- Cuts a range of time into the organization's local days. Days of 23 and 25 hours come out right because midnight is
 -- computed in the zone each time, never by adding 24 hours. Planned once a connection: planning took four times the run.
-create function private.local_days(organization_id uuid, starts_at timestamptz, ends_at timestamptz)
+create function private.local_days(in_organization_id uuid, in_starts_at timestamptz, in_ends_at timestamptz)
 returns table (day date, time_zone text, day_starts_at timestamptz, day_ends_at timestamptz)
 language plpgsql stable
 set search_path = ''
@@ -192,15 +192,15 @@ begin
       z.valid_from,
       lead(z.valid_from, 1, 'infinity') over (order by z.valid_from) as valid_to
     from public.organization_time_zones as z
-    where z.organization_id = local_days.organization_id
+    where z.organization_id = in_organization_id
   ),
   spans as (
     select
       z.time_zone,
-      greatest(z.valid_from, local_days.starts_at) as span_starts_at,
-      least(z.valid_to, local_days.ends_at) as span_ends_at
+      greatest(z.valid_from, in_starts_at) as span_starts_at,
+      least(z.valid_to, in_ends_at) as span_ends_at
     from zones as z
-    where z.valid_from <= local_days.ends_at and z.valid_to > local_days.starts_at
+    where z.valid_from <= in_ends_at and z.valid_to > in_starts_at
   ),
   parts as (
     select
@@ -223,7 +223,7 @@ begin
     max(p.part_ends_at)
   from parts as p
   where p.part_ends_at > p.part_starts_at
-    or (p.part_ends_at = p.part_starts_at and local_days.starts_at = local_days.ends_at)
+    or (p.part_ends_at = p.part_starts_at and in_starts_at = in_ends_at)
   group by p.day
   order by p.day;
 end;
@@ -236,15 +236,15 @@ grant execute on function private.local_days(uuid, timestamptz, timestamptz)
   to authenticated, api_key, service_role, fieldtrack_worker;
 
 -- The local date of an instant; the same rule as local_days, for one instant.
-create function private.local_day(organization_id uuid, at timestamptz) returns date
+create function private.local_day(in_organization_id uuid, in_at timestamptz) returns date
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   return (
-    select (local_day.at at time zone z.time_zone)::date
+    select (in_at at time zone z.time_zone)::date
     from public.organization_time_zones as z
-    where z.organization_id = local_day.organization_id and z.valid_from <= local_day.at
+    where z.organization_id = in_organization_id and z.valid_from <= in_at
     order by z.valid_from desc
     limit 1
   );

@@ -89,13 +89,13 @@ create trigger _100_make_code before insert on public.employees
 -- order of their ids), then days, then snapshots. A row that refers to the person locks it in passing; who would do so with a
 -- session or an expense in hand does it before, by this. A deactivation and an erasure hold the person `for update` and find
 -- nobody half-way.
-create function private.hold_employee(organization_id uuid, employee_id uuid) returns boolean
+create function private.hold_employee(in_organization_id uuid, in_employee_id uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
   perform from public.employees as e
-  where e.organization_id = hold_employee.organization_id and e.id = hold_employee.employee_id
+  where e.organization_id = in_organization_id and e.id = in_employee_id
   for key share;
   return found;
 end;

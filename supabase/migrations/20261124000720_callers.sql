@@ -97,7 +97,7 @@ grant execute on function private.admin_organization_id() to authenticated, serv
 
 -- They raise rather than answer false, so that a key learns what it lacks (403) instead of reading an empty list.
 
-create function private.require_scope(scope text) returns boolean
+create function private.require_scope(in_scope text) returns boolean
 language plpgsql stable
 set search_path = ''
 as $$
@@ -108,9 +108,9 @@ begin
     perform private.fail('api_key_invalid', 'This API key is not valid any more.', null,
       'It was revoked or has expired; ask an administrator for a new one.');
   end if;
-  if not require_scope.scope = any (v_key.scopes) then
-    perform private.fail('scope_missing', format('This API key lacks the scope %s.', require_scope.scope),
-      require_scope.scope, 'An administrator can make a key with this scope.');
+  if not in_scope = any (v_key.scopes) then
+    perform private.fail('scope_missing', format('This API key lacks the scope %s.', in_scope),
+      in_scope, 'An administrator can make a key with this scope.');
   end if;
   return true;
 end;
@@ -121,12 +121,12 @@ comment on function private.require_scope(text) is
 
 -- What policies `to api_key` compare organization_id with. One scalar for both questions: a second condition beside it was
 -- asked only where a row had passed the first, so a key without the scope read an empty list of what it had named wrongly.
-create function private.key_organization_id(scope text) returns uuid
+create function private.key_organization_id(in_scope text) returns uuid
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-  perform private.require_scope(key_organization_id.scope);
+  perform private.require_scope(in_scope);
   return (private.current_api_key()).organization_id;
 end;
 $$;
@@ -168,7 +168,7 @@ create type private.caller as (organization_id uuid, employee_id uuid, api_key_i
 
 comment on type private.caller is 'An administrator or an API key with its organization; the other id is null.';
 
-create function private.require_admin(scope text default null) returns private.caller
+create function private.require_admin(in_scope text default null) returns private.caller
 language plpgsql stable security definer
 set search_path = ''
 as $$
@@ -177,10 +177,10 @@ declare
   v_key public.api_keys;
 begin
   if private.jwt() ->> 'role' = 'api_key' then
-    if require_admin.scope is null then
+    if in_scope is null then
       perform private.fail('admin_required', 'Only an administrator may do this, no API key.');
     end if;
-    perform private.require_scope(require_admin.scope);
+    perform private.require_scope(in_scope);
     v_key := private.current_api_key();
     return row(v_key.organization_id, null, v_key.id)::private.caller;
   end if;
@@ -200,12 +200,12 @@ grant execute on function private.require_admin(text) to authenticated, api_key;
 
 -- A key that could make an administrator could make itself one, and with that any key. So no key gives, takes or holds up
 -- that role: where an administrator is concerned, a person has to act.
-create function private.require_person(caller private.caller) returns void
+create function private.require_person(in_caller private.caller) returns void
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  if (caller).employee_id is null then
+  if (in_caller).employee_id is null then
     perform private.fail('admin_required', 'Only an administrator may do this to an administrator, no API key.');
   end if;
 end;

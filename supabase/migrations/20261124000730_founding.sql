@@ -3,7 +3,7 @@
 -- The founder becomes the organization's first administrator. The access token hook adds claims for clients to read;
 -- policies do not trust them.
 
-create function private.create_organization(name text, slug text, time_zone text, currency text)
+create function private.create_organization(in_name text, in_slug text, in_time_zone text, in_currency text)
 returns public.organizations
 language plpgsql volatile security definer
 set search_path = ''
@@ -18,8 +18,8 @@ begin
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
   end if;
   insert into public.organizations (name, slug, time_zone, currency)
-  values (btrim(create_organization.name), create_organization.slug, create_organization.time_zone,
-    create_organization.currency)
+  values (btrim(in_name), in_slug, in_time_zone,
+    in_currency)
   returning * into v_organization;
   insert into public.employees (organization_id, user_id, name, app_role)
   select v_organization.id, v_user_id,
@@ -72,7 +72,7 @@ grant execute on function public.create_organization(text, text, text, text) to 
 
 -- The access token hook: Supabase Auth calls it when it makes a token. It adds claims for clients to read; policies do not
 -- trust them. The claim `role` stays: PostgREST switches to it, and ADMIN is no database role.
-create function private.custom_access_token_hook(event jsonb) returns jsonb
+create function private.custom_access_token_hook(in_event jsonb) returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
@@ -81,12 +81,12 @@ declare
 begin
   select e.* into v_employee
   from public.employees as e
-  where e.user_id = (event ->> 'user_id')::uuid and e.is_active;
+  where e.user_id = (in_event ->> 'user_id')::uuid and e.is_active;
   if not found then
     return jsonb_build_object(
-      'claims', (event -> 'claims') - array['organization_id', 'employee_id', 'app_role']);
+      'claims', (in_event -> 'claims') - array['organization_id', 'employee_id', 'app_role']);
   end if;
-  return jsonb_build_object('claims', (event -> 'claims') || jsonb_build_object(
+  return jsonb_build_object('claims', (in_event -> 'claims') || jsonb_build_object(
     'organization_id', v_employee.organization_id,
     'employee_id', v_employee.id,
     'app_role', v_employee.app_role

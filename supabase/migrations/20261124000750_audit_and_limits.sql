@@ -78,7 +78,8 @@ create policy select_admin on public.audit_log for select to authenticated using
 grant select on public.audit_log to authenticated, service_role;
 
 create function private.audit(
-  organization_id uuid, action text, subject_type text, subject_id uuid, before jsonb, after jsonb, reason text default null
+  in_organization_id uuid, in_action text, in_subject_type text, in_subject_id uuid,
+  in_before jsonb, in_after jsonb, in_reason text default null
 ) returns void
 language plpgsql volatile
 set search_path = ''
@@ -89,8 +90,8 @@ begin
   insert into public.audit_log (
     organization_id, action, actor_type, actor_id, subject_type, subject_id, reason, before, after
   ) values (
-    audit.organization_id, audit.action, v_actor.type, v_actor.id, audit.subject_type, audit.subject_id, audit.reason,
-    audit.before, audit.after
+    in_organization_id, in_action, v_actor.type, v_actor.id, in_subject_type, in_subject_id, in_reason,
+    in_before, in_after
   );
 end;
 $$;
@@ -99,15 +100,15 @@ comment on function private.audit(uuid, text, text, uuid, jsonb, jsonb, text) is
   'Writes an act of the current actor to the audit log, in the caller''s transaction. For definers.';
 
 -- The keys of two objects whose values differ, as (before, after): an audit row shows what changed and nothing else.
-create function private.changed(before jsonb, after jsonb, out old_values jsonb, out new_values jsonb)
+create function private.changed(in_before jsonb, in_after jsonb, out old_values jsonb, out new_values jsonb)
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  select jsonb_object_agg(a.key, changed.before -> a.key), jsonb_object_agg(a.key, a.value)
+  select jsonb_object_agg(a.key, in_before -> a.key), jsonb_object_agg(a.key, a.value)
   into old_values, new_values
-  from jsonb_each(changed.after) as a
-  where a.value is distinct from changed.before -> a.key and a.key <> 'updated_at';
+  from jsonb_each(in_after) as a
+  where a.value is distinct from in_before -> a.key and a.key <> 'updated_at';
 end;
 $$;
 
@@ -127,12 +128,12 @@ alter table private.rate_buckets enable row level security;
 comment on table private.rate_buckets is
   'Token buckets: tokens left at refilled_at. A row per employee (or organization) and kind, updated in place.';
 
-create function private.rate_limit(kind text, out per_second double precision, out burst double precision)
+create function private.rate_limit(in_kind text, out per_second double precision, out burst double precision)
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  case kind
+  case in_kind
     when 'locations' then per_second := 1; burst := 60;
     when 'expenses' then per_second := 10 / 60.0; burst := 10;
     when 'recalculations' then per_second := 5 / 60.0; burst := 5;
@@ -152,7 +153,7 @@ $$;
 comment on function private.rate_limit(text) is 'The limit of a kind of call: tokens a second and the bucket''s size.';
 
 -- The clock, not the transaction's start: of two calls that waited for one another the later one must not refill twice.
-create function private.take_token(organization_id uuid, kind text, subject_id uuid) returns void
+create function private.take_token(in_organization_id uuid, in_kind text, in_subject_id uuid) returns void
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -161,9 +162,9 @@ declare
   v_now timestamptz := clock_timestamp();
   v_missing double precision;
 begin
-  select l.per_second, l.burst into v_limit from private.rate_limit(take_token.kind) as l;
+  select l.per_second, l.burst into v_limit from private.rate_limit(in_kind) as l;
   insert into private.rate_buckets as b (organization_id, kind, subject_id, tokens, refilled_at)
-  values (take_token.organization_id, take_token.kind, take_token.subject_id, v_limit.burst - 1, v_now)
+  values (in_organization_id, in_kind, in_subject_id, v_limit.burst - 1, v_now)
   on conflict on constraint rate_buckets_pkey do update
   set tokens = least(
       v_limit.burst,
@@ -176,9 +177,9 @@ begin
   end if;
   select 1 - b.tokens - v_limit.per_second * greatest(0, extract(epoch from v_now - b.refilled_at)) into v_missing
   from private.rate_buckets as b
-  where b.organization_id = take_token.organization_id and b.kind = take_token.kind
-    and b.subject_id = take_token.subject_id;
-  perform private.fail('rate_limited', 'Too many calls.', take_token.kind, 'Wait as Retry-After says, then send it again.',
+  where b.organization_id = in_organization_id and b.kind = in_kind
+    and b.subject_id = in_subject_id;
+  perform private.fail('rate_limited', 'Too many calls.', in_kind, 'Wait as Retry-After says, then send it again.',
     jsonb_build_object(
       'Retry-After', greatest(1, ceil(v_missing / v_limit.per_second))::integer::text));
 end;

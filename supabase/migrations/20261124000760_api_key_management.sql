@@ -7,7 +7,7 @@
 -- The edge function `api` recognises keys through private.verify_api_key, as fieldtrack_edge. Revocation takes effect at the
 -- next statement in any case: private.current_api_key() reads the row, not the token.
 
-create function private.random_base62(length integer) returns text
+create function private.random_base62(in_length integer) returns text
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -16,7 +16,7 @@ declare
   v_bytes bytea;
   v_text text := '';
 begin
-  while length(v_text) < random_base62.length loop
+  while length(v_text) < in_length loop
     v_bytes := extensions.gen_random_bytes(32);
     for i in 0..31 loop
       -- 248 is 4 x 62: what lies above would make the first characters likelier than the last.
@@ -25,20 +25,20 @@ begin
       end if;
     end loop;
   end loop;
-  return left(v_text, random_base62.length);
+  return left(v_text, in_length);
 end;
 $$;
 
 comment on function private.random_base62(integer) is 'Random digits and letters, 5.95 bits each.';
 
 -- CRC-32 (ISO 3309) in six digits and letters, most significant first. PostgreSQL has the function from 18 on.
-create function private.crc32_base62(body text) returns text
+create function private.crc32_base62(in_body text) returns text
 language plpgsql immutable
 set search_path = ''
 as $$
 declare
   v_alphabet constant text := '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-  v_bytes bytea := convert_to(crc32_base62.body, 'UTF8');
+  v_bytes bytea := convert_to(in_body, 'UTF8');
   v_crc bigint := 4294967295;
   v_text text := '';
 begin
@@ -61,7 +61,8 @@ comment on function private.crc32_base62(text) is 'The checksum at the end of a 
 
 -- The one place where a key comes into being. Answers what its maker may see, once.
 create function private.issue_api_key(
-  organization_id uuid, name text, scopes text[], expires_at timestamptz, requests_per_minute integer, created_by uuid
+  in_organization_id uuid, in_name text, in_scopes text[], in_expires_at timestamptz,
+  in_requests_per_minute integer, in_created_by uuid
 ) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
@@ -74,8 +75,8 @@ begin
   insert into public.api_keys (
     organization_id, name, key_id, last_four, scopes, expires_at, requests_per_minute, created_by
   ) values (
-    issue_api_key.organization_id, issue_api_key.name, private.random_base62(12), right(v_secret, 4),
-    issue_api_key.scopes, issue_api_key.expires_at, issue_api_key.requests_per_minute, issue_api_key.created_by
+    in_organization_id, in_name, private.random_base62(12), right(v_secret, 4),
+    in_scopes, in_expires_at, in_requests_per_minute, in_created_by
   )
   returning * into v_key;
   insert into private.api_key_secrets (organization_id, api_key_id, secret_hash)
@@ -96,7 +97,8 @@ comment on function private.issue_api_key(uuid, text, text[], timestamptz, integ
   'Makes a key with its secret. For definers behind require_admin.';
 
 create function private.create_api_key(
-  name text, scopes text[], expires_at timestamptz, requests_per_minute integer
+  in_name text, in_scopes text[], in_expires_at timestamptz,
+  in_requests_per_minute integer
 ) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
@@ -108,13 +110,13 @@ declare
   v_column text;
 begin
   perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
-  if create_api_key.expires_at <= now() then
+  if in_expires_at <= now() then
     perform private.fail('invalid_argument', 'A key cannot have expired before it is made.', 'expires_at');
   end if;
   v_key := private.issue_api_key(
-    v_admin.organization_id, btrim(create_api_key.name),
-    array(select distinct s.scope from unnest(create_api_key.scopes) as s (scope) order by s.scope),
-    create_api_key.expires_at, create_api_key.requests_per_minute, v_admin.employee_id);
+    v_admin.organization_id, btrim(in_name),
+    array(select distinct s.scope from unnest(in_scopes) as s (scope) order by s.scope),
+    in_expires_at, in_requests_per_minute, v_admin.employee_id);
   perform private.audit(v_admin.organization_id, 'api_key.created', 'api_key', (v_key ->> 'id')::uuid, null, v_key - 'key');
   return v_key;
 exception
@@ -147,7 +149,7 @@ keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400
 
 grant execute on function public.create_api_key(text, text[], timestamptz, integer) to authenticated;
 
-create function private.rotate_api_key(api_key_id uuid, overlap_hours integer) returns jsonb
+create function private.rotate_api_key(in_api_key_id uuid, in_overlap_hours integer) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -157,23 +159,23 @@ declare
   v_new jsonb;
   v_old_expires_at timestamptz;
 begin
-  if rotate_api_key.overlap_hours is null or rotate_api_key.overlap_hours not between 0 and 168 then
+  if in_overlap_hours is null or in_overlap_hours not between 0 and 168 then
     perform private.fail('invalid_argument', 'overlap_hours is 0 to 168.', 'overlap_hours');
   end if;
   perform private.take_token(v_admin.organization_id, 'credentials', v_admin.organization_id);
   select k.* into v_old
   from public.api_keys as k
-  where k.organization_id = v_admin.organization_id and k.id = rotate_api_key.api_key_id and k.revoked_at is null
+  where k.organization_id = v_admin.organization_id and k.id = in_api_key_id and k.revoked_at is null
     and (k.expires_at is null or k.expires_at > now())
   for no key update;
   if not found then
     perform private.fail('api_key_not_found', 'There is no such key, or it is not valid any more.',
-      rotate_api_key.api_key_id::text, 'Make a new one with create_api_key.');
+      in_api_key_id::text, 'Make a new one with create_api_key.');
   end if;
   v_new := private.issue_api_key(v_old.organization_id, v_old.name, v_old.scopes, v_old.expires_at, v_old.requests_per_minute,
     v_admin.employee_id);
   update public.api_keys as k
-  set expires_at = least(k.expires_at, now() + make_interval(hours => rotate_api_key.overlap_hours))
+  set expires_at = least(k.expires_at, now() + make_interval(hours => in_overlap_hours))
   where k.organization_id = v_old.organization_id and k.id = v_old.id
   returning k.expires_at into v_old_expires_at;
   perform private.audit(v_old.organization_id, 'api_key.rotated', 'api_key', v_old.id,
@@ -201,7 +203,7 @@ Errors: admin_required 403, api_key_not_found 404, invalid_argument 400, rate_li
 
 grant execute on function public.rotate_api_key(uuid, integer) to authenticated;
 
-create function private.revoke_api_key(api_key_id uuid) returns public.api_keys
+create function private.revoke_api_key(in_api_key_id uuid) returns public.api_keys
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -211,7 +213,7 @@ declare
 begin
   update public.api_keys as k
   set revoked_at = now()
-  where k.organization_id = v_admin.organization_id and k.id = revoke_api_key.api_key_id and k.revoked_at is null
+  where k.organization_id = v_admin.organization_id and k.id = in_api_key_id and k.revoked_at is null
   returning k.* into v_key;
   if found then
     perform private.audit(v_key.organization_id, 'api_key.revoked', 'api_key', v_key.id,
@@ -220,9 +222,9 @@ begin
   end if;
   select k.* into v_key
   from public.api_keys as k
-  where k.organization_id = v_admin.organization_id and k.id = revoke_api_key.api_key_id;
+  where k.organization_id = v_admin.organization_id and k.id = in_api_key_id;
   if not found then
-    perform private.fail('api_key_not_found', 'There is no such key.', revoke_api_key.api_key_id::text);
+    perform private.fail('api_key_not_found', 'There is no such key.', in_api_key_id::text);
   end if;
   return v_key;
 end;
@@ -248,9 +250,9 @@ grant execute on function public.revoke_api_key(uuid) to authenticated;
 -- What the function `api` asks. The secret's hash comes, never the secret, so that no statement log can hold one. The limit is
 -- counted here, where all processes meet, but not once a call: a process takes several calls at once and spends them itself.
 create function private.verify_api_key(
-  key_id text,
-  secret_hash bytea,
-  calls integer,
+  in_key_id text,
+  in_secret_hash bytea,
+  in_calls integer,
   out refusal text,
   out organization_id uuid,
   out api_key_id uuid,
@@ -269,15 +271,15 @@ declare
   v_now timestamptz := clock_timestamp();
   v_tokens double precision;
 begin
-  select k.* into v_key from public.api_keys as k where k.key_id = verify_api_key.key_id and k.organization_id is not null;
+  select k.* into v_key from public.api_keys as k where k.key_id = in_key_id and k.organization_id is not null;
   select s.secret_hash into v_stored
   from private.api_key_secrets as s
   where s.organization_id = v_key.organization_id and s.api_key_id = v_key.id;
   -- All 256 bits are compared, wherever the first difference lies.
-  if v_stored is null or length(verify_api_key.secret_hash) is distinct from 32
+  if v_stored is null or length(in_secret_hash) is distinct from 32
     or bit_count(
       ('x' || encode(v_stored, 'hex'))::bit(256)
-      # ('x' || encode(verify_api_key.secret_hash, 'hex'))::bit(256)
+      # ('x' || encode(in_secret_hash, 'hex'))::bit(256)
     ) > 0
   then
     refusal := 'unknown';
@@ -309,7 +311,7 @@ begin
     ),
     refilled_at = greatest(b.refilled_at, excluded.refilled_at)
   returning b.tokens into v_tokens;
-  granted := least(greatest(verify_api_key.calls, 1), floor(v_tokens));
+  granted := least(greatest(in_calls, 1), floor(v_tokens));
   remaining := floor(v_tokens) - granted;
   if granted > 0 then
     update private.rate_buckets as b

@@ -77,21 +77,21 @@ comment on table private.invitation_tokens is 'SHA-256 of each invitation''s new
 -- NOTE: nothing is granted on it: invite_employee writes it, accept_invitation finds by it.
 
 create function private.invite_employee(
-  email text, name text, app_role text, phone text, employee_code text
+  in_email text, in_name text, in_app_role text, in_phone text, in_employee_code text
 ) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
   v_admin private.caller := private.require_admin('employees:write');
-  v_email text := lower(btrim(invite_employee.email));
+  v_email text := lower(btrim(in_email));
   v_token text := private.make_token('fti_');
   v_invitation public.invitations;
   v_employee public.employees;
   v_constraint text;
   v_column text;
 begin
-  if invite_employee.app_role = 'ADMIN' then
+  if in_app_role = 'ADMIN' then
     perform private.require_person(v_admin);
   end if;
   perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
@@ -125,13 +125,13 @@ begin
       perform private.fail('conflict_retry', 'This invitation is being accepted or revoked right now.', null, 'Try again.');
     end if;
     update public.employees as e
-    set app_role = invite_employee.app_role
+    set app_role = in_app_role
     where e.organization_id = v_admin.organization_id and e.id = v_employee.id
-      and e.app_role is distinct from invite_employee.app_role;
+      and e.app_role is distinct from in_app_role;
   else
     insert into public.employees (organization_id, name, app_role, phone, employee_code)
-    values (v_admin.organization_id, btrim(invite_employee.name), invite_employee.app_role,
-      invite_employee.phone, invite_employee.employee_code)
+    values (v_admin.organization_id, btrim(in_name), in_app_role,
+      in_phone, in_employee_code)
     returning * into v_employee;
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
     values (v_admin.organization_id, v_employee.id, v_email, now() + interval '7 days', v_admin.employee_id)
@@ -141,7 +141,7 @@ begin
   values (v_invitation.organization_id, v_invitation.id, private.hash_token(v_token))
   on conflict (organization_id, invitation_id) do update set token_hash = excluded.token_hash;
   perform private.audit(v_invitation.organization_id, 'employee.invited', 'employee', v_invitation.employee_id, null,
-    jsonb_build_object('email', v_email, 'app_role', invite_employee.app_role,
+    jsonb_build_object('email', v_email, 'app_role', in_app_role,
       'expires_at', v_invitation.expires_at));
 
   return jsonb_build_object(
@@ -187,7 +187,7 @@ Errors: admin_required 403, already_a_member 409, employee_code_taken 409, confl
 
 grant execute on function public.invite_employee(text, text, text, text, text) to authenticated, api_key;
 
-create function private.accept_invitation(token text) returns public.employees
+create function private.accept_invitation(in_token text) returns public.employees
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -209,12 +209,12 @@ begin
   perform from private.invitation_tokens as t
   join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
   join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-  where t.token_hash = private.hash_token(accept_invitation.token) and i.email = v_email
+  where t.token_hash = private.hash_token(in_token) and i.email = v_email
   for update of e;
   select i.* into v_invitation
   from private.invitation_tokens as t
   join public.invitations as i on i.organization_id = t.organization_id and i.id = t.invitation_id
-  where t.token_hash = private.hash_token(accept_invitation.token) and i.status <> 'REVOKED'
+  where t.token_hash = private.hash_token(in_token) and i.status <> 'REVOKED'
   for update of i;
   if not found then
     perform private.fail('invitation_not_found', 'There is no such invitation.', null,

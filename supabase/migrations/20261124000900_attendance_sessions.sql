@@ -218,19 +218,19 @@ grant delete on public.session_days to fieldtrack_worker;
 -- Whoever writes what counts for a day holds the lock date from before it looks until it commits; update_organization holds it
 -- exclusively while it moves it. So nothing that was let in by the old date comes after the new one. Taken before every row (the
 -- person, the session, …): who waits here holds nothing that the other side could need.
-create function private.hold_locked_until(organization_id uuid, exclusively boolean default false) returns date
+create function private.hold_locked_until(in_organization_id uuid, in_exclusively boolean default false) returns date
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_key bigint := hashtextextended('fieldtrack.locked_until ' || hold_locked_until.organization_id::text, 0);
+  v_key bigint := hashtextextended('fieldtrack.locked_until ' || in_organization_id::text, 0);
 begin
-  if exclusively then
+  if in_exclusively then
     perform pg_advisory_xact_lock(v_key);
   else
     perform pg_advisory_xact_lock_shared(v_key);
   end if;
-  return (select o.locked_until from public.organizations as o where o.id = hold_locked_until.organization_id);
+  return (select o.locked_until from public.organizations as o where o.id = in_organization_id);
 end;
 $$;
 
@@ -239,29 +239,29 @@ comment on function private.hold_locked_until(uuid, boolean) is
 
 -- A phone's clock may be a little ahead: up to two minutes count as now. More is refused, as is what is older than the
 -- organization's grace, or falls on a day that is locked.
-create function private.accepted_time(organization_id uuid, at timestamptz) returns timestamptz
+create function private.accepted_time(in_organization_id uuid, in_at timestamptz) returns timestamptz
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_locked_until date := private.hold_locked_until(accepted_time.organization_id);
+  v_locked_until date := private.hold_locked_until(in_organization_id);
   v_organization public.organizations;
 begin
-  select o.* into strict v_organization from public.organizations as o where o.id = accepted_time.organization_id;
-  if accepted_time.at > now() + interval '2 minutes' then
-    perform private.fail('time_in_future', 'This time lies in the future.', accepted_time.at::text,
+  select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
+  if in_at > now() + interval '2 minutes' then
+    perform private.fail('time_in_future', 'This time lies in the future.', in_at::text,
       'Check the clock of the phone.');
   end if;
-  if accepted_time.at < now() - make_interval(hours => v_organization.late_upload_grace_hours) then
+  if in_at < now() - make_interval(hours => v_organization.late_upload_grace_hours) then
     perform private.fail('time_too_old',
       format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
-      accepted_time.at::text, 'Ask an administrator for a correction.');
+      in_at::text, 'Ask an administrator for a correction.');
   end if;
-  if private.local_day(v_organization.id, accepted_time.at) < v_locked_until then
+  if private.local_day(v_organization.id, in_at) < v_locked_until then
     perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
-      accepted_time.at::text);
+      in_at::text);
   end if;
-  return least(accepted_time.at, now());
+  return least(in_at, now());
 end;
 $$;
 
@@ -269,23 +269,23 @@ comment on function private.accepted_time(uuid, timestamptz) is
   'The phone''s time if it may count, at most now. Errors: time_in_future, time_too_old, period_locked.';
 
 -- What every change of a session shares: may it still change, and the job that follows. The caller holds the lock date.
-create function private.refuse_settled_session(session public.attendance_sessions) returns void
+create function private.refuse_settled_session(in_session public.attendance_sessions) returns void
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
   v_locked_until date;
 begin
-  if (session).points_purged_at is not null then
+  if (in_session).points_purged_at is not null then
     perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
-      (session).id::text);
+      (in_session).id::text);
   end if;
   select o.locked_until into v_locked_until
   from public.organizations as o
-  where o.id = (session).organization_id;
-  if private.local_day((session).organization_id, (session).checked_in_at) < v_locked_until then
+  where o.id = (in_session).organization_id;
+  if private.local_day((in_session).organization_id, (in_session).checked_in_at) < v_locked_until then
     perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
-      (session).id::text);
+      (in_session).id::text);
   end if;
 end;
 $$;
@@ -293,15 +293,15 @@ $$;
 comment on function private.refuse_settled_session(public.attendance_sessions) is
   'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
 
-create function private.request_distance(session public.attendance_sessions) returns void
+create function private.request_distance(in_session public.attendance_sessions) returns void
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
   perform private.enqueue(
     'distance',
-    jsonb_build_object('organization_id', (session).organization_id, 'session_id', (session).id),
-    (session).id::text
+    jsonb_build_object('organization_id', (in_session).organization_id, 'session_id', (in_session).id),
+    (in_session).id::text
   );
 end;
 $$;
@@ -310,11 +310,11 @@ comment on function private.request_distance(public.attendance_sessions) is
   'Enqueues the distance job of a session. The caller holds the session''s row.';
 
 create function private.check_in(
-  checked_in_at timestamptz,
-  client_request_id uuid,
-  latitude double precision,
-  longitude double precision,
-  accuracy_m real
+  in_checked_in_at timestamptz,
+  in_client_request_id uuid,
+  in_latitude double precision,
+  in_longitude double precision,
+  in_accuracy_m real
 ) returns public.attendance_sessions
 language plpgsql volatile security definer
 set search_path = ''
@@ -325,11 +325,11 @@ declare
   v_at timestamptz;
   v_constraint text;
 begin
-  if check_in.client_request_id is null then
+  if in_client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each check-in and send the same one when you retry.');
   end if;
-  if check_in.checked_in_at is null then
+  if in_checked_in_at is null then
     perform private.fail('invalid_argument', 'checked_in_at is missing.', 'checked_in_at',
       'Send the phone''s time as ISO 8601 with an offset.');
   end if;
@@ -337,9 +337,9 @@ begin
   select s.* into v_session
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    and s.check_in_request_id = check_in.client_request_id;
+    and s.check_in_request_id = in_client_request_id;
   if not found then
-    v_at := private.accepted_time(v_employee.organization_id, check_in.checked_in_at);
+    v_at := private.accepted_time(v_employee.organization_id, in_checked_in_at);
     -- A deactivation that runs now closes the open session and sees none yet: wait for it, and look again. One that comes
     -- after this lock waits, and closes what is inserted here. It is the lock that the reference takes anyway.
     perform from public.employees as e
@@ -353,8 +353,8 @@ begin
       organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m,
       check_in_request_id
     ) values (
-      v_employee.organization_id, v_employee.id, v_at, check_in.latitude, check_in.longitude, check_in.accuracy_m,
-      check_in.client_request_id
+      v_employee.organization_id, v_employee.id, v_at, in_latitude, in_longitude, in_accuracy_m,
+      in_client_request_id
     )
     on conflict do nothing
     returning * into v_session;
@@ -365,12 +365,12 @@ begin
     select s.* into v_session
     from public.attendance_sessions as s
     where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and s.check_in_request_id = check_in.client_request_id;
+      and s.check_in_request_id = in_client_request_id;
   end if;
 
   if v_session.id is not null then
     if coalesce(v_session.original_checked_in_at, v_session.checked_in_at)
-      is distinct from least(check_in.checked_in_at, v_session.checked_in_received_at)
+      is distinct from least(in_checked_in_at, v_session.checked_in_received_at)
     then
       perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-in.',
         v_session.id::text, 'Use a new uuid for a new check-in.');
@@ -387,7 +387,7 @@ begin
         'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
       v_session.id::text, 'Check out first.');
   end if;
-  perform private.fail('session_overlap', 'You were already at work at this time.', check_in.checked_in_at::text,
+  perform private.fail('session_overlap', 'You were already at work at this time.', in_checked_in_at::text,
     'A check-in must lie after the check-out of the session before.');
 exception
   when check_violation then
@@ -423,11 +423,11 @@ period_locked 409, idempotency_mismatch 422, invalid_argument 400, not_a_member 
 grant execute on function public.check_in(timestamptz, uuid, double precision, double precision, real) to authenticated;
 
 create function private.check_out(
-  checked_out_at timestamptz,
-  client_request_id uuid,
-  latitude double precision,
-  longitude double precision,
-  accuracy_m real
+  in_checked_out_at timestamptz,
+  in_client_request_id uuid,
+  in_latitude double precision,
+  in_longitude double precision,
+  in_accuracy_m real
 ) returns public.attendance_sessions
 language plpgsql volatile security definer
 set search_path = ''
@@ -438,29 +438,29 @@ declare
   v_at timestamptz;
   v_constraint text;
 begin
-  if check_out.client_request_id is null then
+  if in_client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each check-out and send the same one when you retry.');
   end if;
-  if check_out.checked_out_at is null then
+  if in_checked_out_at is null then
     perform private.fail('invalid_argument', 'checked_out_at is missing.', 'checked_out_at',
       'Send the phone''s time as ISO 8601 with an offset.');
   end if;
   select s.* into v_session
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    and s.check_out_request_id = check_out.client_request_id;
+    and s.check_out_request_id = in_client_request_id;
   if not found then
-    v_at := private.accepted_time(v_employee.organization_id, check_out.checked_out_at);
+    v_at := private.accepted_time(v_employee.organization_id, in_checked_out_at);
     update public.attendance_sessions as s
     set status = 'CLOSED',
       closed_by = 'EMPLOYEE',
       checked_out_at = v_at,
       checked_out_received_at = now(),
-      check_out_latitude = check_out.latitude,
-      check_out_longitude = check_out.longitude,
-      check_out_accuracy_m = check_out.accuracy_m,
-      check_out_request_id = check_out.client_request_id
+      check_out_latitude = in_latitude,
+      check_out_longitude = in_longitude,
+      check_out_accuracy_m = in_accuracy_m,
+      check_out_request_id = in_client_request_id
     where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE'
     returning s.* into v_session;
     if found then
@@ -472,14 +472,14 @@ begin
     select s.* into v_session
     from public.attendance_sessions as s
     where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and s.check_out_request_id = check_out.client_request_id;
+      and s.check_out_request_id = in_client_request_id;
   end if;
 
   if v_session.id is null then
     perform private.fail('no_open_session', 'You are not checked in.', null, 'Check in first.');
   end if;
   if coalesce(v_session.original_checked_out_at, v_session.checked_out_at)
-    is distinct from least(check_out.checked_out_at, v_session.checked_out_received_at)
+    is distinct from least(in_checked_out_at, v_session.checked_out_received_at)
   then
     perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-out.',
       v_session.id::text, 'Use a new uuid for a new check-out.');
@@ -490,7 +490,7 @@ exception
     get stacked diagnostics v_constraint = constraint_name;
     if v_constraint = 'checked_out_after_checked_in' then
       perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-        check_out.checked_out_at::text, 'Check the clock of the phone.');
+        in_checked_out_at::text, 'Check the clock of the phone.');
     end if;
     perform private.fail('invalid_argument', 'The position of the check-out is not valid.', v_constraint,
       'latitude -90 to 90 and longitude -180 to 180 go together; accuracy_m is not negative.');

@@ -60,17 +60,17 @@ grant select on public.gps_locations to authenticated, api_key, service_role, fi
 
 -- Makes the partitions of a range of months, those that are missing. CREATE TABLE … PARTITION OF would lock the parent
 -- against reads and writes; ATTACH does not. lock_timeout keeps a long reader from turning this into a queue of writers.
-create function private.create_location_partitions(first_month date, last_month date) returns integer
+create function private.create_location_partitions(in_first_month date, in_last_month date) returns integer
 language plpgsql volatile
 set search_path = ''
 set lock_timeout = '2s'
 as $$
 declare
-  v_month date := date_trunc('month', first_month)::date;
+  v_month date := date_trunc('month', in_first_month)::date;
   v_name text;
   v_created integer := 0;
 begin
-  while v_month <= last_month loop
+  while v_month <= in_last_month loop
     v_name := format('gps_locations_%s', to_char(v_month, 'YYYY_MM'));
     if to_regclass(format('gps.%I', v_name)) is null then
       execute format('create table gps.%I (like public.gps_locations including all)', v_name);
@@ -119,13 +119,13 @@ create sequence private.rejected_point_before_session;
 create sequence private.rejected_point_after_session;
 create sequence private.rejected_point_too_old;
 
-create function private.count_rejected_points(rejected jsonb) returns void
+create function private.count_rejected_points(in_rejected jsonb) returns void
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
   perform nextval(('private.rejected_' || (r.value ->> 'code'))::regclass)
-  from jsonb_array_elements(rejected) as r;
+  from jsonb_array_elements(in_rejected) as r;
 end;
 $$;
 
@@ -134,7 +134,7 @@ comment on function private.count_rejected_points(jsonb) is 'Counts [{code}] for
 -- The body that all ways in share: the app's RPC, API keys and device protocols. The caller has proved that the employee may
 -- write to the session.
 create function private.insert_locations(
-  organization_id uuid, employee_id uuid, session_id uuid, points jsonb, strict boolean
+  in_organization_id uuid, in_employee_id uuid, in_session_id uuid, in_points jsonb, in_strict boolean
 ) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
@@ -148,27 +148,27 @@ declare
   v_last_recorded_at timestamptz;
   v_rejected jsonb;
 begin
-  if jsonb_typeof(insert_locations.points) is distinct from 'array' then
+  if jsonb_typeof(in_points) is distinct from 'array' then
     perform private.fail('invalid_argument', 'points is not an array.', 'points', 'Send a JSON array of 1 to 100 points.');
   end if;
-  v_received := jsonb_array_length(insert_locations.points);
+  v_received := jsonb_array_length(in_points);
   if v_received not between 1 and 100 then
     perform private.fail('batch_size', format('%s points in one call.', v_received), 'points',
       'Send 1 to 100 points a call.');
   end if;
 
-  perform private.hold_locked_until(insert_locations.organization_id);
+  perform private.hold_locked_until(in_organization_id);
   -- The lock settles two races. With check_out: it waits, so the job it enqueues sees these points. With a distance job:
   -- the job holds this row while it reads, so what it may have missed is written after it, and enqueued again below.
   select s.* into v_session
   from public.attendance_sessions as s
-  where s.organization_id = insert_locations.organization_id and s.id = insert_locations.session_id
-    and s.employee_id = insert_locations.employee_id
+  where s.organization_id = in_organization_id and s.id = in_session_id
+    and s.employee_id = in_employee_id
   for no key update;
   if not found then
-    perform private.fail('session_not_found', 'There is no such session of this employee.', insert_locations.session_id::text);
+    perform private.fail('session_not_found', 'There is no such session of this employee.', in_session_id::text);
   end if;
-  select o.* into strict v_organization from public.organizations as o where o.id = insert_locations.organization_id;
+  select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
   if v_session.status = 'CLOSED' then
     perform private.refuse_settled_session(v_session);
     if now() > v_session.checked_out_received_at
@@ -197,7 +197,7 @@ begin
       nullif(e.point -> 'battery_pct', 'null') as battery_pct,
       nullif(e.point -> 'sequence_number', 'null') as sequence_number,
       nullif(e.point -> 'is_mock', 'null') as is_mock
-    from jsonb_array_elements(insert_locations.points) with ordinality as e (point, ordinality)
+    from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
   ),
   -- [0-9] and not the class of digits, which under ICU has those of every script: the casts below would fail on them.
   -- A hundred times in one match cost a tenth of a hundred matches. No text of fewer than 41 characters holds two of them,
@@ -307,7 +307,7 @@ begin
   if v_rejected <> '[]' then
     perform private.count_rejected_points(v_rejected);
   end if;
-  if insert_locations.strict and v_rejected <> '[]' then
+  if in_strict and v_rejected <> '[]' then
     perform private.fail('batch_rejected', format('%s of %s points are not valid; none was stored.',
       jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
   end if;
@@ -334,14 +334,15 @@ $$;
 comment on function private.insert_locations(uuid, uuid, uuid, jsonb, boolean) is
   'Stores the good points of a batch in a session; the shared body of all ways in. See public.record_locations.';
 
-create function private.record_locations(session_id uuid, employee_id uuid, points jsonb, strict boolean) returns jsonb
+create function private.record_locations(in_session_id uuid, in_employee_id uuid, in_points jsonb, in_strict boolean)
+returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
   v_organization_id uuid;
   v_employee_id uuid;
-  v_session_id uuid := record_locations.session_id;
+  v_session_id uuid := in_session_id;
 begin
   if private.jwt() ->> 'role' = 'api_key' then
     select c.organization_id into v_organization_id from private.require_admin('locations:write') as c;
@@ -349,16 +350,16 @@ begin
       select s.employee_id into v_employee_id
       from public.attendance_sessions as s
       where s.organization_id = v_organization_id and s.id = v_session_id
-        and s.employee_id = coalesce(record_locations.employee_id, s.employee_id);
+        and s.employee_id = coalesce(in_employee_id, s.employee_id);
       if not found then
         perform private.fail('session_not_found', 'There is no such session of this employee.', v_session_id::text);
       end if;
-    elsif record_locations.employee_id is not null then
+    elsif in_employee_id is not null then
       select e.id into v_employee_id
       from public.employees as e
-      where e.organization_id = v_organization_id and e.id = record_locations.employee_id;
+      where e.organization_id = v_organization_id and e.id = in_employee_id;
       if not found then
-        perform private.fail('employee_not_found', 'There is no such employee.', record_locations.employee_id::text);
+        perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
       end if;
     else
       perform private.fail('invalid_argument', 'An API key names whose points these are.', 'employee_id',
@@ -366,7 +367,7 @@ begin
     end if;
   else
     select e.organization_id, e.id into v_organization_id, v_employee_id from private.require_employee() as e;
-    if record_locations.employee_id <> v_employee_id then
+    if in_employee_id <> v_employee_id then
       perform private.fail('invalid_argument', 'A person sends the own points only.', 'employee_id',
         'Leave employee_id out; API keys with locations:write send for others.');
     end if;
@@ -381,8 +382,8 @@ begin
         'Check in first, or name the session_id of the session that these points belong to.');
     end if;
   end if;
-  return private.insert_locations(v_organization_id, v_employee_id, v_session_id, record_locations.points,
-    coalesce(record_locations.strict, false));
+  return private.insert_locations(v_organization_id, v_employee_id, v_session_id, in_points,
+    coalesce(in_strict, false));
 end;
 $$;
 

@@ -23,7 +23,7 @@ comment on function private.distance_algorithm_version() is
 
 grant execute on function private.distance_algorithm_version() to authenticated, api_key, service_role, fieldtrack_worker;
 
-create function private.distance_parameters(organization_id uuid) returns jsonb
+create function private.distance_parameters(in_organization_id uuid) returns jsonb
 language plpgsql stable
 set search_path = ''
 as $$
@@ -50,7 +50,7 @@ begin
       'spike_mps2', 1.5
     )
     from public.organizations as o
-    where o.id = distance_parameters.organization_id
+    where o.id = in_organization_id
   );
 end;
 $$;
@@ -64,30 +64,31 @@ grant execute on function private.distance_parameters(uuid) to authenticated, ap
 -- 1.42 round one corner. Streets meet at about right angles, so headings that are parallel to each other but oblique to the
 -- line, or one heading alone, mean corners too; below 30 degrees it may be noise or a bend, which hardly lengthens.
 create function private.corner_factor(
-  x double precision, y double precision, z double precision,
-  dx double precision, dy double precision, dz double precision,
-  heading_from_deg double precision, heading_to_deg double precision
+  in_x double precision, in_y double precision, in_z double precision,
+  in_dx double precision, in_dy double precision, in_dz double precision,
+  in_heading_from_deg double precision, in_heading_to_deg double precision
 ) returns double precision
 language plpgsql immutable
 set search_path = ''
 as $$
 declare
-  v_r double precision := sqrt(x * x + y * y);
+  v_r double precision := sqrt(in_x * in_x + in_y * in_y);
   v_bearing_deg double precision;
   v_from_deg double precision;
   v_to_deg double precision;
   v_turn_deg double precision;
 begin
   -- No heading, or at a pole, where headings mean nothing.
-  if heading_from_deg is null and heading_to_deg is null or v_r < 1000 then
+  if in_heading_from_deg is null and in_heading_to_deg is null or v_r < 1000 then
     return 1;
   end if;
   -- East and north of the step; the earth is round enough for an angle.
   v_bearing_deg := atan2d(
-    (x * dy - y * dx) / v_r, (dz * v_r - z * (x * dx + y * dy) / v_r) / sqrt(x * x + y * y + z * z));
-  v_from_deg := v_bearing_deg - heading_from_deg;
+    (in_x * in_dy - in_y * in_dx) / v_r,
+    (in_dz * v_r - in_z * (in_x * in_dx + in_y * in_dy) / v_r) / sqrt(in_x * in_x + in_y * in_y + in_z * in_z));
+  v_from_deg := v_bearing_deg - in_heading_from_deg;
   v_from_deg := v_from_deg - 360 * round(v_from_deg / 360);
-  v_to_deg := heading_to_deg - v_bearing_deg;
+  v_to_deg := in_heading_to_deg - v_bearing_deg;
   v_to_deg := v_to_deg - 360 * round(v_to_deg / 360);
   v_turn_deg := v_from_deg + v_to_deg;
   if v_from_deg * v_to_deg > 0 and abs(v_turn_deg) < 150 then
@@ -168,8 +169,8 @@ comment on type private.distance_step is 'A row of private.advance_distance: a p
 -- plpgsql, because a point depends on what became of the one before; the alternatives are measured in docs/decisions.md.
 -- Every statement of the loop costs some 3 ms in a session of 50,000 points, so there are few, and what is rare is last.
 create function private.advance_distance(
-  organization_id uuid, session_id uuid, starts_at timestamptz, ends_at timestamptz, parameters jsonb,
-  state private.distance_state, after timestamptz, until timestamptz, emits text
+  in_organization_id uuid, in_session_id uuid, in_starts_at timestamptz, in_ends_at timestamptz, in_parameters jsonb,
+  in_state private.distance_state, in_after timestamptz, in_until timestamptz, in_emits text
 ) returns setof private.distance_step
 language plpgsql stable
 set search_path = ''
@@ -178,18 +179,18 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_step private.distance_step;
-  v_max_accuracy_m double precision := (parameters ->> 'max_accuracy_m')::double precision;
-  v_max_speed_mps double precision := (parameters ->> 'max_speed_mps')::double precision;
-  v_default_accuracy_m double precision := (parameters ->> 'default_accuracy_m')::double precision;
-  v_min_accuracy_m double precision := (parameters ->> 'min_accuracy_m')::double precision;
-  v_moved_radii double precision := (parameters ->> 'moved_radii')::double precision;
-  v_rest_radii double precision := (parameters ->> 'rest_radii')::double precision;
-  v_rest_speed_mps double precision := (parameters ->> 'rest_speed_mps')::double precision;
-  v_min_speed_mps double precision := (parameters ->> 'min_speed_mps')::double precision;
-  v_spike_mps2 double precision := (parameters ->> 'spike_mps2')::double precision;
-  v_gap_s double precision := (parameters ->> 'gap_s')::double precision;
-  v_emits_points boolean := emits = 'points';
-  v_emits_legs boolean := emits in ('points', 'legs');
+  v_max_accuracy_m double precision := (in_parameters ->> 'max_accuracy_m')::double precision;
+  v_max_speed_mps double precision := (in_parameters ->> 'max_speed_mps')::double precision;
+  v_default_accuracy_m double precision := (in_parameters ->> 'default_accuracy_m')::double precision;
+  v_min_accuracy_m double precision := (in_parameters ->> 'min_accuracy_m')::double precision;
+  v_moved_radii double precision := (in_parameters ->> 'moved_radii')::double precision;
+  v_rest_radii double precision := (in_parameters ->> 'rest_radii')::double precision;
+  v_rest_speed_mps double precision := (in_parameters ->> 'rest_speed_mps')::double precision;
+  v_min_speed_mps double precision := (in_parameters ->> 'min_speed_mps')::double precision;
+  v_spike_mps2 double precision := (in_parameters ->> 'spike_mps2')::double precision;
+  v_gap_s double precision := (in_parameters ->> 'gap_s')::double precision;
+  v_emits_points boolean := in_emits = 'points';
+  v_emits_legs boolean := in_emits in ('points', 'legs');
   -- The point at hand.
   v_recorded_at timestamptz;
   v_at_s double precision;
@@ -200,43 +201,43 @@ declare
   v_speed_mps double precision;
   v_heading_deg double precision;
   -- The state, in variables: fields of a record cost twice as much.
-  v_distance_m double precision := coalesce(state.distance_m, 0);
-  v_seen integer := coalesce(state.points_seen, 0);
-  v_rejected integer := coalesce(state.points_rejected, 0);
-  v_anchor_x double precision := state.anchor_x;
-  v_anchor_y double precision := state.anchor_y;
-  v_anchor_z double precision := state.anchor_z;
-  v_anchor_variance_m2 double precision := state.anchor_variance_m2;
-  v_anchor_at_s double precision := state.anchor_at_s;
-  v_anchor_speed_mps double precision := state.anchor_speed_mps;
-  v_anchor_heading_deg double precision := state.anchor_heading_deg;
-  v_rest_points integer := coalesce(state.rest_points, 0);
-  v_near_at_s double precision := state.near_at_s;
-  v_too_fast integer := coalesce(state.too_fast, 0);
-  v_too_fast_at_s double precision := state.too_fast_at_s;
-  v_before_at_s double precision := state.before_at_s;
-  v_before_speed_mps double precision := state.before_speed_mps;
-  v_travelled_m double precision := state.travelled_m;
-  v_has_candidate boolean := state.candidate_recorded_at is not null;
-  v_candidate_recorded_at timestamptz := state.candidate_recorded_at;
-  v_candidate_x double precision := state.candidate_x;
-  v_candidate_y double precision := state.candidate_y;
-  v_candidate_z double precision := state.candidate_z;
-  v_candidate_variance_m2 double precision := state.candidate_variance_m2;
-  v_candidate_at_s double precision := state.candidate_at_s;
-  v_candidate_speed_mps double precision := state.candidate_speed_mps;
-  v_candidate_heading_deg double precision := state.candidate_heading_deg;
-  v_candidate_chord_m double precision := state.candidate_chord_m;
-  v_candidate_leg_m double precision := state.candidate_leg_m;
-  v_candidate_left_s double precision := state.candidate_left_s;
-  v_candidate_is_gap boolean := state.candidate_is_gap;
+  v_distance_m double precision := coalesce(in_state.distance_m, 0);
+  v_seen integer := coalesce(in_state.points_seen, 0);
+  v_rejected integer := coalesce(in_state.points_rejected, 0);
+  v_anchor_x double precision := in_state.anchor_x;
+  v_anchor_y double precision := in_state.anchor_y;
+  v_anchor_z double precision := in_state.anchor_z;
+  v_anchor_variance_m2 double precision := in_state.anchor_variance_m2;
+  v_anchor_at_s double precision := in_state.anchor_at_s;
+  v_anchor_speed_mps double precision := in_state.anchor_speed_mps;
+  v_anchor_heading_deg double precision := in_state.anchor_heading_deg;
+  v_rest_points integer := coalesce(in_state.rest_points, 0);
+  v_near_at_s double precision := in_state.near_at_s;
+  v_too_fast integer := coalesce(in_state.too_fast, 0);
+  v_too_fast_at_s double precision := in_state.too_fast_at_s;
+  v_before_at_s double precision := in_state.before_at_s;
+  v_before_speed_mps double precision := in_state.before_speed_mps;
+  v_travelled_m double precision := in_state.travelled_m;
+  v_has_candidate boolean := in_state.candidate_recorded_at is not null;
+  v_candidate_recorded_at timestamptz := in_state.candidate_recorded_at;
+  v_candidate_x double precision := in_state.candidate_x;
+  v_candidate_y double precision := in_state.candidate_y;
+  v_candidate_z double precision := in_state.candidate_z;
+  v_candidate_variance_m2 double precision := in_state.candidate_variance_m2;
+  v_candidate_at_s double precision := in_state.candidate_at_s;
+  v_candidate_speed_mps double precision := in_state.candidate_speed_mps;
+  v_candidate_heading_deg double precision := in_state.candidate_heading_deg;
+  v_candidate_chord_m double precision := in_state.candidate_chord_m;
+  v_candidate_leg_m double precision := in_state.candidate_leg_m;
+  v_candidate_left_s double precision := in_state.candidate_left_s;
+  v_candidate_is_gap boolean := in_state.candidate_is_gap;
   -- What follows from both.
   v_step_s double precision;
   v_chord_m double precision;
   v_leg_m double precision;
   v_back_m double precision;
   v_noise_m double precision;
-  v_radii double precision := case when state.rest_points > 0 then v_rest_radii else v_moved_radii end;
+  v_radii double precision := case when in_state.rest_points > 0 then v_rest_radii else v_moved_radii end;
   v_turn_s double precision;
   v_turn_m double precision;
   v_known_mps double precision;
@@ -251,7 +252,7 @@ begin
       g.n * g.cosine * sind(g.longitude),
       g.n * (1 - 0.0066943799901413165) * g.sine,
       -- Null: the point does not count.
-      case when g.recorded_at between starts_at and ends_at and g.radius_m <= v_max_accuracy_m
+      case when g.recorded_at between in_starts_at and in_ends_at and g.radius_m <= v_max_accuracy_m
         then greatest(g.radius_m, v_min_accuracy_m) * greatest(g.radius_m, v_min_accuracy_m) end,
       case when g.speed_mps < v_min_speed_mps then 0 when g.speed_mps <= v_max_speed_mps then g.speed_mps end,
       -- At rest a receiver's heading is an accident.
@@ -268,8 +269,8 @@ begin
         select l.recorded_at, l.longitude, l.speed_mps, l.heading_deg, l.accuracy_m,
           sind(l.latitude) as sine, cosd(l.latitude) as cosine
         from public.gps_locations as l
-        where l.organization_id = advance_distance.organization_id and l.session_id = advance_distance.session_id
-          and l.recorded_at > advance_distance.after and l.recorded_at <= advance_distance.until
+        where l.organization_id = in_organization_id and l.session_id = in_session_id
+          and l.recorded_at > in_after and l.recorded_at <= in_until
         order by l.recorded_at
         -- Keeps the planner from writing the sine and the cosine, and n, out at every mention.
         offset 0
@@ -282,7 +283,7 @@ begin
       v_rejected := v_rejected + 1;
       if v_emits_points then
         v_step.recorded_at := v_recorded_at;
-        v_step.flag := case when v_recorded_at between starts_at and ends_at then 'low_accuracy' else 'outside_session' end;
+        v_step.flag := case when v_recorded_at between in_starts_at and in_ends_at then 'low_accuracy' else 'outside_session' end;
         v_step.leg_m := 0;
         v_step.is_gap := false;
         return next v_step;
@@ -480,7 +481,7 @@ begin
 
   v_step := null;
   -- No row leaves the loop's variables null.
-  v_step.new_state.last_recorded_at := coalesce(v_recorded_at, state.last_recorded_at);
+  v_step.new_state.last_recorded_at := coalesce(v_recorded_at, in_state.last_recorded_at);
   v_step.new_state.distance_m := v_distance_m;
   v_step.new_state.points_seen := v_seen;
   v_step.new_state.points_rejected := v_rejected;
@@ -528,7 +529,7 @@ grant execute on function private.advance_distance(uuid, uuid, timestamptz, time
   to authenticated, api_key, service_role, fieldtrack_worker;
 
 create function private.measure_points(
-  organization_id uuid, session_id uuid, starts_at timestamptz, ends_at timestamptz, parameters jsonb
+  in_organization_id uuid, in_session_id uuid, in_starts_at timestamptz, in_ends_at timestamptz, in_parameters jsonb
 ) returns table (
   recorded_at timestamptz, latitude double precision, longitude double precision, accuracy_m real,
   flag text, leg_m double precision, is_gap boolean
@@ -539,10 +540,10 @@ as $$
 begin
   return query
   select g.recorded_at, g.latitude::double precision, g.longitude::double precision, g.accuracy_m, a.flag, a.leg_m, a.is_gap
-  from private.advance_distance(measure_points.organization_id, measure_points.session_id, measure_points.starts_at,
-    measure_points.ends_at, measure_points.parameters, null, '-infinity', 'infinity', 'points') as a
+  from private.advance_distance(in_organization_id, in_session_id, in_starts_at,
+    in_ends_at, in_parameters, null, '-infinity', 'infinity', 'points') as a
   join public.gps_locations as g
-    on g.organization_id = measure_points.organization_id and g.session_id = measure_points.session_id
+    on g.organization_id = in_organization_id and g.session_id = in_session_id
     and g.recorded_at = a.recorded_at
   where a.new_state is null
   order by g.recorded_at;

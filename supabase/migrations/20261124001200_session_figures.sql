@@ -5,7 +5,7 @@
 -- get_session_route, or the table, for the administrator.
 -- Everything is recomputed absolutely from the set of points: running twice, late or out of order changes nothing.
 
-create function private.compute_session_distance(organization_id uuid, session_id uuid) returns text
+create function private.compute_session_distance(in_organization_id uuid, in_session_id uuid) returns text
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -14,10 +14,10 @@ declare
   v_parameters jsonb;
 begin
   -- The person before the session: a day that is new refers to the person.
-  if not private.hold_employee(compute_session_distance.organization_id, (
+  if not private.hold_employee(in_organization_id, (
     select s.employee_id
     from public.attendance_sessions as s
-    where s.organization_id = compute_session_distance.organization_id and s.id = compute_session_distance.session_id
+    where s.organization_id = in_organization_id and s.id = in_session_id
   )) then
     return 'gone';
   end if;
@@ -25,7 +25,7 @@ begin
   -- waits for this transaction and enqueues again.
   select s.* into v_session
   from public.attendance_sessions as s
-  where s.organization_id = compute_session_distance.organization_id and s.id = compute_session_distance.session_id
+  where s.organization_id = in_organization_id and s.id = in_session_id
   for no key update;
   if not found then
     return 'gone';
@@ -114,14 +114,14 @@ comment on function private.compute_session_distance(uuid, uuid) is
 
 grant execute on function private.compute_session_distance(uuid, uuid) to fieldtrack_worker;
 
-create function private.fail_session_distance(organization_id uuid, session_id uuid) returns void
+create function private.fail_session_distance(in_organization_id uuid, in_session_id uuid) returns void
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
   update public.attendance_sessions as s
   set distance_status = 'FAILED'
-  where s.organization_id = fail_session_distance.organization_id and s.id = fail_session_distance.session_id
+  where s.organization_id = in_organization_id and s.id = in_session_id
     and s.status = 'CLOSED' and s.distance_status = 'PENDING';
 end;
 $$;

@@ -47,12 +47,12 @@ grant select, delete, insert (organization_id, session_id, state, parameters, di
 -- NOTE: no client reads it; the state is an implementation's, and the figure is in the snapshots.
 
 -- What a session would measure if it ended at the state: the point that waits for its confirmation counts.
-create function private.distance_so_far_m(state private.distance_state) returns numeric
+create function private.distance_so_far_m(in_state private.distance_state) returns numeric
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return round(((state).distance_m + coalesce((state).candidate_leg_m, 0))::numeric, 2);
+  return round(((in_state).distance_m + coalesce((in_state).candidate_leg_m, 0))::numeric, 2);
 end;
 $$;
 
@@ -61,7 +61,7 @@ comment on function private.distance_so_far_m(private.distance_state) is 'Metres
 grant execute on function private.distance_so_far_m(private.distance_state) to fieldtrack_worker;
 
 create function private.advance_live_distance(
-  session public.attendance_sessions, first_recorded_at timestamptz, last_recorded_at timestamptz
+  in_session public.attendance_sessions, in_first_recorded_at timestamptz, in_last_recorded_at timestamptz
 ) returns void
 language plpgsql volatile
 set search_path = ''
@@ -73,18 +73,18 @@ declare
 begin
   select l.* into v_live
   from private.live_distances as l
-  where l.organization_id = (session).organization_id and l.session_id = (session).id;
+  where l.organization_id = (in_session).organization_id and l.session_id = (in_session).id;
   if not found then
-    v_live.parameters := private.distance_parameters((session).organization_id);
+    v_live.parameters := private.distance_parameters((in_session).organization_id);
     v_live.is_provisional := false;
   end if;
-  v_is_late := coalesce(first_recorded_at <= (v_live.state).last_recorded_at, false);
+  v_is_late := coalesce(in_first_recorded_at <= (v_live.state).last_recorded_at, false);
   v_state := v_live.state;
-  if last_recorded_at > (v_live.state).last_recorded_at is not false then
+  if in_last_recorded_at > (v_live.state).last_recorded_at is not false then
     v_state := (
       select a.new_state
-      from private.advance_distance((session).organization_id, (session).id, (session).checked_in_at, 'infinity',
-        v_live.parameters, v_live.state, coalesce((v_live.state).last_recorded_at, '-infinity'), last_recorded_at,
+      from private.advance_distance((in_session).organization_id, (in_session).id, (in_session).checked_in_at, 'infinity',
+        v_live.parameters, v_live.state, coalesce((v_live.state).last_recorded_at, '-infinity'), in_last_recorded_at,
         'state') as a
     );
   end if;
@@ -92,18 +92,18 @@ begin
   insert into private.live_distances as l (
     organization_id, session_id, state, parameters, distance_m, is_provisional
   ) values (
-    (session).organization_id, (session).id, v_state, v_live.parameters, private.distance_so_far_m(v_state),
+    (in_session).organization_id, (in_session).id, v_state, v_live.parameters, private.distance_so_far_m(v_state),
     v_is_late or v_live.is_provisional
   )
   on conflict (organization_id, session_id) do update
   set state = excluded.state,
     distance_m = excluded.distance_m,
     is_provisional = excluded.is_provisional
-  where l.organization_id = (session).organization_id;
+  where l.organization_id = (in_session).organization_id;
 
   -- Once: the job that waits for this session's row will see every point that comes before it runs.
   if v_is_late and not v_live.is_provisional then
-    perform private.request_distance(session);
+    perform private.request_distance(in_session);
   end if;
 end;
 $$;
@@ -111,29 +111,29 @@ $$;
 comment on function private.advance_live_distance(public.attendance_sessions, timestamptz, timestamptz) is
   'Brings an open session''s live distance over points that were just inserted; the caller holds the session''s row.';
 
-create function private.compute_live_distance(session public.attendance_sessions) returns void
+create function private.compute_live_distance(in_session public.attendance_sessions) returns void
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_parameters jsonb := private.distance_parameters((session).organization_id);
+  v_parameters jsonb := private.distance_parameters((in_session).organization_id);
   v_state private.distance_state := (
     select a.new_state
-    from private.advance_distance((session).organization_id, (session).id, (session).checked_in_at, 'infinity',
+    from private.advance_distance((in_session).organization_id, (in_session).id, (in_session).checked_in_at, 'infinity',
       v_parameters, null, '-infinity', 'infinity', 'state') as a
   );
 begin
   insert into private.live_distances as l (
     organization_id, session_id, state, parameters, distance_m, is_provisional
   ) values (
-    (session).organization_id, (session).id, v_state, v_parameters, private.distance_so_far_m(v_state), false
+    (in_session).organization_id, (in_session).id, v_state, v_parameters, private.distance_so_far_m(v_state), false
   )
   on conflict (organization_id, session_id) do update
   set state = excluded.state,
     parameters = excluded.parameters,
     distance_m = excluded.distance_m,
     is_provisional = false
-  where l.organization_id = (session).organization_id;
+  where l.organization_id = (in_session).organization_id;
 end;
 $$;
 

@@ -8,14 +8,14 @@
 -- Zhao and Saalfeld's sleeve: from a vertex on, every point narrows the directions in which a line passes it closely enough;
 -- the first that lies outside ends the line before it. One pass, where Douglas and Peucker's may take as many as points.
 create function private.simplify_line(
-  latitudes double precision[], longitudes double precision[], tolerance_m double precision
+  in_latitudes double precision[], in_longitudes double precision[], in_tolerance_m double precision
 ) returns integer[]
 language plpgsql immutable
 set search_path = ''
 as $$
 declare
   v_kept integer[] := array[1];
-  v_count integer := coalesce(array_length(latitudes, 1), 0);
+  v_count integer := coalesce(array_length(in_latitudes, 1), 0);
   v_from integer := 1;
   v_at integer := 2;
   v_north_m double precision;
@@ -33,16 +33,16 @@ begin
     return array[]::integer[];
   end if;
   while v_at <= v_count loop
-    v_north_m := (latitudes[v_at] - latitudes[v_from]) * 111195;
-    v_east_m := longitudes[v_at] - longitudes[v_from];
+    v_north_m := (in_latitudes[v_at] - in_latitudes[v_from]) * 111195;
+    v_east_m := in_longitudes[v_at] - in_longitudes[v_from];
     v_east_m := (v_east_m - 360 * round(v_east_m / 360)) * 111195
-      * cosd((latitudes[v_at] + latitudes[v_from]) / 2);
+      * cosd((in_latitudes[v_at] + in_latitudes[v_from]) / 2);
     v_away_m := sqrt(v_north_m * v_north_m + v_east_m * v_east_m);
     -- Going back over the line hides how far it went.
-    v_is_outside := v_away_m < v_farthest_m - tolerance_m;
-    if v_away_m > tolerance_m and not v_is_outside then
-      v_half_rad := asin(tolerance_m / v_away_m);
-      if v_farthest_m <= tolerance_m then
+    v_is_outside := v_away_m < v_farthest_m - in_tolerance_m;
+    if v_away_m > in_tolerance_m and not v_is_outside then
+      v_half_rad := asin(in_tolerance_m / v_away_m);
+      if v_farthest_m <= in_tolerance_m then
         v_center_rad := atan2(v_east_m, v_north_m);
         v_low_rad := -v_half_rad;
         v_high_rad := v_half_rad;
@@ -234,13 +234,13 @@ comment on domain public."application/gpx+xml" is 'GPX 1.1, as a media type that
 create domain public."application/geo+json" as json;
 comment on domain public."application/geo+json" is 'GeoJSON (RFC 7946), as a media type that PostgREST serves.';
 
-create function private.xml_text(value text) returns text
+create function private.xml_text(in_value text) returns text
 language sql immutable
 set search_path = ''
 as $$
   select replace(replace(replace(replace(replace(
     -- Characters that XML 1.0 cannot hold in any writing.
-    regexp_replace(value, '[\u0001-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]', '', 'g'),
+    regexp_replace(in_value, '[\u0001-\u0008\u000B\u000C\u000E-\u001F\uFFFE\uFFFF]', '', 'g'),
     '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&apos;');
 $$;
 
@@ -248,22 +248,22 @@ comment on function private.xml_text(text) is 'Text as content or attribute of X
 
 grant execute on function private.xml_text(text) to authenticated, api_key, service_role;
 
-create function private.xml_time(value timestamptz) returns text
+create function private.xml_time(in_value timestamptz) returns text
 language sql immutable
 set search_path = ''
 as $$
-  select to_char(value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+  select to_char(in_value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 $$;
 
 comment on function private.xml_time(timestamptz) is 'A time as xsd:dateTime in UTC, to the millisecond.';
 
 grant execute on function private.xml_time(timestamptz) to authenticated, api_key, service_role;
 
-create function private.gpx_longitude(longitude numeric) returns numeric
+create function private.gpx_longitude(in_longitude numeric) returns numeric
 language sql immutable
 set search_path = ''
 as $$
-  select case when longitude >= 180 then longitude - 360 else longitude end;
+  select case when in_longitude >= 180 then in_longitude - 360 else in_longitude end;
 $$;
 
 comment on function private.gpx_longitude(numeric) is
@@ -272,13 +272,13 @@ comment on function private.gpx_longitude(numeric) is
 grant execute on function private.gpx_longitude(numeric) to authenticated, api_key, service_role;
 
 -- The browser saves it under a name that says what it is.
-create function private.answer_as_file(name text) returns void
+create function private.answer_as_file(in_name text) returns void
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   perform set_config('response.headers', jsonb_build_array(
-    jsonb_build_object('Content-Disposition', format('attachment; filename="%s"', name)))::text, true);
+    jsonb_build_object('Content-Disposition', format('attachment; filename="%s"', in_name)))::text, true);
 end;
 $$;
 
@@ -286,7 +286,7 @@ comment on function private.answer_as_file(text) is 'Sets Content-Disposition of
 
 grant execute on function private.answer_as_file(text) to authenticated, api_key, service_role;
 
-create function private.session_title(employee_id uuid, checked_in_at timestamptz) returns text
+create function private.session_title(in_employee_id uuid, in_checked_in_at timestamptz) returns text
 language plpgsql stable
 set search_path = ''
 as $$
@@ -301,9 +301,9 @@ begin
   if v_may_read then
     select e.name into v_name
     from public.employees as e
-    where e.organization_id = (select private.current_organization_id()) and e.id = session_title.employee_id;
+    where e.organization_id = (select private.current_organization_id()) and e.id = in_employee_id;
   end if;
-  return concat_ws(' ', v_name, to_char(checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
+  return concat_ws(' ', v_name, to_char(in_checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
 end;
 $$;
 

@@ -103,13 +103,13 @@ grant select on public.expenses to authenticated, api_key, service_role;
 
 -- NOTE: no insert, update or delete for clients: status, reviewer and amounts move by RPC only.
 
-create function private.create_receipt_path(extension text, mime_type text) returns jsonb
+create function private.create_receipt_path(in_extension text, in_mime_type text) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
   v_employee public.employees := private.require_employee();
-  v_extension text := lower(create_receipt_path.extension);
+  v_extension text := lower(in_extension);
   v_mime_type text;
 begin
   v_mime_type := case v_extension
@@ -119,7 +119,7 @@ begin
     when 'webp' then 'image/webp'
     when 'pdf' then 'application/pdf'
   end;
-  if v_mime_type is null or create_receipt_path.mime_type <> v_mime_type then
+  if v_mime_type is null or in_mime_type <> v_mime_type then
     perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp or pdf of the fitting type.',
       'extension', 'Send extension, and mime_type only if it fits it.');
   end if;
@@ -150,13 +150,13 @@ submit_expense. Errors: invalid_argument 400, not_a_member 403.';
 grant execute on function public.create_receipt_path(text, text) to authenticated;
 
 create function private.submit_expense(
-  amount numeric,
-  description text,
-  client_request_id uuid,
-  category text,
-  currency text,
-  spent_on date,
-  receipt_path text
+  in_amount numeric,
+  in_description text,
+  in_client_request_id uuid,
+  in_category text,
+  in_currency text,
+  in_spent_on date,
+  in_receipt_path text
 ) returns public.expenses
 language plpgsql volatile security definer
 set search_path = ''
@@ -170,23 +170,23 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if submit_expense.client_request_id is null then
+  if in_client_request_id is null then
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each expense and send the same one when you retry.');
   end if;
   select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
   v_today := private.local_day(v_organization.id, now());
-  if submit_expense.amount is null or submit_expense.amount <= 0 or submit_expense.amount > 9999999999.99
-    or scale(trim_scale(submit_expense.amount)) > 2
+  if in_amount is null or in_amount <= 0 or in_amount > 9999999999.99
+    or scale(trim_scale(in_amount)) > 2
   then
     perform private.fail('invalid_argument', 'The amount must be above 0 and have at most two decimals.', 'amount');
   end if;
-  if coalesce(submit_expense.spent_on, v_today) > v_today
-    or coalesce(submit_expense.spent_on, v_today) < v_today - 366
+  if coalesce(in_spent_on, v_today) > v_today
+    or coalesce(in_spent_on, v_today) < v_today - 366
   then
     perform private.fail('invalid_argument', 'The day of an expense is at most today, and at most a year ago.', 'spent_on');
   end if;
-  if submit_expense.receipt_path is not null and submit_expense.receipt_path !~ format(
+  if in_receipt_path is not null and in_receipt_path !~ format(
     '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|pdf)$',
     v_employee.organization_id, v_employee.id)
   then
@@ -197,19 +197,19 @@ begin
   select e.* into v_expense
   from public.expenses as e
   where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
-    and e.client_request_id = submit_expense.client_request_id;
+    and e.client_request_id = in_client_request_id;
   if not found then
     v_locked_until := private.hold_locked_until(v_organization.id);
-    if coalesce(submit_expense.spent_on, v_today) < v_locked_until then
+    if coalesce(in_spent_on, v_today) < v_locked_until then
       perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
-        submit_expense.spent_on::text);
+        in_spent_on::text);
     end if;
     insert into public.expenses (
       organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, client_request_id
     ) values (
-      v_employee.organization_id, v_employee.id, coalesce(submit_expense.spent_on, v_today), submit_expense.amount,
-      coalesce(submit_expense.currency, v_organization.currency), submit_expense.category, submit_expense.description,
-      submit_expense.receipt_path, submit_expense.client_request_id
+      v_employee.organization_id, v_employee.id, coalesce(in_spent_on, v_today), in_amount,
+      coalesce(in_currency, v_organization.currency), in_category, in_description,
+      in_receipt_path, in_client_request_id
     )
     on conflict do nothing
     returning * into v_expense;
@@ -221,14 +221,14 @@ begin
     select e.* into strict v_expense
     from public.expenses as e
     where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
-      and e.client_request_id = submit_expense.client_request_id;
+      and e.client_request_id = in_client_request_id;
   end if;
 
   if (v_expense.amount, v_expense.description, v_expense.category, v_expense.receipt_path)
-      is distinct from (submit_expense.amount, submit_expense.description, submit_expense.category,
-        submit_expense.receipt_path)
-    or v_expense.currency <> coalesce(submit_expense.currency, v_expense.currency)
-    or v_expense.spent_on <> coalesce(submit_expense.spent_on, v_expense.spent_on)
+      is distinct from (in_amount, in_description, in_category,
+        in_receipt_path)
+    or v_expense.currency <> coalesce(in_currency, v_expense.currency)
+    or v_expense.spent_on <> coalesce(in_spent_on, v_expense.spent_on)
   then
     perform private.fail('idempotency_mismatch', 'This client_request_id was used for another expense.',
       v_expense.id::text, 'Use a new uuid for a new expense.');
@@ -270,7 +270,7 @@ Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_
 
 grant execute on function public.submit_expense(numeric, text, uuid, text, text, date, text) to authenticated;
 
-create function private.review_expense(expense_id uuid, status text, approved_amount numeric, comment text)
+create function private.review_expense(in_expense_id uuid, in_status text, in_approved_amount numeric, in_comment text)
 returns public.expenses
 language plpgsql volatile security definer
 set search_path = ''
@@ -279,13 +279,13 @@ declare
   v_admin private.caller := private.require_admin('expenses:review');
   v_before public.expenses;
   v_after public.expenses;
-  v_comment text := nullif(btrim(review_expense.comment), '');
+  v_comment text := nullif(btrim(in_comment), '');
   v_locked_until date;
 begin
-  if review_expense.status is null or review_expense.status not in ('APPROVED', 'REJECTED') then
+  if in_status is null or in_status not in ('APPROVED', 'REJECTED') then
     perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
   end if;
-  if review_expense.status = 'REJECTED' and (v_comment is null or review_expense.approved_amount is not null) then
+  if in_status = 'REJECTED' and (v_comment is null or in_approved_amount is not null) then
     perform private.fail('invalid_argument', 'A rejection needs a comment and has no approved_amount.', 'comment');
   end if;
   if char_length(v_comment) > 1000 then
@@ -296,20 +296,20 @@ begin
   -- would tell again what an erasure took out meanwhile.
   perform private.hold_employee(v_admin.organization_id, (
     select e.employee_id from public.expenses as e
-    where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id
+    where e.organization_id = v_admin.organization_id and e.id = in_expense_id
   ));
   select e.* into v_before
   from public.expenses as e
-  where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
+  where e.organization_id = v_admin.organization_id and e.id = in_expense_id;
   if not found then
-    perform private.fail('expense_not_found', 'There is no such expense.', review_expense.expense_id::text);
+    perform private.fail('expense_not_found', 'There is no such expense.', in_expense_id::text);
   end if;
   if v_before.employee_id = v_admin.employee_id then
     perform private.fail('own_expense', 'Nobody reviews the own expense.', v_before.id::text,
       'Another administrator has to do it.');
   end if;
-  if review_expense.approved_amount <= 0 or review_expense.approved_amount > v_before.amount
-    or scale(trim_scale(review_expense.approved_amount)) > 2
+  if in_approved_amount <= 0 or in_approved_amount > v_before.amount
+    or scale(trim_scale(in_approved_amount)) > 2
   then
     perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
       'approved_amount');
@@ -319,9 +319,9 @@ begin
   end if;
 
   update public.expenses as e
-  set status = review_expense.status,
-    approved_amount = case review_expense.status
-      when 'APPROVED' then coalesce(review_expense.approved_amount, e.amount) end,
+  set status = in_status,
+    approved_amount = case in_status
+      when 'APPROVED' then coalesce(in_approved_amount, e.amount) end,
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
     reviewer_api_key_id = v_admin.api_key_id,
@@ -331,7 +331,7 @@ begin
   if not found then
     select e.* into v_before
     from public.expenses as e
-    where e.organization_id = v_admin.organization_id and e.id = review_expense.expense_id;
+    where e.organization_id = v_admin.organization_id and e.id = in_expense_id;
     perform private.fail('expense_already_reviewed', format('This expense is already %s.', v_before.status),
       v_before.status);
   end if;

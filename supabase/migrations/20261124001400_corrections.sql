@@ -5,7 +5,7 @@
 
 -- Closes an open session for its person. One guarded statement: null when nothing is open.
 create function private.close_session(
-  organization_id uuid, employee_id uuid, closed_at timestamptz, closed_by text, action text, reason text
+  in_organization_id uuid, in_employee_id uuid, in_closed_at timestamptz, in_closed_by text, in_action text, in_reason text
 ) returns public.attendance_sessions
 language plpgsql volatile security definer
 set search_path = ''
@@ -15,21 +15,21 @@ declare
 begin
   update public.attendance_sessions as s
   set status = 'CLOSED',
-    closed_by = close_session.closed_by,
-    checked_out_at = greatest(close_session.closed_at, s.checked_in_at),
+    closed_by = in_closed_by,
+    checked_out_at = greatest(in_closed_at, s.checked_in_at),
     checked_out_received_at = now()
-  where s.organization_id = close_session.organization_id and s.employee_id = close_session.employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
     and s.status = 'ACTIVE'
   returning s.* into v_session;
   if not found then
     return null;
   end if;
   perform private.request_distance(v_session);
-  perform private.audit(v_session.organization_id, close_session.action, 'session', v_session.id,
+  perform private.audit(v_session.organization_id, in_action, 'session', v_session.id,
     jsonb_build_object('status', 'ACTIVE'),
     jsonb_build_object(
       'status', 'CLOSED', 'closed_by', v_session.closed_by, 'checked_out_at', v_session.checked_out_at),
-    close_session.reason);
+    in_reason);
   return v_session;
 end;
 $$;
@@ -37,7 +37,7 @@ $$;
 comment on function private.close_session(uuid, uuid, timestamptz, text, text, text) is
   'Closes the open session of an employee, audits it and asks for its distance; null when none is open.';
 
-create function private.force_check_out(employee_id uuid, checked_out_at timestamptz, reason text)
+create function private.force_check_out(in_employee_id uuid, in_checked_out_at timestamptz, in_reason text)
 returns public.attendance_sessions
 language plpgsql volatile security definer
 set search_path = ''
@@ -48,26 +48,26 @@ declare
 begin
   if not exists (
     select from public.employees as e
-    where e.organization_id = v_admin.organization_id and e.id = force_check_out.employee_id
+    where e.organization_id = v_admin.organization_id and e.id = in_employee_id
   ) then
-    perform private.fail('employee_not_found', 'There is no such employee.', force_check_out.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
-  if force_check_out.checked_out_at > now() then
-    perform private.fail('time_in_future', 'This time lies in the future.', force_check_out.checked_out_at::text);
+  if in_checked_out_at > now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', in_checked_out_at::text);
   end if;
   if exists (
     select from public.attendance_sessions as s
-    where s.organization_id = v_admin.organization_id and s.employee_id = force_check_out.employee_id
-      and s.status = 'ACTIVE' and s.checked_in_at > force_check_out.checked_out_at
+    where s.organization_id = v_admin.organization_id and s.employee_id = in_employee_id
+      and s.status = 'ACTIVE' and s.checked_in_at > in_checked_out_at
   ) then
     perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-      force_check_out.checked_out_at::text);
+      in_checked_out_at::text);
   end if;
-  v_session := private.close_session(v_admin.organization_id, force_check_out.employee_id,
-    coalesce(force_check_out.checked_out_at, now()), 'ADMIN', 'session.force_checked_out',
-    force_check_out.reason);
+  v_session := private.close_session(v_admin.organization_id, in_employee_id,
+    coalesce(in_checked_out_at, now()), 'ADMIN', 'session.force_checked_out',
+    in_reason);
   if v_session.id is null then
-    perform private.fail('no_open_session', 'This employee is not checked in.', force_check_out.employee_id::text);
+    perform private.fail('no_open_session', 'This employee is not checked in.', in_employee_id::text);
   end if;
   return v_session;
 end;
@@ -94,7 +94,7 @@ check_out_before_check_in 422.';
 grant execute on function public.force_check_out(uuid, timestamptz, text) to authenticated;
 
 create function private.correct_session(
-  session_id uuid, checked_in_at timestamptz, checked_out_at timestamptz, reason text
+  in_session_id uuid, in_checked_in_at timestamptz, in_checked_out_at timestamptz, in_reason text
 ) returns public.attendance_sessions
 language plpgsql volatile security definer
 set search_path = ''
@@ -104,40 +104,40 @@ declare
   v_before public.attendance_sessions;
   v_after public.attendance_sessions;
 begin
-  if coalesce(char_length(btrim(correct_session.reason)), 0) not between 3 and 1000 then
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'A correction needs a reason of 3 to 1000 characters.', 'reason');
   end if;
-  if correct_session.checked_in_at is null or correct_session.checked_out_at is null then
+  if in_checked_in_at is null or in_checked_out_at is null then
     perform private.fail('invalid_argument', 'A correction names both times.', 'checked_in_at, checked_out_at');
   end if;
-  if correct_session.checked_out_at < correct_session.checked_in_at then
+  if in_checked_out_at < in_checked_in_at then
     perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-      correct_session.checked_out_at::text);
+      in_checked_out_at::text);
   end if;
-  if correct_session.checked_out_at > now() then
-    perform private.fail('time_in_future', 'This time lies in the future.', correct_session.checked_out_at::text);
+  if in_checked_out_at > now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', in_checked_out_at::text);
   end if;
-  if correct_session.checked_out_at - correct_session.checked_in_at > interval '168 hours' then
+  if in_checked_out_at - in_checked_in_at > interval '168 hours' then
     perform private.fail('invalid_argument', 'A session is at most 168 hours long.', 'checked_out_at');
   end if;
 
   perform private.hold_locked_until(v_admin.organization_id);
   select s.* into v_before
   from public.attendance_sessions as s
-  where s.organization_id = v_admin.organization_id and s.id = correct_session.session_id
+  where s.organization_id = v_admin.organization_id and s.id = in_session_id
   for no key update;
   if not found then
-    perform private.fail('session_not_found', 'There is no such session.', correct_session.session_id::text);
+    perform private.fail('session_not_found', 'There is no such session.', in_session_id::text);
   end if;
   -- Neither the days it leaves nor the days it comes to may be locked.
   perform private.refuse_settled_session(v_before);
   v_after := v_before;
-  v_after.checked_in_at := correct_session.checked_in_at;
+  v_after.checked_in_at := in_checked_in_at;
   perform private.refuse_settled_session(v_after);
 
   update public.attendance_sessions as s
-  set checked_in_at = correct_session.checked_in_at,
-    checked_out_at = correct_session.checked_out_at,
+  set checked_in_at = in_checked_in_at,
+    checked_out_at = in_checked_out_at,
     checked_out_received_at = coalesce(s.checked_out_received_at, now()),
     status = 'CLOSED',
     closed_by = coalesce(s.closed_by, 'ADMIN'),
@@ -152,12 +152,12 @@ begin
   perform private.audit(v_after.organization_id, 'session.corrected', 'session', v_after.id,
     jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
     jsonb_build_object('checked_in_at', v_after.checked_in_at, 'checked_out_at', v_after.checked_out_at),
-    btrim(correct_session.reason));
+    btrim(in_reason));
   return v_after;
 exception
   when exclusion_violation then
     perform private.fail('session_overlap', 'These times fall into another session of the person.',
-      correct_session.session_id::text);
+      in_session_id::text);
 end;
 $$;
 
@@ -182,7 +182,7 @@ time_in_future 422, check_out_before_check_in 422, invalid_argument 400.';
 
 grant execute on function public.correct_session(uuid, timestamptz, timestamptz, text) to authenticated;
 
-create function private.recalculate_session(session_id uuid) returns public.attendance_sessions
+create function private.recalculate_session(in_session_id uuid) returns public.attendance_sessions
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -193,12 +193,12 @@ begin
   perform private.hold_locked_until(v_employee.organization_id);
   select s.* into v_session
   from public.attendance_sessions as s
-  where s.organization_id = v_employee.organization_id and s.id = recalculate_session.session_id
+  where s.organization_id = v_employee.organization_id and s.id = in_session_id
     and (v_employee.app_role = 'ADMIN' or s.employee_id = v_employee.id)
   for no key update;
   if not found then
     perform private.fail('session_not_found', 'There is no such session, or it is not yours to see.',
-      recalculate_session.session_id::text);
+      in_session_id::text);
   end if;
   if v_session.status = 'ACTIVE' then
     perform private.fail('session_open', 'The session is still open; its distance is computed at check-out.',
@@ -235,7 +235,7 @@ grant execute on function public.recalculate_session(uuid) to authenticated;
 -- Forgotten sessions, oldest first: the schedule's question.
 create index attendance_sessions_open_by_age on public.attendance_sessions (checked_in_at) where status = 'ACTIVE';
 
-create function private.close_forgotten_sessions(at_most integer default 500) returns integer
+create function private.close_forgotten_sessions(in_at_most integer default 500) returns integer
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -252,7 +252,7 @@ begin
       and s.checked_in_received_at < now() - interval '1 hour'
       and s.checked_in_at < now() - make_interval(hours => o.max_session_hours)
     order by s.checked_in_at
-    limit close_forgotten_sessions.at_most
+    limit in_at_most
     for no key update of s skip locked
   loop
     -- With the row locked no batch is half-way; the last point says until when there is evidence of work, and the limit

@@ -3,15 +3,15 @@
 -- Changes come as one json object with only the keys to change, so null can mean "none". An organization always keeps an
 -- active administrator: both functions that could take the last one lock the organization first.
 
-create function private.require_another_admin(organization_id uuid, employee_id uuid) returns void
+create function private.require_another_admin(in_organization_id uuid, in_employee_id uuid) returns void
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
-  perform from public.organizations as o where o.id = require_another_admin.organization_id for no key update;
+  perform from public.organizations as o where o.id = in_organization_id for no key update;
   if not exists (
     select from public.employees as e
-    where e.organization_id = require_another_admin.organization_id and e.id <> require_another_admin.employee_id
+    where e.organization_id = in_organization_id and e.id <> in_employee_id
       and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
   ) then
     perform private.fail('last_admin', 'An organization keeps at least one active administrator.', null,
@@ -23,7 +23,7 @@ $$;
 comment on function private.require_another_admin(uuid, uuid) is
   'Refuses (last_admin) if nobody else is an active administrator. Locks the organization, so that two cannot go at once.';
 
-create function private.update_employee(employee_id uuid, changes jsonb) returns public.employees
+create function private.update_employee(in_employee_id uuid, in_changes jsonb) returns public.employees
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -34,8 +34,8 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if jsonb_typeof(update_employee.changes) is distinct from 'object'
-    or update_employee.changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code and app_role.', 'changes',
       'Send only the keys to change.');
@@ -43,12 +43,12 @@ begin
   select e.* into v_before
   from public.employees as e
   -- Who was erased is nobody: a new name would be one of theirs again.
-  where e.organization_id = v_admin.organization_id and e.id = update_employee.employee_id and e.erased_at is null
+  where e.organization_id = v_admin.organization_id and e.id = in_employee_id and e.erased_at is null
   for update;
   if not found then
-    perform private.fail('employee_not_found', 'There is no such employee.', update_employee.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
-  v_after := jsonb_populate_record(v_before, update_employee.changes);
+  v_after := jsonb_populate_record(v_before, in_changes);
   if 'ADMIN' in (v_before.app_role, v_after.app_role) then
     perform private.require_person(v_admin);
   end if;
@@ -95,7 +95,7 @@ Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, las
 
 grant execute on function public.update_employee(uuid, jsonb) to authenticated, api_key;
 
-create function private.set_employee_active(employee_id uuid, is_active boolean) returns public.employees
+create function private.set_employee_active(in_employee_id uuid, in_is_active boolean) returns public.employees
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -103,23 +103,23 @@ declare
   v_admin private.caller := private.require_admin('employees:write');
   v_employee public.employees;
 begin
-  if set_employee_active.is_active is null then
+  if in_is_active is null then
     perform private.fail('invalid_argument', 'is_active is true or false.', 'is_active');
   end if;
   select e.* into v_employee
   from public.employees as e
-  where e.organization_id = v_admin.organization_id and e.id = set_employee_active.employee_id and e.erased_at is null
+  where e.organization_id = v_admin.organization_id and e.id = in_employee_id and e.erased_at is null
   for update;
   if not found then
-    perform private.fail('employee_not_found', 'There is no such employee.', set_employee_active.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
   if v_employee.app_role = 'ADMIN' then
     perform private.require_person(v_admin);
   end if;
-  if v_employee.is_active = set_employee_active.is_active then
+  if v_employee.is_active = in_is_active then
     return v_employee;
   end if;
-  if not set_employee_active.is_active then
+  if not in_is_active then
     if v_employee.app_role = 'ADMIN' then
       perform private.require_another_admin(v_admin.organization_id, v_employee.id);
     end if;
@@ -134,7 +134,7 @@ begin
     where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id and t.revoked_at is null;
   end if;
   update public.employees as e
-  set is_active = set_employee_active.is_active
+  set is_active = in_is_active
   where e.organization_id = v_admin.organization_id and e.id = v_employee.id
   returning e.* into v_employee;
   perform private.audit(v_admin.organization_id,
@@ -145,7 +145,7 @@ begin
 exception
   when unique_violation then
     perform private.fail('already_in_organization', 'This person belongs to another organization now.',
-      set_employee_active.employee_id::text);
+      in_employee_id::text);
 end;
 $$;
 
@@ -170,7 +170,7 @@ grant execute on function public.set_employee_active(uuid, boolean) to authentic
 
 -- A lock date is worth that nothing behind it changes any more. So it moves over settled sessions only; those before the old date
 -- are.
-create function private.refuse_unsettled_period(organization_id uuid, locked_from date, locked_until date) returns void
+create function private.refuse_unsettled_period(in_organization_id uuid, in_locked_from date, in_locked_until date) returns void
 language plpgsql stable
 set search_path = ''
 as $$
@@ -180,16 +180,16 @@ begin
   v_sessions := array(
     select s.id::text
     from public.attendance_sessions as s
-    where s.organization_id = refuse_unsettled_period.organization_id
-      and s.checked_in_at >= coalesce(locked_from::timestamptz - interval '2 days', '-infinity')
+    where s.organization_id = in_organization_id
+      and s.checked_in_at >= coalesce(in_locked_from::timestamptz - interval '2 days', '-infinity')
       and (s.status = 'ACTIVE' or s.distance_status <> 'DONE') and s.points_purged_at is null
-      and private.local_day(s.organization_id, s.checked_in_at) < refuse_unsettled_period.locked_until
+      and private.local_day(s.organization_id, s.checked_in_at) < in_locked_until
     order by s.checked_in_at, s.id
     limit 10
   );
   if cardinality(v_sessions) > 0 then
     perform private.fail('period_unsettled',
-      format('Sessions that began before %s are open or have no figures yet.', locked_until),
+      format('Sessions that began before %s are open or have no figures yet.', in_locked_until),
       array_to_string(v_sessions, ', '),
       'Check out or correct who is still at work; figures follow a check-out within seconds (distance_status).');
   end if;
@@ -200,7 +200,7 @@ comment on function private.refuse_unsettled_period(uuid, date, date) is
   'Refuses (period_unsettled) if sessions that began on days from locked_from (null: any) until before locked_until are open or '
   'have no figures yet. The caller holds the lock date exclusively.';
 
-create function private.update_organization(changes jsonb) returns public.organizations
+create function private.update_organization(in_changes jsonb) returns public.organizations
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -211,8 +211,8 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if jsonb_typeof(update_organization.changes) is distinct from 'object'
-    or update_organization.changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
       'device_checks_in'] <> '{}'
   then
@@ -220,11 +220,11 @@ begin
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
       'late_upload_grace_hours, location_retention_days and device_checks_in; only those to change.');
   end if;
-  if update_organization.changes ? 'locked_until' then
-    perform private.hold_locked_until(v_admin.organization_id, exclusively => true);
+  if in_changes ? 'locked_until' then
+    perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
-  v_after := jsonb_populate_record(v_before, update_organization.changes);
+  v_after := jsonb_populate_record(v_before, in_changes);
   update public.organizations as o
   set name = btrim(v_after.name),
     time_zone = v_after.time_zone,

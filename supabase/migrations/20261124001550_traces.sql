@@ -98,7 +98,7 @@ create constraint trigger _900_end after insert on private.request_spans
   deferrable initially deferred
   for each row execute function private.tg_request_spans__end();
 
-create function private.take_request_spans(max_rows integer)
+create function private.take_request_spans(in_max_rows integer)
 returns table (trace_id text, span_id text, parent_span_id text, name text, started_us bigint, ended_us bigint)
 language plpgsql volatile security definer
 set search_path = ''
@@ -110,7 +110,7 @@ begin
   where r.is_only_row and r.wanted_until < now() + interval '1 minute';
   return query
   with next as (
-    select s.id from private.request_spans as s order by s.id limit take_request_spans.max_rows for update skip locked
+    select s.id from private.request_spans as s order by s.id limit in_max_rows for update skip locked
   )
   delete from private.request_spans as s
   using next as n
@@ -125,7 +125,7 @@ comment on function private.take_request_spans(integer) is
 
 grant execute on function private.take_request_spans(integer) to fieldtrack_worker;
 
-create function private.purge_request_spans(max_rows integer default 20000) returns integer
+create function private.purge_request_spans(in_max_rows integer default 20000) returns integer
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -137,7 +137,7 @@ begin
     select o.id from private.request_spans as o
     where o.started_at < now() - interval '10 minutes'
     order by o.id
-    limit purge_request_spans.max_rows
+    limit in_max_rows
   );
   get diagnostics v_deleted = row_count;
   return v_deleted;

@@ -115,7 +115,7 @@ grant select on public.events to authenticated, api_key, service_role, fieldtrac
 -- NOTE: nobody writes but private.emit_event.
 
 create function private.emit_event(
-  organization_id uuid, type text, subject_type text, subject_id uuid, employee_id uuid, payload jsonb
+  in_organization_id uuid, in_type text, in_subject_type text, in_subject_id uuid, in_employee_id uuid, in_payload jsonb
 ) returns void
 language plpgsql volatile security definer
 set search_path = ''
@@ -126,8 +126,8 @@ begin
   insert into public.events (
     organization_id, epoch, xact, type, subject_type, subject_id, employee_id, actor_type, actor_id, payload, traceparent
   ) values (
-    emit_event.organization_id, private.current_epoch(), pg_current_xact_id(), emit_event.type,
-    emit_event.subject_type, emit_event.subject_id, emit_event.employee_id, v_actor.type, v_actor.id, emit_event.payload,
+    in_organization_id, private.current_epoch(), pg_current_xact_id(), in_type,
+    in_subject_type, in_subject_id, in_employee_id, v_actor.type, v_actor.id, in_payload,
     private.current_traceparent()
   );
 end;
@@ -138,15 +138,16 @@ comment on function private.emit_event(uuid, text, text, uuid, uuid, jsonb) is
 
 -- What counts as an event. Each function below is one aggregate: read the `when` of its triggers, then its payloads.
 
-create function private.position_json(latitude double precision, longitude double precision, accuracy_m real) returns jsonb
+create function private.position_json(in_latitude double precision, in_longitude double precision, in_accuracy_m real)
+returns jsonb
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  if latitude is null then
+  if in_latitude is null then
     return null;
   end if;
-  return jsonb_build_object('latitude', latitude, 'longitude', longitude, 'accuracy_m', accuracy_m);
+  return jsonb_build_object('latitude', in_latitude, 'longitude', in_longitude, 'accuracy_m', in_accuracy_m);
 end;
 $$;
 
@@ -317,7 +318,7 @@ create trigger _300_emit_on_update after update on public.organizations
 
 -- Reading. A position is the triple; a row is readable once every transaction that may still write before it has ended.
 
-create function private.read_log(after_epoch smallint, after_xact xid8, after_id bigint, max_rows integer)
+create function private.read_log(in_after_epoch smallint, in_after_xact xid8, in_after_id bigint, in_max_rows integer)
 returns setof public.events
 language plpgsql stable security definer
 set search_path = ''
@@ -326,13 +327,13 @@ begin
   return query
   select e.*
   from public.events as e
-  where (e.epoch, e.xact, e.id) > (read_log.after_epoch, read_log.after_xact, read_log.after_id)
+  where (e.epoch, e.xact, e.id) > (in_after_epoch, in_after_xact, in_after_id)
     and (e.epoch, e.xact) < (
       (select max(p.epoch) from private.event_epochs as p),
       pg_snapshot_xmin(pg_current_snapshot())
     )
   order by e.epoch, e.xact, e.id
-  limit least(read_log.max_rows, 1000);
+  limit least(in_max_rows, 1000);
 end;
 $$;
 
@@ -359,7 +360,7 @@ comment on table private.event_consumers is
 
 -- The consumer's row is the lock: of two readers with one name the second waits. The position moves in the reader's own
 -- transaction, so what it does with the events and that it has seen them commit together.
-create function private.read_events(consumer text, max_rows integer default 500) returns setof public.events
+create function private.read_events(in_consumer text, in_max_rows integer default 500) returns setof public.events
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -367,16 +368,16 @@ declare
   v_consumer private.event_consumers;
   v_event public.events;
 begin
-  select c.* into v_consumer from private.event_consumers as c where c.name = read_events.consumer for update;
+  select c.* into v_consumer from private.event_consumers as c where c.name = in_consumer for update;
   if not found then
-    raise exception 'event consumer % is not registered', read_events.consumer;
+    raise exception 'event consumer % is not registered', in_consumer;
   elsif v_consumer.dropped_at is not null then
-    raise exception 'event consumer % was dropped: it lagged for too long', read_events.consumer
+    raise exception 'event consumer % was dropped: it lagged for too long', in_consumer
       using errcode = 'object_not_in_prerequisite_state', hint = 'private.register_event_consumer() lets it begin anew.';
   end if;
   -- A later statement, hence a snapshot taken after the lock.
   for v_event in
-    select e.* from private.read_log(v_consumer.epoch, v_consumer.xact, v_consumer.id, read_events.max_rows) as e
+    select e.* from private.read_log(v_consumer.epoch, v_consumer.xact, v_consumer.id, in_max_rows) as e
   loop
     v_consumer.epoch := v_event.epoch;
     v_consumer.xact := v_event.xact;
@@ -385,7 +386,7 @@ begin
   end loop;
   update private.event_consumers as c
   set epoch = v_consumer.epoch, xact = v_consumer.xact, id = v_consumer.id, advanced_at = now()
-  where c.name = read_events.consumer
+  where c.name = in_consumer
     and (c.epoch, c.xact, c.id) is distinct from (v_consumer.epoch, v_consumer.xact, v_consumer.id);
 end;
 $$;
@@ -393,13 +394,13 @@ $$;
 comment on function private.read_events(text, integer) is
   'The next events for a registered consumer, oldest first; its position moves in the same transaction.';
 
-create function private.register_event_consumer(name text) returns void
+create function private.register_event_consumer(in_name text) returns void
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
   insert into private.event_consumers (name, epoch, xact, id)
-  select register_event_consumer.name, e.epoch, pg_snapshot_xmin(pg_current_snapshot()), 0
+  select in_name, e.epoch, pg_snapshot_xmin(pg_current_snapshot()), 0
   from private.event_epochs as e
   order by e.epoch desc
   limit 1
@@ -428,7 +429,7 @@ comment on table private.event_log_floor is 'The newest position that retention 
 
 insert into private.event_log_floor (epoch, xact, id) values (0, '0', 0);
 
-create function private.purge_events(max_rows integer default 5000, keep interval default '30 days') returns integer
+create function private.purge_events(in_max_rows integer default 5000, in_keep interval default '30 days') returns integer
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -441,7 +442,7 @@ begin
     select e.organization_id, e.id, e.epoch, e.xact, e.occurred_at
     from public.events as e
     order by e.epoch, e.xact, e.id
-    limit purge_events.max_rows
+    limit in_max_rows
   ),
   expired as (
     select o.*
@@ -449,7 +450,7 @@ begin
     where (o.epoch, o.xact, o.id) < (
       select y.epoch, y.xact, y.id
       from oldest as y
-      where y.occurred_at >= now() - purge_events.keep
+      where y.occurred_at >= now() - in_keep
       union all
       (select 32767::smallint, '0'::xid8, 0::bigint)
       order by 1, 2, 3
@@ -479,7 +480,7 @@ comment on function private.purge_events(integer, interval) is
 -- An internal consumer that stands still would, one day, miss what retention deletes. It is dropped before that, loudly: the
 -- row says when (an alert watches it), the organizations whose events it has not seen get an event, and its next read fails
 -- until it is registered again, which begins at the log's end.
-create function private.drop_stalled_consumers(behind interval default '7 days') returns integer
+create function private.drop_stalled_consumers(in_behind interval default '7 days') returns integer
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -493,7 +494,7 @@ begin
     where c.dropped_at is null
       and exists (
         select from private.read_log(c.epoch, c.xact, c.id, 1) as e
-        where e.occurred_at < now() - drop_stalled_consumers.behind
+        where e.occurred_at < now() - in_behind
       )
     for update
   loop

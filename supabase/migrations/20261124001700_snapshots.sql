@@ -7,14 +7,14 @@
 -- definition. Because it changes by time alone it is nowhere stored; counts of it carry the time until which they hold.
 -- Not covered: mending drift (001830).
 
-create function private.activity_status(is_open boolean, checked_out_at timestamptz) returns text
+create function private.activity_status(in_is_open boolean, in_checked_out_at timestamptz) returns text
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   return case
-    when is_open then 'ACTIVE'
-    when checked_out_at > now() - interval '24 hours' then 'RECENT'
+    when in_is_open then 'ACTIVE'
+    when in_checked_out_at > now() - interval '24 hours' then 'RECENT'
     else 'INACTIVE'
   end;
 end;

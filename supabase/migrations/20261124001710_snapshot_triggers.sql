@@ -9,7 +9,7 @@
 
 -- What each row should be, from the base tables alone. Triggers write these; the reconciliation compares with them.
 
-create function private.latest_session_of(organization_id uuid, employee_id uuid)
+create function private.latest_session_of(in_organization_id uuid, in_employee_id uuid)
 returns table (
   session_id uuid, is_open boolean, checked_in_at timestamptz, checked_out_at timestamptz, duration_s integer,
   distance_m numeric, distance_status text
@@ -21,7 +21,7 @@ begin
   return query
   select s.id, s.status = 'ACTIVE', s.checked_in_at, s.checked_out_at, s.duration_s, s.distance_m, s.distance_status
   from public.attendance_sessions as s
-  where s.organization_id = latest_session_of.organization_id and s.employee_id = latest_session_of.employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
   -- Of those that began together (empty ones can) the one that lasts.
   order by s.checked_in_at desc, s.checked_out_at desc nulls first, s.id desc
   limit 1;
@@ -80,7 +80,7 @@ cross join lateral (
 comment on view private.newest_points is
   'The newest point of each employee that is still there, or no row. Points of sealed sessions count as gone.';
 
-create function private.totals_of(organization_id uuid, employee_id uuid)
+create function private.totals_of(in_organization_id uuid, in_employee_id uuid)
 returns table (
   sessions integer, duration_s bigint, distance_m numeric, expenses_submitted integer, expenses_approved integer,
   expenses_rejected integer, approved_amounts jsonb
@@ -95,7 +95,7 @@ begin
     select count(*)::integer, coalesce(sum(a.duration_s), 0),
       coalesce(sum(a.distance_m), 0)
     from public.attendance_sessions as a
-    where a.organization_id = totals_of.organization_id and a.employee_id = totals_of.employee_id and a.status = 'CLOSED'
+    where a.organization_id = in_organization_id and a.employee_id = in_employee_id and a.status = 'CLOSED'
   ) as s
   cross join (
     select coalesce(sum(c.submitted), 0)::integer, coalesce(sum(c.approved), 0)::integer,
@@ -107,7 +107,7 @@ begin
         count(*) filter (where x.status = 'REJECTED') as rejected,
         sum(x.approved_amount) as approved_amount
       from public.expenses as x
-      where x.organization_id = totals_of.organization_id and x.employee_id = totals_of.employee_id
+      where x.organization_id = in_organization_id and x.employee_id = in_employee_id
       group by x.currency
     ) as c
   ) as e;
@@ -119,21 +119,21 @@ comment on function private.totals_of(uuid, uuid) is
 
 -- Writing one row each, only when it differs. Lock, then read in a later statement.
 
-create function private.refresh_latest_session(organization_id uuid, employee_id uuid) returns boolean
+create function private.refresh_latest_session(in_organization_id uuid, in_employee_id uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
   perform from public.employee_latest_sessions as l
-  where l.organization_id = refresh_latest_session.organization_id
-    and l.employee_id = refresh_latest_session.employee_id
+  where l.organization_id = in_organization_id
+    and l.employee_id = in_employee_id
   for no key update;
   insert into public.employee_latest_sessions as l (
     organization_id, employee_id, session_id, is_open, checked_in_at, checked_out_at, duration_s, distance_m,
     distance_status
   )
-  select refresh_latest_session.organization_id, refresh_latest_session.employee_id, s.*
-  from private.latest_session_of(refresh_latest_session.organization_id, refresh_latest_session.employee_id) as s
+  select in_organization_id, in_employee_id, s.*
+  from private.latest_session_of(in_organization_id, in_employee_id) as s
   on conflict on constraint employee_latest_sessions_pkey do update
   set session_id = excluded.session_id,
     is_open = excluded.is_open,
@@ -154,7 +154,7 @@ comment on function private.refresh_latest_session(uuid, uuid) is
   'Writes an employee''s row of employee_latest_sessions if it differs from the base; says whether it did. The row stays locked: '
   'other changes of the person''s sessions wait for this transaction.';
 
-create function private.refresh_active_user(organization_id uuid, employee_id uuid) returns boolean
+create function private.refresh_active_user(in_organization_id uuid, in_employee_id uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -163,11 +163,11 @@ declare
 begin
   select s.* into v_session
   from public.attendance_sessions as s
-  where s.organization_id = refresh_active_user.organization_id and s.employee_id = refresh_active_user.employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
     and s.status = 'ACTIVE';
   if not found then
     delete from public.active_users as u
-    where u.organization_id = refresh_active_user.organization_id and u.employee_id = refresh_active_user.employee_id;
+    where u.organization_id = in_organization_id and u.employee_id = in_employee_id;
     return found;
   end if;
   -- A new session begins with a new heartbeat; within one it is left alone.
@@ -186,21 +186,21 @@ comment on function private.refresh_active_user(uuid, uuid) is
   'Writes or deletes an employee''s row of active_users if it differs from the base; says whether it did. The caller holds the '
   'row of employee_latest_sessions.';
 
-create function private.refresh_last_state(organization_id uuid, employee_id uuid) returns boolean
+create function private.refresh_last_state(in_organization_id uuid, in_employee_id uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
   -- Points and live distances write this row without holding that of employee_latest_sessions.
   perform from public.employee_last_state as l
-  where l.organization_id = refresh_last_state.organization_id and l.employee_id = refresh_last_state.employee_id
+  where l.organization_id = in_organization_id and l.employee_id = in_employee_id
   for no key update;
   insert into public.employee_last_state as l (
     organization_id, employee_id, is_checked_in, session_id, last_check_in_at, last_check_out_at, fix_session_id, recorded_at,
     latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, is_mock, distance_m, distance_is_provisional
   )
-  select refresh_last_state.organization_id, refresh_last_state.employee_id, b.*
-  from private.last_state_of(refresh_last_state.organization_id, refresh_last_state.employee_id) as b
+  select in_organization_id, in_employee_id, b.*
+  from private.last_state_of(in_organization_id, in_employee_id) as b
   on conflict on constraint employee_last_state_pkey do update
   set is_checked_in = excluded.is_checked_in,
     session_id = excluded.session_id,
@@ -232,7 +232,7 @@ $$;
 comment on function private.refresh_last_state(uuid, uuid) is
   'Writes an employee''s row of employee_last_state if it differs from the base; says whether it did.';
 
-create function private.check_in_state_of(organization_id uuid, employee_id uuid)
+create function private.check_in_state_of(in_organization_id uuid, in_employee_id uuid)
 returns table (
   is_checked_in boolean, session_id uuid, last_check_in_at timestamptz, last_check_out_at timestamptz, distance_m numeric,
   distance_is_provisional boolean
@@ -246,30 +246,30 @@ begin
   from (select 1) as one
   left join lateral (
     select s.checked_in_at from public.attendance_sessions as s
-    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
     order by s.checked_in_at desc
     limit 1
   ) as n on true
   left join lateral (
     select s.checked_out_at from public.attendance_sessions as s
-    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
       and s.status = 'CLOSED'
     order by s.checked_in_at desc, s.checked_out_at desc
     limit 1
   ) as c on true
   left join lateral (
     select s.id from public.attendance_sessions as s
-    where s.organization_id = check_in_state_of.organization_id and s.employee_id = check_in_state_of.employee_id
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
       and s.status = 'ACTIVE'
   ) as o on true
-  left join private.live_distances as d on d.organization_id = check_in_state_of.organization_id and d.session_id = o.id;
+  left join private.live_distances as d on d.organization_id = in_organization_id and d.session_id = o.id;
 end;
 $$;
 
 comment on function private.check_in_state_of(uuid, uuid) is
   'What employee_last_state should hold of an employee''s sessions: always one row.';
 
-create function private.last_state_of(organization_id uuid, employee_id uuid)
+create function private.last_state_of(in_organization_id uuid, in_employee_id uuid)
 returns table (
   is_checked_in boolean, session_id uuid, last_check_in_at timestamptz, last_check_out_at timestamptz, fix_session_id uuid,
   recorded_at timestamptz, latitude double precision, longitude double precision, accuracy_m real, speed_mps real,
@@ -283,9 +283,9 @@ begin
   select c.is_checked_in, c.session_id, c.last_check_in_at, c.last_check_out_at, p.session_id, p.recorded_at,
     p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct,
     p.is_mock, c.distance_m, c.distance_is_provisional
-  from private.check_in_state_of(last_state_of.organization_id, last_state_of.employee_id) as c
+  from private.check_in_state_of(in_organization_id, in_employee_id) as c
   left join private.newest_points as p
-    on p.organization_id = last_state_of.organization_id and p.employee_id = last_state_of.employee_id;
+    on p.organization_id = in_organization_id and p.employee_id = in_employee_id;
 end;
 $$;
 
@@ -294,13 +294,13 @@ comment on function private.last_state_of(uuid, uuid) is
 
 -- A check-in or check-out moves no position, and looking for the newest point locks every partition and its indexes: at 32
 -- check-ins at once that was the most contended lock of all.
-create function private.refresh_check_in_state(organization_id uuid, employee_id uuid) returns void
+create function private.refresh_check_in_state(in_organization_id uuid, in_employee_id uuid) returns void
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
   perform from public.employee_last_state as l
-  where l.organization_id = refresh_check_in_state.organization_id and l.employee_id = refresh_check_in_state.employee_id
+  where l.organization_id = in_organization_id and l.employee_id = in_employee_id
   for no key update;
   update public.employee_last_state as l
   set is_checked_in = b.is_checked_in,
@@ -310,8 +310,8 @@ begin
     distance_m = b.distance_m,
     distance_is_provisional = b.distance_is_provisional,
     updated_at = now()
-  from private.check_in_state_of(refresh_check_in_state.organization_id, refresh_check_in_state.employee_id) as b
-  where l.organization_id = refresh_check_in_state.organization_id and l.employee_id = refresh_check_in_state.employee_id
+  from private.check_in_state_of(in_organization_id, in_employee_id) as b
+  where l.organization_id = in_organization_id and l.employee_id = in_employee_id
     and (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
       is distinct from (b.*);
 end;

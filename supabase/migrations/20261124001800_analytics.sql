@@ -298,7 +298,7 @@ create policy select_worker on public.expenses for select to fieldtrack_worker u
 grant select on public.expenses to fieldtrack_worker;
 
 -- The zone that names a date: of those in force on it, the latest, as in local_days.
-create function private.time_zone_of_day(organization_id uuid, day date) returns text
+create function private.time_zone_of_day(in_organization_id uuid, in_day date) returns text
 language plpgsql stable
 set search_path = ''
 as $$
@@ -306,8 +306,8 @@ begin
   return (
     select z.time_zone
     from public.organization_time_zones as z
-    where z.organization_id = time_zone_of_day.organization_id
-      and z.valid_from < private.day_starts_at(time_zone_of_day.day + 1, z.time_zone)
+    where z.organization_id = in_organization_id
+      and z.valid_from < private.day_starts_at(in_day + 1, z.time_zone)
     order by z.valid_from desc
     limit 1
   );
@@ -319,29 +319,29 @@ comment on function private.time_zone_of_day(uuid, date) is 'IANA name of the zo
 grant execute on function private.time_zone_of_day(uuid, date) to fieldtrack_worker;
 
 -- The lock of an employee-day is its row, made when it is first needed.
-create function private.lock_employee_day(organization_id uuid, employee_id uuid, day date) returns boolean
+create function private.lock_employee_day(in_organization_id uuid, in_employee_id uuid, in_day date) returns boolean
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
   perform from public.employee_daily_metrics as m
-  where m.organization_id = lock_employee_day.organization_id and m.employee_id = lock_employee_day.employee_id
-    and m.day = lock_employee_day.day
+  where m.organization_id = in_organization_id and m.employee_id = in_employee_id
+    and m.day = in_day
   for no key update;
   -- A new one refers to the person, who comes first. Nobody there: a cascade is deleting the person, or did.
-  if found or not private.hold_employee(lock_employee_day.organization_id, lock_employee_day.employee_id) then
+  if found or not private.hold_employee(in_organization_id, in_employee_id) then
     return found;
   end if;
   insert into public.employee_daily_metrics (organization_id, employee_id, day, time_zone, currency)
-  select e.organization_id, e.id, lock_employee_day.day,
-    private.time_zone_of_day(lock_employee_day.organization_id, lock_employee_day.day), o.currency
+  select e.organization_id, e.id, in_day,
+    private.time_zone_of_day(in_organization_id, in_day), o.currency
   from public.employees as e
   join public.organizations as o on o.id = e.organization_id
-  where e.organization_id = lock_employee_day.organization_id and e.id = lock_employee_day.employee_id
+  where e.organization_id = in_organization_id and e.id = in_employee_id
   on conflict do nothing;
   perform from public.employee_daily_metrics as m
-  where m.organization_id = lock_employee_day.organization_id and m.employee_id = lock_employee_day.employee_id
-    and m.day = lock_employee_day.day
+  where m.organization_id = in_organization_id and m.employee_id = in_employee_id
+    and m.day = in_day
   for no key update;
   return found;
 end;
@@ -352,26 +352,26 @@ comment on function private.lock_employee_day(uuid, uuid, date) is
 
 grant execute on function private.lock_employee_day(uuid, uuid, date) to fieldtrack_worker;
 
-create function private.lock_organization_day(organization_id uuid, day date) returns boolean
+create function private.lock_organization_day(in_organization_id uuid, in_day date) returns boolean
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
   -- Mostly it is there, and to try an insert would cost more than the lock.
   perform from public.org_daily_metrics as m
-  where m.organization_id = lock_organization_day.organization_id and m.day = lock_organization_day.day
+  where m.organization_id = in_organization_id and m.day = in_day
   for no key update;
   if found then
     return true;
   end if;
   insert into public.org_daily_metrics (organization_id, day, time_zone, currency)
-  select o.id, lock_organization_day.day,
-    private.time_zone_of_day(lock_organization_day.organization_id, lock_organization_day.day), o.currency
+  select o.id, in_day,
+    private.time_zone_of_day(in_organization_id, in_day), o.currency
   from public.organizations as o
-  where o.id = lock_organization_day.organization_id
+  where o.id = in_organization_id
   on conflict do nothing;
   perform from public.org_daily_metrics as m
-  where m.organization_id = lock_organization_day.organization_id and m.day = lock_organization_day.day
+  where m.organization_id = in_organization_id and m.day = in_day
   for no key update;
   return found;
 end;
@@ -382,7 +382,7 @@ comment on function private.lock_organization_day(uuid, date) is
 
 grant execute on function private.lock_organization_day(uuid, date) to fieldtrack_worker;
 
-create function private.request_employee_day(organization_id uuid, employee_id uuid, day date) returns void
+create function private.request_employee_day(in_organization_id uuid, in_employee_id uuid, in_day date) returns void
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -391,14 +391,14 @@ begin
   if current_setting('fieldtrack.erasure', true) = 'on' then
     return;
   end if;
-  if private.lock_employee_day(request_employee_day.organization_id, request_employee_day.employee_id,
-    request_employee_day.day)
+  if private.lock_employee_day(in_organization_id, in_employee_id,
+    in_day)
   then
     perform private.enqueue(
       'analytics',
-      jsonb_build_object('organization_id', request_employee_day.organization_id,
-        'employee_id', request_employee_day.employee_id, 'day', request_employee_day.day),
-      concat_ws(' ', request_employee_day.employee_id, request_employee_day.day)
+      jsonb_build_object('organization_id', in_organization_id,
+        'employee_id', in_employee_id, 'day', in_day),
+      concat_ws(' ', in_employee_id, in_day)
     );
   end if;
 end;
@@ -408,17 +408,17 @@ comment on function private.request_employee_day(uuid, uuid, date) is
   'Asks for the figures of a person''s day, after locking them: the job that follows sees what this transaction writes.';
 
 -- The worker may name no queue; this is the one way on from an employee-day.
-create function private.request_organization_day(organization_id uuid, day date) returns void
+create function private.request_organization_day(in_organization_id uuid, in_day date) returns void
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
-  if private.lock_organization_day(request_organization_day.organization_id, request_organization_day.day) then
+  if private.lock_organization_day(in_organization_id, in_day) then
     perform private.enqueue(
       'analytics',
-      jsonb_build_object('organization_id', request_organization_day.organization_id,
-        'employee_id', null, 'day', request_organization_day.day),
-      concat_ws(' ', request_organization_day.organization_id, request_organization_day.day),
+      jsonb_build_object('organization_id', in_organization_id,
+        'employee_id', null, 'day', in_day),
+      concat_ws(' ', in_organization_id, in_day),
       now() + interval '1 second'
     );
   end if;
@@ -478,14 +478,14 @@ comment on function private.tg_expenses__request_figures() is
 create trigger _350_request_figures after insert or delete or update of status, amount, approved_amount, currency, spent_on
   on public.expenses for each row execute function private.tg_expenses__request_figures();
 
-create function private.compute_employee_day(organization_id uuid, employee_id uuid, day date) returns text
+create function private.compute_employee_day(in_organization_id uuid, in_employee_id uuid, in_day date) returns text
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_organization_id uuid := compute_employee_day.organization_id;
-  v_employee_id uuid := compute_employee_day.employee_id;
-  v_day date := compute_employee_day.day;
+  v_organization_id uuid := in_organization_id;
+  v_employee_id uuid := in_employee_id;
+  v_day date := in_day;
   v_month date := date_trunc('month', v_day::timestamp)::date;
   v_currency text;
 begin
@@ -553,7 +553,7 @@ comment on function private.compute_employee_day(uuid, uuid, date) is
 grant execute on function private.compute_employee_day(uuid, uuid, date) to fieldtrack_worker;
 
 -- After a change of the organization's currency a day's amounts are made anew, of all its people or of none.
-create function private.request_days_in_another_currency(organization_id uuid, day date) returns boolean
+create function private.request_days_in_another_currency(in_organization_id uuid, in_day date) returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -563,8 +563,8 @@ begin
   if not exists (
     select from public.org_daily_metrics as m
     join public.organizations as o on o.id = m.organization_id
-    where m.organization_id = request_days_in_another_currency.organization_id
-      and m.day = request_days_in_another_currency.day and m.currency <> o.currency
+    where m.organization_id = in_organization_id
+      and m.day = in_day and m.currency <> o.currency
   ) then
     return false;
   end if;
@@ -573,8 +573,8 @@ begin
     select m.organization_id, m.employee_id, m.day
     from public.employee_daily_metrics as m
     join public.organizations as o on o.id = m.organization_id
-    where m.organization_id = request_days_in_another_currency.organization_id
-      and m.day = request_days_in_another_currency.day and m.currency <> o.currency
+    where m.organization_id = in_organization_id
+      and m.day = in_day and m.currency <> o.currency
       and m.expenses_pending + m.expenses_approved + m.expenses_rejected > 0
     order by m.employee_id
   ) as s;
@@ -588,13 +588,13 @@ comment on function private.request_days_in_another_currency(uuid, date) is
 
 grant execute on function private.request_days_in_another_currency(uuid, date) to fieldtrack_worker;
 
-create function private.compute_organization_day(organization_id uuid, day date) returns text
+create function private.compute_organization_day(in_organization_id uuid, in_day date) returns text
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_organization_id uuid := compute_organization_day.organization_id;
-  v_day date := compute_organization_day.day;
+  v_organization_id uuid := in_organization_id;
+  v_day date := in_day;
   v_currency text;
 begin
   -- Each of them asks for this day again.

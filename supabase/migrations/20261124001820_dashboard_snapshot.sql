@@ -55,7 +55,7 @@ grant select on public.org_dashboard_snapshot to authenticated, api_key, service
 -- NOTE: the snapshot loop and the reconciliation write it, nobody else.
 
 -- Under the caller's row level security (readers past valid_until), or a definer's.
-create function private.dashboard_of(organization_id uuid) returns public.org_dashboard_snapshot
+create function private.dashboard_of(in_organization_id uuid) returns public.org_dashboard_snapshot
 language plpgsql stable
 set search_path = ''
 as $$
@@ -63,8 +63,8 @@ declare
   v_dashboard public.org_dashboard_snapshot;
   v_oldest_recent timestamptz;
 begin
-  v_dashboard.organization_id := dashboard_of.organization_id;
-  v_dashboard.day := private.local_day(dashboard_of.organization_id, now());
+  v_dashboard.organization_id := in_organization_id;
+  v_dashboard.day := private.local_day(in_organization_id, now());
   select count(*), count(*) filter (where l.status = 'ACTIVE'),
     count(*) filter (where l.status = 'RECENT'), count(*) filter (where l.status = 'INACTIVE'),
     min(l.checked_out_at) filter (where l.status = 'RECENT')
@@ -80,26 +80,26 @@ begin
       end as status
     from public.employees as e
     join public.employee_latest_sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
-    where e.organization_id = dashboard_of.organization_id and e.is_active
+    where e.organization_id = in_organization_id and e.is_active
   ) as l;
   select coalesce(max(m.sessions), 0), coalesce(max(m.duration_s), 0),
     coalesce(max(m.distance_m), 0)
   into v_dashboard.sessions_today, v_dashboard.duration_today_s, v_dashboard.distance_today_m
   from public.org_daily_metrics as m
-  where m.organization_id = dashboard_of.organization_id and m.day = v_dashboard.day;
+  where m.organization_id = in_organization_id and m.day = v_dashboard.day;
   select coalesce(sum(p.n), 0), coalesce(jsonb_object_agg(p.currency, p.amount), '{}')
   into v_dashboard.pending_expenses, v_dashboard.pending_amounts
   from (
     select x.currency, count(*) as n, sum(x.amount) as amount
     from public.pending_expenses as x
-    where x.organization_id = dashboard_of.organization_id
+    where x.organization_id = in_organization_id
     group by x.currency
   ) as p;
   v_dashboard.valid_until := least(
     v_oldest_recent + interval '24 hours',
     (
       select max(d.day_ends_at)
-      from private.local_days(dashboard_of.organization_id, now(), now() + interval '50 hours') as d
+      from private.local_days(in_organization_id, now(), now() + interval '50 hours') as d
       where d.day = v_dashboard.day
     ));
   v_dashboard.updated_at := now();
@@ -112,20 +112,20 @@ comment on function private.dashboard_of(uuid) is
 
 grant execute on function private.dashboard_of(uuid) to authenticated, api_key, service_role;
 
-create function private.refresh_dashboard(organization_id uuid) returns boolean
+create function private.refresh_dashboard(in_organization_id uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
-  if not exists (select from public.organizations as o where o.id = refresh_dashboard.organization_id) then
+  if not exists (select from public.organizations as o where o.id = in_organization_id) then
     return false;
   end if;
   -- Lock, then read in a later statement: of two refreshes the second sees what the first did not.
   insert into public.org_dashboard_snapshot (organization_id, day, valid_until)
-  values (refresh_dashboard.organization_id, '-infinity', '-infinity')
+  values (in_organization_id, '-infinity', '-infinity')
   on conflict do nothing;
   perform from public.org_dashboard_snapshot as s
-  where s.organization_id = refresh_dashboard.organization_id
+  where s.organization_id = in_organization_id
   for no key update;
   update public.org_dashboard_snapshot as s
   set employees = d.employees,
@@ -140,8 +140,8 @@ begin
     pending_amounts = d.pending_amounts,
     valid_until = d.valid_until,
     updated_at = now()
-  from private.dashboard_of(refresh_dashboard.organization_id) as d
-  where s.organization_id = refresh_dashboard.organization_id
+  from private.dashboard_of(in_organization_id) as d
+  where s.organization_id = in_organization_id
     and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at'];
   return found;
 end;
@@ -174,7 +174,7 @@ create trigger _400_refresh_dashboard after update of sessions, duration_s, dist
 
 select private.register_event_consumer('snapshots');
 
-create function private.refresh_dashboards(max_events integer default 500, max_due integer default 100) returns bigint
+create function private.refresh_dashboards(in_max_events integer default 500, in_max_due integer default 100) returns bigint
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -203,14 +203,14 @@ begin
   end if;
   for v_organization in
     select e.organization_id as id
-    from private.read_events('snapshots', refresh_dashboards.max_events) as e
+    from private.read_events('snapshots', in_max_events) as e
     union
     (
       select s.organization_id
       from public.org_dashboard_snapshot as s
       where s.valid_until <= now()
       order by s.valid_until
-      limit refresh_dashboards.max_due
+      limit in_max_due
     )
     -- One order for whoever locks several.
     order by id

@@ -25,7 +25,7 @@ comment on table private.reconcile_runs is
 
 create index reconcile_runs_newest on private.reconcile_runs (began_at);
 
-create function private.organizations_unread_by(consumer text) returns setof uuid
+create function private.organizations_unread_by(in_consumer text) returns setof uuid
 language plpgsql stable
 set search_path = ''
 as $$
@@ -34,14 +34,14 @@ begin
   select distinct e.organization_id
   from private.event_consumers as c
   join public.events as e on (e.epoch, e.xact, e.id) > (c.epoch, c.xact, c.id)
-  where c.name = organizations_unread_by.consumer;
+  where c.name = in_consumer;
 end;
 $$;
 
 comment on function private.organizations_unread_by(text) is
   'Organizations with events that a consumer has not read yet, those that the log still hides from it included.';
 
-create function private.reconcile_snapshots(max_repairs integer default 300) returns jsonb
+create function private.reconcile_snapshots(in_max_repairs integer default 300) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -71,7 +71,7 @@ begin
       or (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
         is distinct from
         (b.session_id, b.is_open, b.checked_in_at, b.checked_out_at, b.duration_s, b.distance_m, b.distance_status)
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   v_active := array(
     select coalesce(u.employee_id, s.employee_id)
@@ -82,7 +82,7 @@ begin
       where a.status = 'ACTIVE'
     ) as s on s.organization_id = u.organization_id and s.employee_id = u.employee_id
     where (u.session_id, u.checked_in_at) is distinct from (s.id, s.checked_in_at)
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   v_last := array(
     select e.id
@@ -100,7 +100,7 @@ begin
         is distinct from
         (p.session_id, p.recorded_at, p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps,
           p.heading_deg, p.battery_pct, p.is_mock)
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   -- The sums of totals_of, over everybody in one pass.
   v_totals := array(
@@ -135,7 +135,7 @@ begin
         m.approved_amounts)
       is distinct from (coalesce(s.n, 0), coalesce(s.duration_s, 0), coalesce(s.distance_m, 0), coalesce(x.submitted, 0),
         coalesce(x.approved, 0), coalesce(x.rejected, 0), coalesce(x.amounts, '{}'))
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   v_pending := array(
     select coalesce(p.expense_id, x.id)
@@ -144,7 +144,7 @@ begin
       on x.organization_id = p.organization_id and x.id = p.expense_id
     where (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
       is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
   -- Dashboards. What the loop has not read yet, or time has overtaken since, is lag and no drift: it is passed over.
   v_organizations := array(
@@ -155,7 +155,7 @@ begin
     where (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
       and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
       and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at']
-    limit reconcile_snapshots.max_repairs
+    limit in_max_repairs
   );
 
   -- Repairs: lock, recompute in a later statement, write if distinct. A row that is held is passed over; an insert over it would
@@ -325,16 +325,16 @@ org_dashboard_snapshot}, all 0 when all is well; null while another run is under
 grant execute on function public.reconcile_snapshot_tables() to service_role;
 
 -- What the schedule calls: one number, as every schedule answers.
-create function private.run_reconciliation(max_repairs integer default 300) returns bigint
+create function private.run_reconciliation(in_max_repairs integer default 300) returns bigint
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_repaired jsonb := private.reconcile_snapshots(run_reconciliation.max_repairs);
+  v_repaired jsonb := private.reconcile_snapshots(in_max_repairs);
 begin
   -- There may be more: the next chunk in a transaction of its own, as soon as a worker comes by.
   if exists (
-    select from jsonb_each_text(v_repaired) as r where r.value::integer >= run_reconciliation.max_repairs
+    select from jsonb_each_text(v_repaired) as r where r.value::integer >= in_max_repairs
   ) then
     perform private.enqueue('schedule', '{"name": "reconcile"}', 'reconcile');
   end if;

@@ -12,7 +12,7 @@ create type private.report_range as (from_day date, to_day date, today date, cur
 comment on type private.report_range is 'The days that a report covers, the organization''s date now, and its currency.';
 
 -- An invoker: whoever may execute it reads the own organization's date and currency by the policies, and no other's.
-create function private.report_range(organization_id uuid, first_day date, last_day date, default_days integer)
+create function private.report_range(in_organization_id uuid, in_first_day date, in_last_day date, in_default_days integer)
 returns private.report_range
 language plpgsql stable
 set search_path = ''
@@ -20,20 +20,20 @@ as $$
 declare
   v_range private.report_range;
 begin
-  v_range.today := private.local_day(report_range.organization_id, now());
-  v_range.to_day := coalesce(report_range.last_day, v_range.today);
-  if not isfinite(v_range.to_day) or not isfinite(report_range.first_day) then
+  v_range.today := private.local_day(in_organization_id, now());
+  v_range.to_day := coalesce(in_last_day, v_range.today);
+  if not isfinite(v_range.to_day) or not isfinite(in_first_day) then
     perform private.fail('invalid_argument', 'from_day and to_day are days.', 'from_day, to_day',
       'Send dates such as 2026-11-24.');
   end if;
-  v_range.from_day := coalesce(report_range.first_day, v_range.to_day - (report_range.default_days - 1));
+  v_range.from_day := coalesce(in_first_day, v_range.to_day - (in_default_days - 1));
   if v_range.from_day > v_range.to_day then
     perform private.fail('invalid_argument', 'from_day lies after to_day.', 'from_day, to_day', 'Both days belong to the range.');
   end if;
   if v_range.to_day - v_range.from_day >= 366 then
     perform private.fail('invalid_argument', 'A range has at most 366 days.', 'from_day, to_day', 'Ask for a year at a time.');
   end if;
-  select o.currency into v_range.currency from public.organizations as o where o.id = report_range.organization_id;
+  select o.currency into v_range.currency from public.organizations as o where o.id = in_organization_id;
   return v_range;
 end;
 $$;
@@ -45,13 +45,13 @@ grant execute on function private.report_range(uuid, date, date, integer) to aut
 
 -- Dates are counted, not made of times: generate_series would go through midnights of the zone that the request prefers
 -- (Prefer: timezone), and where one of them is missing the last day is lost.
-create function private.days_of(range private.report_range) returns setof date
+create function private.days_of(in_range private.report_range) returns setof date
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
   return query
-  select (range).from_day + i from generate_series(0, (range).to_day - (range).from_day) as i;
+  select (in_range).from_day + i from generate_series(0, (in_range).to_day - (in_range).from_day) as i;
 end;
 $$;
 
@@ -98,7 +98,7 @@ Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 
 grant execute on function public.get_org_summary(date, date) to authenticated, api_key;
 
-create function private.get_user_summary(employee_id uuid, from_day date, to_day date) returns jsonb
+create function private.get_user_summary(in_employee_id uuid, in_from_day date, in_to_day date) returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
@@ -116,13 +116,13 @@ begin
   end if;
   select e.* into v_employee
   from public.employees as e
-  where e.organization_id = v_caller.organization_id and e.id = coalesce(get_user_summary.employee_id, v_caller.employee_id)
+  where e.organization_id = v_caller.organization_id and e.id = coalesce(in_employee_id, v_caller.employee_id)
     and (v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or e.id = v_self.id);
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee, or the figures are not yours to see.',
-      get_user_summary.employee_id::text);
+      in_employee_id::text);
   end if;
-  v_range := private.report_range(v_caller.organization_id, get_user_summary.from_day, get_user_summary.to_day, 30);
+  v_range := private.report_range(v_caller.organization_id, in_from_day, in_to_day, 30);
   return (
     select jsonb_build_object(
       'employee_id', v_employee.id,
@@ -249,7 +249,9 @@ comment on column private.rankings.scores is 'Everybody''s value, ascending: whe
 
 -- NOTE: nothing is granted on it.
 
-create function private.rank_people(organization_id uuid, metric text, first_day date, last_day date, currency text)
+create function private.rank_people(
+  in_organization_id uuid, in_metric text, in_first_day date, in_last_day date, in_currency text
+)
 returns private.rankings
 language plpgsql stable security definer
 set search_path = ''
@@ -257,43 +259,43 @@ as $$
 declare
   v_ranking private.rankings;
   -- Whole months are read as months: [v_months_from, v_months_to), empty where there are none.
-  v_months_from date := (date_trunc('month', (rank_people.first_day - 1)::timestamp) + interval '1 month')::date;
-  v_months_to date := date_trunc('month', (rank_people.last_day + 1)::timestamp)::date;
+  v_months_from date := (date_trunc('month', (in_first_day - 1)::timestamp) + interval '1 month')::date;
+  v_months_to date := date_trunc('month', (in_last_day + 1)::timestamp)::date;
 begin
   if v_months_from >= v_months_to then
-    v_months_from := rank_people.last_day + 1;
-    v_months_to := rank_people.last_day + 1;
+    v_months_from := in_last_day + 1;
+    v_months_to := in_last_day + 1;
   end if;
   with parts as (
     select m.employee_id,
-      case rank_people.metric
+      case in_metric
         when 'distance' then m.distance_m
         when 'duration' then m.duration_s
         when 'sessions' then m.sessions
-        else case when m.currency = rank_people.currency then m.approved_amount end
+        else case when m.currency = in_currency then m.approved_amount end
       end as value
     from public.employee_daily_metrics as m
-    where m.organization_id = rank_people.organization_id and m.day >= rank_people.first_day and m.day < v_months_from
+    where m.organization_id = in_organization_id and m.day >= in_first_day and m.day < v_months_from
     union all
     select m.employee_id,
-      case rank_people.metric
+      case in_metric
         when 'distance' then m.distance_m
         when 'duration' then m.duration_s
         when 'sessions' then m.sessions
-        else case when m.currency = rank_people.currency then m.approved_amount end
+        else case when m.currency = in_currency then m.approved_amount end
       end
     from public.employee_monthly_metrics as m
-    where m.organization_id = rank_people.organization_id and m.month >= v_months_from and m.month < v_months_to
+    where m.organization_id = in_organization_id and m.month >= v_months_from and m.month < v_months_to
     union all
     select m.employee_id,
-      case rank_people.metric
+      case in_metric
         when 'distance' then m.distance_m
         when 'duration' then m.duration_s
         when 'sessions' then m.sessions
-        else case when m.currency = rank_people.currency then m.approved_amount end
+        else case when m.currency = in_currency then m.approved_amount end
       end
     from public.employee_daily_metrics as m
-    where m.organization_id = rank_people.organization_id and m.day >= v_months_to and m.day <= rank_people.last_day
+    where m.organization_id = in_organization_id and m.day >= v_months_to and m.day <= in_last_day
   ),
   totals as (
     select p.employee_id, sum(p.value) as value
@@ -320,12 +322,12 @@ $$;
 comment on function private.rank_people(uuid, text, date, date, text) is
   'Everybody''s place over a range of days: leaders and scores of a ranking, computed from daily and monthly rows.';
 
-create function private.get_leaderboard(metric text, from_day date, to_day date, top integer) returns jsonb
+create function private.get_leaderboard(in_metric text, in_from_day date, in_to_day date, in_top integer) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_metric text := get_leaderboard.metric;
+  v_metric text := in_metric;
   v_caller private.caller;
   v_self public.employees;
   v_range private.report_range;
@@ -344,10 +346,10 @@ begin
   if v_metric is null or v_metric not in ('distance', 'duration', 'sessions', 'expenses') then
     perform private.fail('invalid_argument', 'metric is distance, duration, sessions or expenses.', 'metric');
   end if;
-  if get_leaderboard.top is null or get_leaderboard.top not between 1 and 100 then
+  if in_top is null or in_top not between 1 and 100 then
     perform private.fail('invalid_argument', 'top is 1 to 100.', 'top');
   end if;
-  v_range := private.report_range(v_caller.organization_id, get_leaderboard.from_day, get_leaderboard.to_day, 30);
+  v_range := private.report_range(v_caller.organization_id, in_from_day, in_to_day, 30);
   v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
 
   -- The state is read before the figures: what changes in between makes this ranking one that no longer holds.
@@ -432,7 +434,7 @@ begin
         where p.organization_id = v_caller.organization_id and p.id = (l.entry ->> 'employee_id')::uuid
         limit 1
       ) as e
-      where l.place <= get_leaderboard.top
+      where l.place <= in_top
     ),
     'me', v_me
   );

@@ -94,14 +94,14 @@ Administrators, keys with analytics:read. Errors: admin_required 403, scope_miss
 
 grant execute on function public.get_dashboard() to authenticated, api_key;
 
-create function private.get_live_map(max_people integer) returns jsonb
+create function private.get_live_map(in_max_people integer) returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
   v_caller private.caller := private.require_admin('locations:read');
 begin
-  if get_live_map.max_people is null or get_live_map.max_people not between 1 and 1000 then
+  if in_max_people is null or in_max_people not between 1 and 1000 then
     perform private.fail('invalid_argument', 'max_people is 1 to 1000.', 'max_people');
   end if;
   return jsonb_build_object(
@@ -114,7 +114,7 @@ begin
           from public.employee_latest_sessions as l
           where l.organization_id = v_caller.organization_id and l.is_open
           order by l.checked_out_at desc nulls last, l.employee_id
-          limit get_live_map.max_people
+          limit in_max_people
         )
         union all
         (
@@ -123,7 +123,7 @@ begin
           where l.organization_id = v_caller.organization_id and not l.is_open
             and l.checked_out_at > now() - interval '24 hours'
           order by l.checked_out_at desc nulls last, l.employee_id
-          limit get_live_map.max_people
+          limit in_max_people
         )
       )
       select coalesce(jsonb_agg(jsonb_build_object(
@@ -143,7 +143,7 @@ begin
         'distance_m', p.distance_m
       ) order by n.is_open desc, n.checked_out_at desc, n.employee_id), '[]')
       from (
-        select a.* from newest as a order by a.is_open desc, a.checked_out_at desc, a.employee_id limit get_live_map.max_people
+        select a.* from newest as a order by a.is_open desc, a.checked_out_at desc, a.employee_id limit in_max_people
       ) as n
       -- Each by its key. Who has sent no position has no place on a map.
       cross join lateral (

@@ -8,15 +8,15 @@
 -- spreadsheet splits a cell there, so what follows one directly is treated alike. Numbers stay numbers.
 -- org_daily_metrics and org_daily_expenses hold no such text and are exported as they are.
 
-create function private.csv_text(value text) returns text
+create function private.csv_text(in_value text) returns text
 language sql immutable
 set search_path = ''
 as $$
   select case
-    when value ~ '[-=+@＝＋－＠\t\r\n]' then
-      case when value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
-      || regexp_replace(value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
-    else value
+    when in_value ~ '[-=+@＝＋－＠\t\r\n]' then
+      case when in_value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
+      || regexp_replace(in_value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
+    else in_value
   end;
 $$;
 

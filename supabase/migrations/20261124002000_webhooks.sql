@@ -39,19 +39,19 @@ comment on function private.event_types() is 'Every type of event, as types/even
 
 -- The IANA special-purpose registries, and what carries an IPv4 address inside an IPv6 one (mapped, NAT64, 6to4, Teredo).
 -- Of IPv6 only 2000::/3 is in use as public unicast at all. worker/webhooks/addresses.ts says the same at each connection.
-create function private.is_public_address(address inet) returns boolean
+create function private.is_public_address(in_address inet) returns boolean
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  if family(address) = 4 then
-    return not address <<= any (array[
+  if family(in_address) = 4 then
+    return not in_address <<= any (array[
       '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
       '192.0.2.0/24', '192.31.196.0/24', '192.52.193.0/24', '192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24',
       '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/4', '240.0.0.0/4'
     ]::inet[]);
   end if;
-  return address <<= '2000::/3'::inet and not address <<= any (array[
+  return in_address <<= '2000::/3'::inet and not in_address <<= any (array[
     '2001::/23', '2001:db8::/32', '2002::/16', '2620:4f:8000::/48', '3fff::/20'
   ]::inet[]);
 end;
@@ -59,22 +59,22 @@ $$;
 
 comment on function private.is_public_address(inet) is 'Whether an address belongs to the public network; special ranges do not.';
 
-create function private.webhook_url_problem(url text) returns text
+create function private.webhook_url_problem(in_url text) returns text
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  v_parts text[] := regexp_match(url,
+  v_parts text[] := regexp_match(in_url,
     '^(https?)://(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?(?:[/?].*)?$');
   v_scheme text := v_parts[1];
   v_host text := v_parts[2];
   v_port integer := coalesce(v_parts[3]::integer, case v_parts[1] when 'https' then 443 else 80 end);
   v_allow_localhost boolean := (select s.allow_localhost from private.webhook_settings as s);
 begin
-  if url is null or length(url) > 2000 or url !~ '^[!-~]+$' or url ~ '[\\#]' then
+  if in_url is null or length(in_url) > 2000 or in_url !~ '^[!-~]+$' or in_url ~ '[\\#]' then
     return 'A URL has at most 2,000 printable ASCII characters and no fragment; write other letters in punycode or %XX.';
   end if;
-  if split_part(split_part(substr(url, strpos(url, '://') + 3), '/', 1), '?', 1)
+  if split_part(split_part(substr(in_url, strpos(in_url, '://') + 3), '/', 1), '?', 1)
     ~ '@'
   then
     return 'A URL carries no user name and no password; the signature says who calls.';
@@ -288,23 +288,23 @@ comment on function private.require_webhook_editor() is
   'The calling administrator, or the API key if it has webhooks:manage and events:read. Errors: those of require_admin. '
   'For definers.';
 
-create function private.check_webhook(url text, events text[]) returns void
+create function private.check_webhook(in_url text, in_events text[]) returns void
 language plpgsql stable
 set search_path = ''
 as $$
 declare
-  v_problem text := private.webhook_url_problem(check_webhook.url);
+  v_problem text := private.webhook_url_problem(in_url);
   v_unknown text;
 begin
   if v_problem is not null then
     perform private.fail('invalid_argument', 'Events cannot be sent to this URL.', 'url', v_problem);
   end if;
-  if coalesce(cardinality(check_webhook.events), 0) = 0 then
+  if coalesce(cardinality(in_events), 0) = 0 then
     perform private.fail('invalid_argument', 'A webhook subscribes to at least one type of event.', 'events',
       'Name types such as expense.approved, or * for all.');
   end if;
   select coalesce(e.type, 'null') into v_unknown
-  from unnest(check_webhook.events) as e (type)
+  from unnest(in_events) as e (type)
   where e.type is null or (e.type <> '*' and e.type <> all (private.event_types()))
   limit 1;
   if found then
@@ -316,7 +316,7 @@ $$;
 
 comment on function private.check_webhook(text, text[]) is 'Refuses (invalid_argument) a URL or types of events that cannot be.';
 
-create function private.new_webhook_secret(organization_id uuid, webhook_id uuid) returns text
+create function private.new_webhook_secret(in_organization_id uuid, in_webhook_id uuid) returns text
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -324,14 +324,14 @@ declare
   v_secret text := 'whsec_' || encode(extensions.gen_random_bytes(32), 'base64');
 begin
   insert into private.webhook_secrets (organization_id, webhook_id, secret)
-  values (new_webhook_secret.organization_id, new_webhook_secret.webhook_id, v_secret);
+  values (in_organization_id, in_webhook_id, v_secret);
   return v_secret;
 end;
 $$;
 
 comment on function private.new_webhook_secret(uuid, uuid) is 'Makes and returns a webhook''s current secret. For definers.';
 
-create function private.create_webhook(url text, events text[], description text, max_in_flight integer) returns jsonb
+create function private.create_webhook(in_url text, in_events text[], in_description text, in_max_in_flight integer) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -341,15 +341,15 @@ declare
   v_constraint text;
   v_column text;
 begin
-  perform private.check_webhook(create_webhook.url, create_webhook.events);
+  perform private.check_webhook(in_url, in_events);
   -- The lock makes the count hold against a second call at the same time.
   perform from public.organizations as o where o.id = v_caller.organization_id for no key update;
   if (select count(*) from public.webhooks as w where w.organization_id = v_caller.organization_id) >= 20 then
     perform private.fail('too_many_webhooks', 'An organization has at most 20 webhooks.', null, 'Delete one first.');
   end if;
   insert into public.webhooks (organization_id, url, events, description, max_in_flight)
-  values (v_caller.organization_id, create_webhook.url, create_webhook.events,
-    nullif(btrim(create_webhook.description), ''), create_webhook.max_in_flight)
+  values (v_caller.organization_id, in_url, in_events,
+    nullif(btrim(in_description), ''), in_max_in_flight)
   returning * into v_webhook;
   insert into public.webhook_circuits (organization_id, webhook_id) values (v_webhook.organization_id, v_webhook.id);
   perform private.audit(v_webhook.organization_id, 'webhook.created', 'webhook', v_webhook.id, null,
@@ -386,7 +386,7 @@ Errors: admin_required 403, scope_missing 403, too_many_webhooks 409, invalid_ar
 
 grant execute on function public.create_webhook(text, text[], text, integer) to authenticated, api_key;
 
-create function private.update_webhook(webhook_id uuid, changes jsonb) returns public.webhooks
+create function private.update_webhook(in_webhook_id uuid, in_changes jsonb) returns public.webhooks
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -397,28 +397,28 @@ declare
   v_constraint text;
   v_column text;
 begin
-  if jsonb_typeof(update_webhook.changes) is distinct from 'object'
-    or update_webhook.changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['url', 'events', 'description', 'is_active', 'max_in_flight'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of url, events, description, is_active, max_in_flight.',
       'changes', 'Send only the keys to change.');
   end if;
   -- The circuit first: who records an attempt takes the two in this order.
   perform from public.webhook_circuits as c
-  where c.organization_id = v_caller.organization_id and c.webhook_id = update_webhook.webhook_id
+  where c.organization_id = v_caller.organization_id and c.webhook_id = in_webhook_id
   for update;
   select w.* into v_before
   from public.webhooks as w
-  where w.organization_id = v_caller.organization_id and w.id = update_webhook.webhook_id
+  where w.organization_id = v_caller.organization_id and w.id = in_webhook_id
   for no key update;
   if not found then
-    perform private.fail('webhook_not_found', 'There is no such webhook.', update_webhook.webhook_id::text);
+    perform private.fail('webhook_not_found', 'There is no such webhook.', in_webhook_id::text);
   end if;
-  v_after := jsonb_populate_record(v_before, update_webhook.changes);
+  v_after := jsonb_populate_record(v_before, in_changes);
   if v_after.url is distinct from v_before.url or v_after.events is distinct from v_before.events then
     perform private.check_webhook(v_after.url, v_after.events);
   end if;
-  if update_webhook.changes -> 'is_active' = 'true' then
+  if in_changes -> 'is_active' = 'true' then
     v_after.disabled_at := null;
     v_after.disabled_reason := null;
   end if;
@@ -433,7 +433,7 @@ begin
   where w.organization_id = v_caller.organization_id and w.id = v_before.id
   returning w.* into v_after;
   -- Another address, or somebody who says that it is mended: what was known of it counts no more.
-  if v_after.url <> v_before.url or update_webhook.changes -> 'is_active' = 'true' then
+  if v_after.url <> v_before.url or in_changes -> 'is_active' = 'true' then
     update public.webhook_circuits as c
     set state = 'CLOSED', consecutive_failures = 0, openings = 0, failing_since = null, paused_until = null,
       last_success_at = null
@@ -470,7 +470,7 @@ and events:read; audited. Errors: admin_required 403, scope_missing 403, webhook
 
 grant execute on function public.update_webhook(uuid, jsonb) to authenticated, api_key;
 
-create function private.rotate_webhook_secret(webhook_id uuid, overlap_hours integer) returns jsonb
+create function private.rotate_webhook_secret(in_webhook_id uuid, in_overlap_hours integer) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -479,17 +479,17 @@ declare
   v_webhook public.webhooks;
   v_expires_at timestamptz;
 begin
-  if rotate_webhook_secret.overlap_hours is null or rotate_webhook_secret.overlap_hours not between 0 and 24 then
+  if in_overlap_hours is null or in_overlap_hours not between 0 and 24 then
     perform private.fail('invalid_argument', 'overlap_hours is 0 to 24.', 'overlap_hours',
       'For so long both secrets sign; 0 for a secret that leaked.');
   end if;
-  v_expires_at := now() + make_interval(hours => rotate_webhook_secret.overlap_hours);
+  v_expires_at := now() + make_interval(hours => in_overlap_hours);
   select w.* into v_webhook
   from public.webhooks as w
-  where w.organization_id = v_caller.organization_id and w.id = rotate_webhook_secret.webhook_id
+  where w.organization_id = v_caller.organization_id and w.id = in_webhook_id
   for no key update;
   if not found then
-    perform private.fail('webhook_not_found', 'There is no such webhook.', rotate_webhook_secret.webhook_id::text);
+    perform private.fail('webhook_not_found', 'There is no such webhook.', in_webhook_id::text);
   end if;
   -- At most two sign: one that was rotated before ends now.
   delete from private.webhook_secrets as s

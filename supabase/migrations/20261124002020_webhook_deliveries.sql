@@ -159,7 +159,7 @@ create trigger _100_fan_out after insert on public.events
   for each row execute function private.tg_events__fan_out();
 
 -- What is asked for below is only worth something if it will be sent.
-create function private.require_live_webhook(organization_id uuid, webhook_id uuid) returns public.webhooks
+create function private.require_live_webhook(in_organization_id uuid, in_webhook_id uuid) returns public.webhooks
 language plpgsql stable security definer
 set search_path = ''
 as $$
@@ -168,9 +168,9 @@ declare
 begin
   select w.* into v_webhook
   from public.webhooks as w
-  where w.organization_id = require_live_webhook.organization_id and w.id = require_live_webhook.webhook_id;
+  where w.organization_id = in_organization_id and w.id = in_webhook_id;
   if not found then
-    perform private.fail('webhook_not_found', 'There is no such webhook.', require_live_webhook.webhook_id::text);
+    perform private.fail('webhook_not_found', 'There is no such webhook.', in_webhook_id::text);
   end if;
   if not v_webhook.is_active or v_webhook.disabled_at is not null then
     perform private.fail('webhook_inactive', 'This webhook is switched off or disabled.', v_webhook.disabled_reason,
@@ -183,13 +183,13 @@ $$;
 comment on function private.require_live_webhook(uuid, uuid) is
   'The webhook, or webhook_not_found, or webhook_inactive. For definers, with the caller''s organization.';
 
-create function private.test_webhook(webhook_id uuid) returns public.webhook_deliveries
+create function private.test_webhook(in_webhook_id uuid) returns public.webhook_deliveries
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
   v_caller private.caller := private.require_admin('webhooks:manage');
-  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, test_webhook.webhook_id);
+  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, in_webhook_id);
   v_delivery public.webhook_deliveries;
 begin
   perform private.take_token(v_caller.organization_id, 'webhook_tests', v_caller.organization_id);
@@ -221,7 +221,7 @@ Errors: admin_required 403, scope_missing 403, webhook_not_found 404, webhook_in
 
 grant execute on function public.test_webhook(uuid) to authenticated, api_key;
 
-create function private.retry_webhook_delivery(delivery_id uuid) returns public.webhook_deliveries
+create function private.retry_webhook_delivery(in_delivery_id uuid) returns public.webhook_deliveries
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -232,9 +232,9 @@ declare
 begin
   select d.* into v_before
   from public.webhook_deliveries as d
-  where d.organization_id = v_caller.organization_id and d.id = retry_webhook_delivery.delivery_id;
+  where d.organization_id = v_caller.organization_id and d.id = in_delivery_id;
   if not found then
-    perform private.fail('delivery_not_found', 'There is no such delivery.', retry_webhook_delivery.delivery_id::text);
+    perform private.fail('delivery_not_found', 'There is no such delivery.', in_delivery_id::text);
   end if;
   perform private.require_live_webhook(v_caller.organization_id, v_before.webhook_id);
   perform private.take_token(v_caller.organization_id, 'webhook_retries', v_caller.organization_id);
@@ -278,21 +278,21 @@ Errors: admin_required 403, scope_missing 403, delivery_not_found 404, webhook_i
 grant execute on function public.retry_webhook_delivery(uuid) to authenticated, api_key;
 
 create function private.replay_webhook_events(
-  webhook_id uuid, occurred_from timestamptz, occurred_to timestamptz, include_delivered boolean
+  in_webhook_id uuid, in_occurred_from timestamptz, in_occurred_to timestamptz, in_include_delivered boolean
 ) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
   v_caller private.caller := private.require_admin('webhooks:manage');
-  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, replay_webhook_events.webhook_id);
+  v_webhook public.webhooks := private.require_live_webhook(v_caller.organization_id, in_webhook_id);
   v_limit constant integer := 1000;
   v_queued integer;
   v_continue_from timestamptz;
 begin
-  if replay_webhook_events.occurred_from is null or replay_webhook_events.occurred_to is null
-    or replay_webhook_events.occurred_from >= replay_webhook_events.occurred_to
-    or replay_webhook_events.occurred_to - replay_webhook_events.occurred_from > interval '31 days'
+  if in_occurred_from is null or in_occurred_to is null
+    or in_occurred_from >= in_occurred_to
+    or in_occurred_to - in_occurred_from > interval '31 days'
   then
     perform private.fail('invalid_argument', 'The range goes from an earlier to a later time, at most 31 days.',
       'occurred_from');
@@ -305,10 +305,10 @@ begin
     left join public.webhook_deliveries as d
       on d.organization_id = e.organization_id and d.event_id = e.id and d.webhook_id = v_webhook.id
     where e.organization_id = v_caller.organization_id
-      and e.occurred_at >= replay_webhook_events.occurred_from and e.occurred_at < replay_webhook_events.occurred_to
+      and e.occurred_at >= in_occurred_from and e.occurred_at < in_occurred_to
       and e.type <> 'webhook.test' and v_webhook.events && array[e.type, '*']
       and (
-        d.id is null or d.state = 'DEAD' or (d.state = 'DELIVERED' and replay_webhook_events.include_delivered)
+        d.id is null or d.state = 'DEAD' or (d.state = 'DELIVERED' and in_include_delivered)
       )
     order by e.occurred_at
     fetch first v_limit rows with ties
@@ -328,15 +328,15 @@ begin
     from public.events as e
     where e.organization_id = v_caller.organization_id
       and e.occurred_at > (select max(w.occurred_at) from wanted as w)
-      and e.occurred_at < replay_webhook_events.occurred_to
+      and e.occurred_at < in_occurred_to
       and (select count(*) from wanted) >= v_limit
   )
   into v_queued, v_continue_from;
   perform private.audit(v_webhook.organization_id, 'webhook.events_replayed', 'webhook', v_webhook.id, null,
     jsonb_build_object(
-      'occurred_from', replay_webhook_events.occurred_from,
-      'occurred_to', replay_webhook_events.occurred_to,
-      'include_delivered', replay_webhook_events.include_delivered,
+      'occurred_from', in_occurred_from,
+      'occurred_to', in_occurred_to,
+      'include_delivered', in_include_delivered,
       'queued', v_queued));
   return jsonb_build_object('queued', v_queued, 'continue_from', v_continue_from);
 end;

@@ -8,28 +8,28 @@
 
 -- The schedule of Standard Webhooks: ten attempts over 75 hours. Give or take a tenth, so that what failed together does not
 -- come back together.
-create function private.webhook_retry_delay(failed_attempts integer) returns interval
+create function private.webhook_retry_delay(in_failed_attempts integer) returns interval
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
   v_delays_s constant integer[] := array[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400];
 begin
-  return make_interval(secs => v_delays_s[failed_attempts] * (0.9 + 0.2 * random()));
+  return make_interval(secs => v_delays_s[in_failed_attempts] * (0.9 + 0.2 * random()));
 end;
 $$;
 
 comment on function private.webhook_retry_delay(integer) is
   'How long to wait after the n-th failed attempt (1 to 9); null when there is no further one.';
 
-create function private.webhook_body(type text, occurred_at timestamptz, payload jsonb) returns text
+create function private.webhook_body(in_type text, in_occurred_at timestamptz, in_payload jsonb) returns text
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-  return '{"type":"' || type || '","timestamp":"'
-    || to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","data":' || payload::text || '}';
+  return '{"type":"' || in_type || '","timestamp":"'
+    || to_char(in_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","data":' || in_payload::text || '}';
 end;
 $$;
 
@@ -40,7 +40,7 @@ comment on function private.webhook_body(text, timestamptz, jsonb) is
 -- Who does not get the lock is told so by null rows and asks again. Sequential scans are off because a plan made while the
 -- table was small would be kept when it has grown; and without that, what such a plan costs on paper would have it compiled
 -- (JIT), which took seconds.
-create function private.claim_webhook_deliveries(max_deliveries integer, lease_seconds integer)
+create function private.claim_webhook_deliveries(in_max_deliveries integer, in_lease_seconds integer)
 returns table (
   organization_id uuid, delivery_id uuid, webhook_id uuid, lease uuid, attempt integer, url text, body text, secrets text[],
   traceparent text, allow_localhost boolean
@@ -128,12 +128,12 @@ begin
     from turn as t
     where t.turn <= v_organization_limit
     order by t.turn, t.next_attempt_at
-    limit claim_webhook_deliveries.max_deliveries
+    limit in_max_deliveries
   ),
   leased as (
     insert into private.webhook_leases as l (organization_id, webhook_id, delivery_id, lease, expires_at)
     select c.organization_id, c.webhook_id, c.id, v_lease,
-      now() + make_interval(secs => claim_webhook_deliveries.lease_seconds)
+      now() + make_interval(secs => in_lease_seconds)
     from chosen as c
     -- Its last sender died.
     on conflict on constraint webhook_leases_pkey do update
@@ -175,26 +175,26 @@ comment on function private.claim_webhook_deliveries(integer, integer) is
 
 grant execute on function private.claim_webhook_deliveries(integer, integer) to fieldtrack_worker;
 
-create function private.disable_webhook(organization_id uuid, webhook_id uuid, reason text, failing_since timestamptz)
+create function private.disable_webhook(in_organization_id uuid, in_webhook_id uuid, in_reason text, in_failing_since timestamptz)
 returns void
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 begin
   update public.webhooks as w
-  set disabled_at = now(), disabled_reason = disable_webhook.reason
-  where w.organization_id = disable_webhook.organization_id and w.id = disable_webhook.webhook_id
+  set disabled_at = now(), disabled_reason = in_reason
+  where w.organization_id = in_organization_id and w.id = in_webhook_id
     and w.is_active and w.disabled_at is null;
   if not found then
     return;
   end if;
-  perform private.audit(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
-    jsonb_build_object('disabled_reason', disable_webhook.reason, 'failing_since', disable_webhook.failing_since));
-  perform private.emit_event(disable_webhook.organization_id, 'webhook.disabled', 'webhook', disable_webhook.webhook_id, null,
+  perform private.audit(in_organization_id, 'webhook.disabled', 'webhook', in_webhook_id, null,
+    jsonb_build_object('disabled_reason', in_reason, 'failing_since', in_failing_since));
+  perform private.emit_event(in_organization_id, 'webhook.disabled', 'webhook', in_webhook_id, null,
     jsonb_build_object(
-      'webhook_id', disable_webhook.webhook_id,
-      'reason', disable_webhook.reason,
-      'failing_since', disable_webhook.failing_since));
+      'webhook_id', in_webhook_id,
+      'reason', in_reason,
+      'failing_since', in_failing_since));
 end;
 $$;
 
@@ -203,7 +203,8 @@ comment on function private.disable_webhook(uuid, uuid, text, timestamptz) is
 
 -- `failures` are those after the last success of this batch; `pause_s` is what the endpoint asked for, if anything.
 create function private.judge_webhook(
-  organization_id uuid, webhook_id uuid, succeeded boolean, failures integer, pause_s double precision, gone boolean
+  in_organization_id uuid, in_webhook_id uuid, in_succeeded boolean, in_failures integer,
+  in_pause_s double precision, in_gone boolean
 ) returns void
 language plpgsql volatile security definer
 set search_path = ''
@@ -214,12 +215,12 @@ declare
 begin
   select c.* into v_circuit
   from public.webhook_circuits as c
-  where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id
+  where c.organization_id = in_organization_id and c.webhook_id = in_webhook_id
   for update;
   if not found then
     return;
   end if;
-  if judge_webhook.succeeded then
+  if in_succeeded then
     v_circuit.state := 'CLOSED';
     v_circuit.consecutive_failures := 0;
     v_circuit.openings := 0;
@@ -227,8 +228,8 @@ begin
     v_circuit.paused_until := null;
     v_circuit.last_success_at := v_now;
   end if;
-  if judge_webhook.failures > 0 then
-    v_circuit.consecutive_failures := v_circuit.consecutive_failures + judge_webhook.failures;
+  if in_failures > 0 then
+    v_circuit.consecutive_failures := v_circuit.consecutive_failures + in_failures;
     v_circuit.failing_since := coalesce(v_circuit.failing_since, v_now);
     v_circuit.last_failure_at := v_now;
     -- What was under way when it opened changes nothing more.
@@ -238,9 +239,9 @@ begin
       v_circuit.paused_until := v_now + least(
         make_interval(secs => 30 * 2 ^ least(v_circuit.openings - 1, 10)), interval '1 hour');
     end if;
-    if judge_webhook.pause_s is not null then
+    if in_pause_s is not null then
       v_circuit.paused_until := greatest(
-        v_circuit.paused_until, v_now + make_interval(secs => judge_webhook.pause_s));
+        v_circuit.paused_until, v_now + make_interval(secs => in_pause_s));
     end if;
   end if;
   update public.webhook_circuits as c
@@ -251,12 +252,12 @@ begin
     paused_until = v_circuit.paused_until,
     last_success_at = v_circuit.last_success_at,
     last_failure_at = v_circuit.last_failure_at
-  where c.organization_id = judge_webhook.organization_id and c.webhook_id = judge_webhook.webhook_id;
-  if judge_webhook.gone then
-    perform private.disable_webhook(judge_webhook.organization_id, judge_webhook.webhook_id, 'GONE',
+  where c.organization_id = in_organization_id and c.webhook_id = in_webhook_id;
+  if in_gone then
+    perform private.disable_webhook(in_organization_id, in_webhook_id, 'GONE',
       v_circuit.failing_since);
   elsif v_circuit.failing_since <= v_now - interval '5 days' then
-    perform private.disable_webhook(judge_webhook.organization_id, judge_webhook.webhook_id, 'FAILING',
+    perform private.disable_webhook(in_organization_id, in_webhook_id, 'FAILING',
       v_circuit.failing_since);
   end if;
 end;
@@ -280,7 +281,7 @@ create type private.webhook_outcome as (
 
 -- A batch of outcomes in one transaction, in the order in which they ended. Who takes the lease away records, and nobody else.
 -- Then the circuits and last the deliveries: the order in which a webhook that is deleted takes its own with it.
-create function private.record_webhook_attempts(outcomes jsonb) returns integer
+create function private.record_webhook_attempts(in_outcomes jsonb) returns integer
 language plpgsql volatile security definer
 set search_path = ''
 set enable_seqscan = off
@@ -295,7 +296,7 @@ declare
 begin
   with released as (
     delete from private.webhook_leases as l
-    using jsonb_populate_recordset(null::private.webhook_outcome, record_webhook_attempts.outcomes)
+    using jsonb_populate_recordset(null::private.webhook_outcome, in_outcomes)
       with ordinality as o
     where l.organization_id = o.organization_id and l.webhook_id = o.webhook_id and l.delivery_id = o.delivery_id
       and l.lease = o.lease

@@ -81,12 +81,12 @@ grant update (reason, state, attempts, next_attempt_at, settled_at, singleton_ke
 
 -- NOTE: administrators change nothing here but by the RPCs below.
 
-create function private.retry_intent_delay(attempts integer) returns interval
+create function private.retry_intent_delay(in_attempts integer) returns interval
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return case when attempts < 8 then make_interval(secs => least(5 * 2 ^ attempts, 300)) end;
+  return case when in_attempts < 8 then make_interval(secs => least(5 * 2 ^ in_attempts, 300)) end;
 end;
 $$;
 
@@ -96,7 +96,7 @@ comment on function private.retry_intent_delay(integer) is
 grant execute on function private.retry_intent_delay(integer) to fieldtrack_worker;
 
 -- Twice for the same dead letter changes nothing: handlers may run again.
-create function private.keep_dead_job(organization_id uuid, dead_queue text, job_id uuid) returns text
+create function private.keep_dead_job(in_organization_id uuid, in_dead_queue text, in_job_id uuid) returns text
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -104,23 +104,23 @@ declare
   v_job pgboss.job;
   v_error jsonb;
 begin
-  select j.* into v_job from pgboss.job as j where j.name = keep_dead_job.dead_queue and j.id = keep_dead_job.job_id;
+  select j.* into v_job from pgboss.job as j where j.name = in_dead_queue and j.id = in_job_id;
   -- The organization may be gone, or is not the one that the transaction is for.
-  if not found or v_job.data ->> 'organization_id' is distinct from keep_dead_job.organization_id::text
-    or not exists (select from public.organizations as o where o.id = keep_dead_job.organization_id)
+  if not found or v_job.data ->> 'organization_id' is distinct from in_organization_id::text
+    or not exists (select from public.organizations as o where o.id = in_organization_id)
   then
     return 'gone';
   end if;
-  if keep_dead_job.dead_queue = 'distance-dead' then
+  if in_dead_queue = 'distance-dead' then
     -- The session says so too, until a replay gives it its figure.
-    perform private.fail_session_distance(keep_dead_job.organization_id, (v_job.data ->> 'session_id')::uuid);
+    perform private.fail_session_distance(in_organization_id, (v_job.data ->> 'session_id')::uuid);
   end if;
   v_error := v_job.source_output -> 'error';
   insert into public.retry_intents as r (
     organization_id, queue, payload, reason, next_attempt_at, singleton_key, dead_job_id
   ) values (
-    keep_dead_job.organization_id,
-    coalesce(v_job.source_name, regexp_replace(keep_dead_job.dead_queue, '-dead$', '')),
+    in_organization_id,
+    coalesce(v_job.source_name, regexp_replace(in_dead_queue, '-dead$', '')),
     -- Without the trace of the request: jobs of one payload have one intent.
     v_job.data - 'traceparent',
     left(
@@ -154,7 +154,7 @@ comment on function private.keep_dead_job(uuid, text, uuid) is
 grant execute on function private.keep_dead_job(uuid, text, uuid) to fieldtrack_worker;
 
 -- One guarded update decides who settles an intent.
-create function private.replay_intent(organization_id uuid, retry_intent_id uuid) returns public.retry_intents
+create function private.replay_intent(in_organization_id uuid, in_retry_intent_id uuid) returns public.retry_intents
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -163,7 +163,7 @@ declare
 begin
   update public.retry_intents as r
   set state = 'REPLAYED', attempts = r.attempts + 1, next_attempt_at = null, settled_at = now()
-  where r.organization_id = replay_intent.organization_id and r.id = replay_intent.retry_intent_id and r.state = 'PENDING'
+  where r.organization_id = in_organization_id and r.id = in_retry_intent_id and r.state = 'PENDING'
   returning r.* into v_intent;
   if not found then
     return null;
@@ -182,7 +182,7 @@ comment on function private.replay_intent(uuid, uuid) is
   'Puts the job of a pending intent into its queue again; null if the intent is not pending. For definers.';
 
 -- Why a guarded update found nothing.
-create function private.refuse_retry_intent(organization_id uuid, retry_intent_id uuid) returns void
+create function private.refuse_retry_intent(in_organization_id uuid, in_retry_intent_id uuid) returns void
 language plpgsql stable security definer
 set search_path = ''
 as $$
@@ -191,10 +191,10 @@ declare
 begin
   select r.state into v_state
   from public.retry_intents as r
-  where r.organization_id = refuse_retry_intent.organization_id and r.id = refuse_retry_intent.retry_intent_id;
+  where r.organization_id = in_organization_id and r.id = in_retry_intent_id;
   if not found then
     perform private.fail('retry_intent_not_found', 'There is no such retry intent.',
-      refuse_retry_intent.retry_intent_id::text);
+      in_retry_intent_id::text);
   end if;
   perform private.fail('retry_intent_settled', 'This retry intent is settled already.', v_state);
 end;
@@ -202,7 +202,7 @@ $$;
 
 comment on function private.refuse_retry_intent(uuid, uuid) is 'Fails with retry_intent_not_found or retry_intent_settled.';
 
-create function private.replay_retry_intent(retry_intent_id uuid) returns public.retry_intents
+create function private.replay_retry_intent(in_retry_intent_id uuid) returns public.retry_intents
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -210,9 +210,9 @@ declare
   v_admin private.caller := private.require_admin();
   v_intent public.retry_intents;
 begin
-  v_intent := private.replay_intent(v_admin.organization_id, replay_retry_intent.retry_intent_id);
+  v_intent := private.replay_intent(v_admin.organization_id, in_retry_intent_id);
   if v_intent.id is null then
-    perform private.refuse_retry_intent(v_admin.organization_id, replay_retry_intent.retry_intent_id);
+    perform private.refuse_retry_intent(v_admin.organization_id, in_retry_intent_id);
   end if;
   return v_intent;
 end;
@@ -235,7 +235,7 @@ audited. Errors: admin_required 403, retry_intent_not_found 404, retry_intent_se
 
 grant execute on function public.replay_retry_intent(uuid) to authenticated;
 
-create function private.replay_retry_intents(queue text, max_intents integer) returns jsonb
+create function private.replay_retry_intents(in_queue text, in_max_intents integer) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -245,7 +245,7 @@ declare
   v_replayed integer := 0;
   v_left bigint;
 begin
-  if replay_retry_intents.max_intents is null or replay_retry_intents.max_intents not between 1 and 500 then
+  if in_max_intents is null or in_max_intents not between 1 and 500 then
     perform private.fail('invalid_argument', 'max_intents is 1 to 500.', 'max_intents');
   end if;
   perform private.take_token(v_admin.organization_id, 'retry_replays', v_admin.organization_id);
@@ -253,9 +253,9 @@ begin
     select r.id
     from public.retry_intents as r
     where r.organization_id = v_admin.organization_id and r.state = 'PENDING'
-      and (replay_retry_intents.queue is null or r.queue = replay_retry_intents.queue)
+      and (in_queue is null or r.queue = in_queue)
     order by r.created_at, r.id
-    limit replay_retry_intents.max_intents
+    limit in_max_intents
     for update skip locked
   loop
     if (private.replay_intent(v_admin.organization_id, v_id)).id is not null then
@@ -265,7 +265,7 @@ begin
   select count(*) into v_left
   from public.retry_intents as r
   where r.organization_id = v_admin.organization_id and r.state = 'PENDING'
-    and (replay_retry_intents.queue is null or r.queue = replay_retry_intents.queue);
+    and (in_queue is null or r.queue = in_queue);
   return jsonb_build_object('replayed', v_replayed, 'left', v_left);
 end;
 $$;
@@ -288,7 +288,7 @@ Errors: admin_required 403, rate_limited 429, invalid_argument 400.';
 
 grant execute on function public.replay_retry_intents(text, integer) to authenticated;
 
-create function private.discard_retry_intent(retry_intent_id uuid) returns public.retry_intents
+create function private.discard_retry_intent(in_retry_intent_id uuid) returns public.retry_intents
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -298,11 +298,11 @@ declare
 begin
   update public.retry_intents as r
   set state = 'DISCARDED', next_attempt_at = null, settled_at = now()
-  where r.organization_id = v_admin.organization_id and r.id = discard_retry_intent.retry_intent_id
+  where r.organization_id = v_admin.organization_id and r.id = in_retry_intent_id
     and r.state = 'PENDING'
   returning r.* into v_intent;
   if not found then
-    perform private.refuse_retry_intent(v_admin.organization_id, discard_retry_intent.retry_intent_id);
+    perform private.refuse_retry_intent(v_admin.organization_id, in_retry_intent_id);
   end if;
   perform private.audit(v_intent.organization_id, 'retry_intent.discarded', 'retry_intent', v_intent.id, null,
     jsonb_build_object('queue', v_intent.queue, 'payload', v_intent.payload));

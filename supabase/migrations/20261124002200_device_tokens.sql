@@ -79,7 +79,7 @@ comment on table private.device_token_secrets is 'SHA-256 of each device token (
 -- NOTE: nothing is granted on it.
 
 create function private.issue_device_token(
-  organization_id uuid, employee_id uuid, name text, created_by uuid
+  in_organization_id uuid, in_employee_id uuid, in_name text, in_created_by uuid
 ) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
@@ -90,10 +90,10 @@ declare
   v_constraint text;
   v_column text;
 begin
-  perform private.take_token(issue_device_token.organization_id, 'credentials', issue_device_token.organization_id);
+  perform private.take_token(in_organization_id, 'credentials', in_organization_id);
   insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
-  values (issue_device_token.organization_id, issue_device_token.employee_id, btrim(issue_device_token.name),
-    right(v_token, 4), issue_device_token.created_by)
+  values (in_organization_id, in_employee_id, btrim(in_name),
+    right(v_token, 4), in_created_by)
   returning * into v_row;
   insert into private.device_token_secrets (organization_id, device_token_id, token_hash)
   values (v_row.organization_id, v_row.id, private.hash_token(v_token));
@@ -113,7 +113,7 @@ $$;
 comment on function private.issue_device_token(uuid, uuid, text, uuid) is
   'Makes a device token and audits it. For definers that know whose it is to be.';
 
-create function private.create_device_token(employee_id uuid, name text) returns jsonb
+create function private.create_device_token(in_employee_id uuid, in_name text) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -122,11 +122,11 @@ declare
 begin
   if not exists (
     select from public.employees as e
-    where e.organization_id = v_admin.organization_id and e.id = create_device_token.employee_id and e.is_active
+    where e.organization_id = v_admin.organization_id and e.id = in_employee_id and e.is_active
   ) then
-    perform private.fail('employee_not_found', 'There is no such active employee.', create_device_token.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such active employee.', in_employee_id::text);
   end if;
-  return private.issue_device_token(v_admin.organization_id, create_device_token.employee_id, create_device_token.name,
+  return private.issue_device_token(v_admin.organization_id, in_employee_id, in_name,
     v_admin.employee_id);
 end;
 $$;
@@ -149,14 +149,14 @@ Errors: admin_required 403, employee_not_found 404, invalid_argument 400, rate_l
 
 grant execute on function public.create_device_token(uuid, text) to authenticated;
 
-create function private.my_device_token(name text) returns jsonb
+create function private.my_device_token(in_name text) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
   v_employee public.employees := private.require_employee();
 begin
-  return private.issue_device_token(v_employee.organization_id, v_employee.id, my_device_token.name, v_employee.id);
+  return private.issue_device_token(v_employee.organization_id, v_employee.id, in_name, v_employee.id);
 end;
 $$;
 
@@ -177,7 +177,7 @@ Errors: not_a_member 403, invalid_argument 400, rate_limited 429.';
 
 grant execute on function public.my_device_token(text) to authenticated;
 
-create function private.revoke_device_token(device_token_id uuid) returns public.device_tokens
+create function private.revoke_device_token(in_device_token_id uuid) returns public.device_tokens
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -187,12 +187,12 @@ declare
 begin
   select t.* into v_row
   from public.device_tokens as t
-  where t.organization_id = v_employee.organization_id and t.id = revoke_device_token.device_token_id
+  where t.organization_id = v_employee.organization_id and t.id = in_device_token_id
     and (v_employee.app_role = 'ADMIN' or t.employee_id = v_employee.id)
   for no key update;
   if not found then
     perform private.fail('device_token_not_found', 'There is no such device token, or it is not yours.',
-      revoke_device_token.device_token_id::text);
+      in_device_token_id::text);
   end if;
   if v_row.revoked_at is null then
     update public.device_tokens as t
@@ -225,7 +225,7 @@ grant execute on function public.revoke_device_token(uuid) to authenticated;
 
 -- An empty session (a check-in taken back at once) holds no instant, and may lie at the beginning of another one or within it:
 -- it must not hide that one.
-create function private.session_at(organization_id uuid, employee_id uuid, at timestamptz) returns uuid
+create function private.session_at(in_organization_id uuid, in_employee_id uuid, in_at timestamptz) returns uuid
 language sql stable
 set search_path = ''
 as $$
@@ -233,13 +233,13 @@ as $$
   from (
     select l.id, l.checked_out_at
     from public.attendance_sessions as l
-    where l.organization_id = session_at.organization_id and l.employee_id = session_at.employee_id
-      and l.checked_in_at <= session_at.at
+    where l.organization_id = in_organization_id and l.employee_id = in_employee_id
+      and l.checked_in_at <= in_at
       and l.checked_out_at is distinct from l.checked_in_at
     order by l.checked_in_at desc
     limit 1
   ) as s
-  where s.checked_out_at is null or s.checked_out_at >= session_at.at;
+  where s.checked_out_at is null or s.checked_out_at >= in_at;
 $$;
 
 comment on function private.session_at(uuid, uuid, timestamptz) is
@@ -248,27 +248,27 @@ comment on function private.session_at(uuid, uuid, timestamptz) is
 -- Opens a session at the first point of a local day that has none. Only the day's first: an app that goes on reporting after
 -- the check-out must not check its person in again.
 create function private.check_in_by_device(
-  organization_id uuid, employee_id uuid, at timestamptz, point jsonb
+  in_organization_id uuid, in_employee_id uuid, in_at timestamptz, in_point jsonb
 ) returns boolean
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_locked_until date := private.hold_locked_until(check_in_by_device.organization_id);
+  v_locked_until date := private.hold_locked_until(in_organization_id);
   v_organization public.organizations;
   v_day date;
 begin
-  select o.* into strict v_organization from public.organizations as o where o.id = check_in_by_device.organization_id;
-  v_day := private.local_day(v_organization.id, check_in_by_device.at);
+  select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
+  v_day := private.local_day(v_organization.id, in_at);
   if not v_organization.device_checks_in
     or v_day < v_locked_until
-    or check_in_by_device.at > now() + interval '2 minutes'
-    or check_in_by_device.at
+    or in_at > now() + interval '2 minutes'
+    or in_at
       < now() - make_interval(hours => v_organization.late_upload_grace_hours)
     or exists (
       select from public.attendance_sessions as s
-      where s.organization_id = v_organization.id and s.employee_id = check_in_by_device.employee_id
-        and s.checked_in_at > check_in_by_device.at - interval '2 days'
+      where s.organization_id = v_organization.id and s.employee_id = in_employee_id
+        and s.checked_in_at > in_at - interval '2 days'
         and (s.status = 'ACTIVE' or private.local_day(v_organization.id, s.checked_in_at) = v_day)
     )
   then
@@ -276,7 +276,7 @@ begin
   end if;
   -- As in private.check_in: a deactivation is over before this, or comes after it.
   perform from public.employees as e
-  where e.organization_id = v_organization.id and e.id = check_in_by_device.employee_id and e.is_active
+  where e.organization_id = v_organization.id and e.id = in_employee_id and e.is_active
   for key share;
   if not found then
     return false;
@@ -284,8 +284,8 @@ begin
   insert into public.attendance_sessions (
     organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m
   ) values (
-    v_organization.id, check_in_by_device.employee_id, least(check_in_by_device.at, now()),
-    (point ->> 'latitude')::double precision, (point ->> 'longitude')::double precision, (point ->> 'accuracy_m')::real
+    v_organization.id, in_employee_id, least(in_at, now()),
+    (in_point ->> 'latitude')::double precision, (in_point ->> 'longitude')::double precision, (in_point ->> 'accuracy_m')::real
   )
   on conflict do nothing;
   return found;
@@ -299,7 +299,7 @@ comment on function private.check_in_by_device(uuid, uuid, timestamptz, jsonb) i
 -- numbers are numbers and in range; what had no place or time is only counted), not their truth, of which
 -- private.insert_locations judges.
 create function private.ingest_locations(
-  token_hash bytea, points jsonb, unreadable integer, protocol text, traceparent text
+  in_token_hash bytea, in_points jsonb, in_unreadable integer, in_protocol text, in_traceparent text
 ) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
@@ -311,27 +311,27 @@ declare
   v_result jsonb;
   v_stored bigint := 0;
   v_duplicates bigint := 0;
-  v_refused bigint := ingest_locations.unreadable;
+  v_refused bigint := in_unreadable;
   v_without_session bigint := 0;
 begin
   select t.* into v_device
   from private.device_token_secrets as s
   join public.device_tokens as t on t.organization_id = s.organization_id and t.id = s.device_token_id
   join public.employees as e on e.organization_id = t.organization_id and e.id = t.employee_id
-  where s.token_hash = ingest_locations.token_hash and t.revoked_at is null and e.is_active;
+  where s.token_hash = in_token_hash and t.revoked_at is null and e.is_active;
   if not found then
     perform private.fail('device_token_invalid', 'This device token is not valid.', null,
       'Make a new one with my_device_token, or ask an administrator.');
   end if;
   perform private.take_token(v_device.organization_id, 'ingest', v_device.id);
   perform set_config('fieldtrack.device_id', v_device.id::text, true);
-  perform set_config('fieldtrack.traceparent', coalesce(ingest_locations.traceparent, ''), true);
+  perform set_config('fieldtrack.traceparent', coalesce(in_traceparent, ''), true);
 
   -- The first point that falls into no session.
   select p.at, p.point into v_first
   from (
     select (e.point ->> 'recorded_at')::timestamptz as at, e.point
-    from jsonb_array_elements(ingest_locations.points) as e (point)
+    from jsonb_array_elements(in_points) as e (point)
   ) as p
   where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
   order by p.at
@@ -345,7 +345,7 @@ begin
       select e.ordinality, e.point,
         private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
           as session_id
-      from jsonb_array_elements(ingest_locations.points) with ordinality as e (point, ordinality)
+      from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
     ),
     -- insert_locations takes a hundred at a time.
     numbered as (
@@ -376,7 +376,7 @@ begin
 
   update public.device_tokens as t
   set last_seen_at = now(),
-    last_protocol = ingest_locations.protocol,
+    last_protocol = in_protocol,
     points_stored = t.points_stored + v_stored,
     points_without_session = t.points_without_session + v_without_session,
     points_refused = t.points_refused + v_refused

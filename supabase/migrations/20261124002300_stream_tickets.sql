@@ -60,7 +60,7 @@ Administrators only; 30 a minute for each. Errors: admin_required 403, rate_limi
 grant execute on function public.create_stream_ticket() to authenticated;
 
 -- One guarded statement: of two connections with one ticket the second waits for the first and finds nothing.
-create function private.use_stream_ticket(token_hash bytea) returns table (organization_id uuid, employee_id uuid)
+create function private.use_stream_ticket(in_token_hash bytea) returns table (organization_id uuid, employee_id uuid)
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -68,7 +68,7 @@ begin
   return query
   delete from private.stream_tickets as t
   using public.employees as e
-  where t.token_hash = use_stream_ticket.token_hash
+  where t.token_hash = in_token_hash
     and t.expires_at > now()
     and e.organization_id = t.organization_id and e.id = t.employee_id
     and e.is_active and e.app_role = 'ADMIN'
@@ -98,7 +98,7 @@ comment on function private.purge_stream_tickets() is 'Deletes tickets that expi
 
 -- Who listens. The function has verified the token; the tenant and the role come from here, as everywhere.
 
-create function private.find_member(user_id uuid)
+create function private.find_member(in_user_id uuid)
 returns table (organization_id uuid, employee_id uuid, app_role text)
 language plpgsql stable security definer
 set search_path = ''
@@ -107,7 +107,7 @@ begin
   return query
   select e.organization_id, e.id, e.app_role
   from public.employees as e
-  where e.user_id = find_member.user_id and e.is_active;
+  where e.user_id = in_user_id and e.is_active;
 end;
 $$;
 
@@ -115,7 +115,7 @@ comment on function private.find_member(uuid) is 'The active employee row of a u
 
 grant execute on function private.find_member(uuid) to fieldtrack_edge;
 
-create function private.keep_admins(organization_ids uuid[], employee_ids uuid[])
+create function private.keep_admins(in_organization_ids uuid[], in_employee_ids uuid[])
 returns table (organization_id uuid, employee_id uuid)
 language plpgsql stable security definer
 set search_path = ''
@@ -123,7 +123,7 @@ as $$
 begin
   return query
   select e.organization_id, e.id
-  from unnest(keep_admins.organization_ids, keep_admins.employee_ids) as a (organization_id, employee_id)
+  from unnest(in_organization_ids, in_employee_ids) as a (organization_id, employee_id)
   join public.employees as e on e.organization_id = a.organization_id and e.id = a.employee_id
   where e.is_active and e.app_role = 'ADMIN';
 end;
@@ -134,7 +134,7 @@ comment on function private.keep_admins(uuid[], uuid[]) is
 
 grant execute on function private.keep_admins(uuid[], uuid[]) to fieldtrack_edge;
 
-create function private.keep_api_keys(organization_ids uuid[], api_key_ids uuid[])
+create function private.keep_api_keys(in_organization_ids uuid[], in_api_key_ids uuid[])
 returns table (organization_id uuid, api_key_id uuid)
 language plpgsql stable security definer
 set search_path = ''
@@ -142,7 +142,7 @@ as $$
 begin
   return query
   select k.organization_id, k.id
-  from unnest(keep_api_keys.organization_ids, keep_api_keys.api_key_ids) as a (organization_id, api_key_id)
+  from unnest(in_organization_ids, in_api_key_ids) as a (organization_id, api_key_id)
   join public.api_keys as k on k.organization_id = a.organization_id and k.id = a.api_key_id
   where (k.revoked_at is null or k.revoked_at > now())
     and (k.expires_at is null or k.expires_at > now());
@@ -173,15 +173,15 @@ grant execute on function private.log_end() to fieldtrack_edge;
 
 -- False too for a position that this log never handed out, such as one from before a restore that went back in time:
 -- a client that waits for it would miss everything up to there, silently.
-create function private.is_log_kept_since(epoch smallint, xact xid8, id bigint) returns boolean
+create function private.is_log_kept_since(in_epoch smallint, in_xact xid8, in_id bigint) returns boolean
 language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
-  return (is_log_kept_since.epoch, is_log_kept_since.xact, is_log_kept_since.id) >= (
+  return (in_epoch, in_xact, in_id) >= (
       select f.epoch, f.xact, f.id from private.event_log_floor as f
     )
-    and (is_log_kept_since.epoch, is_log_kept_since.xact) <= (
+    and (in_epoch, in_xact) <= (
       (select max(e.epoch) from private.event_epochs as e),
       pg_snapshot_xmax(pg_current_snapshot())
     );
@@ -198,10 +198,10 @@ grant execute on function private.is_log_kept_since(smallint, xid8, bigint) to f
 -- column, and all events have the same epoch: "after this epoch" looks like no row at all, the two indexes look alike, and the
 -- planner took the one without the organization, reading everybody's events.
 create function private.read_organization_log(
-  organization_id uuid,
-  after_epoch smallint, after_xact xid8, after_id bigint,
-  last_epoch smallint, last_xact xid8, last_id bigint,
-  max_rows integer
+  in_organization_id uuid,
+  in_after_epoch smallint, in_after_xact xid8, in_after_id bigint,
+  in_last_epoch smallint, in_last_xact xid8, in_last_id bigint,
+  in_max_rows integer
 ) returns setof public.events
 language plpgsql stable security definer
 set search_path = ''
@@ -211,15 +211,15 @@ begin
   select e.*
   from public.events as e
   where (e.organization_id, e.epoch, e.xact, e.id) > (
-      read_organization_log.organization_id,
-      read_organization_log.after_epoch, read_organization_log.after_xact, read_organization_log.after_id
+      in_organization_id,
+      in_after_epoch, in_after_xact, in_after_id
     )
     and (e.organization_id, e.epoch, e.xact, e.id) <= (
-      read_organization_log.organization_id,
-      read_organization_log.last_epoch, read_organization_log.last_xact, read_organization_log.last_id
+      in_organization_id,
+      in_last_epoch, in_last_xact, in_last_id
     )
   order by e.organization_id, e.epoch, e.xact, e.id
-  limit least(read_organization_log.max_rows, 1000);
+  limit least(in_max_rows, 1000);
 end;
 $$;
 
@@ -234,28 +234,28 @@ grant execute on function private.read_organization_log(
 -- Where people are. Who is at work is found in active_users, so a read costs what there is to show, not the number of members;
 -- employee_last_state has no index beside its key (all it holds changes with every point).
 
-create function private.live_position(state public.employee_last_state) returns text
+create function private.live_position(in_state public.employee_last_state) returns text
 language plpgsql stable
 set search_path = ''
 as $$
 declare
   -- A position of an earlier session says nothing about the open one.
-  v_is_checked_in boolean := state.is_checked_in and state.fix_session_id is not distinct from state.session_id;
+  v_is_checked_in boolean := in_state.is_checked_in and in_state.fix_session_id is not distinct from in_state.session_id;
 begin
   return json_build_object(
-    'employee_id', state.employee_id,
-    'session_id', state.fix_session_id,
+    'employee_id', in_state.employee_id,
+    'session_id', in_state.fix_session_id,
     'is_checked_in', v_is_checked_in,
-    'recorded_at', state.recorded_at,
-    'latitude', state.latitude,
-    'longitude', state.longitude,
-    'accuracy_m', state.accuracy_m,
-    'speed_mps', state.speed_mps,
-    'heading_deg', state.heading_deg,
-    'battery_pct', state.battery_pct,
-    'is_mock', state.is_mock,
-    'distance_m', case when v_is_checked_in then state.distance_m end,
-    'distance_is_provisional', case when v_is_checked_in then state.distance_is_provisional end
+    'recorded_at', in_state.recorded_at,
+    'latitude', in_state.latitude,
+    'longitude', in_state.longitude,
+    'accuracy_m', in_state.accuracy_m,
+    'speed_mps', in_state.speed_mps,
+    'heading_deg', in_state.heading_deg,
+    'battery_pct', in_state.battery_pct,
+    'is_mock', in_state.is_mock,
+    'distance_m', case when v_is_checked_in then in_state.distance_m end,
+    'distance_is_provisional', case when v_is_checked_in then in_state.distance_is_provisional end
   )::text;
 end;
 $$;
@@ -263,7 +263,7 @@ $$;
 comment on function private.live_position(public.employee_last_state) is
   'A position as the live stream sends it. session_id is the session in which it was taken, is_checked_in whether that is open.';
 
-create function private.read_positions_at_work(organization_ids uuid[])
+create function private.read_positions_at_work(in_organization_ids uuid[])
 returns table (organization_id uuid, employee_id uuid, location text)
 language plpgsql stable security definer
 set search_path = ''
@@ -273,7 +273,7 @@ begin
   select l.organization_id, l.employee_id, private.live_position(l)
   from public.active_users as u
   join public.employee_last_state as l on l.organization_id = u.organization_id and l.employee_id = u.employee_id
-  where u.organization_id = any (read_positions_at_work.organization_ids)
+  where u.organization_id = any (in_organization_ids)
     and l.is_checked_in and l.fix_session_id = l.session_id;
 end;
 $$;
@@ -283,7 +283,7 @@ comment on function private.read_positions_at_work(uuid[]) is
 
 grant execute on function private.read_positions_at_work(uuid[]) to fieldtrack_edge;
 
-create function private.read_positions_of(organization_ids uuid[], employee_ids uuid[])
+create function private.read_positions_of(in_organization_ids uuid[], in_employee_ids uuid[])
 returns table (organization_id uuid, employee_id uuid, location text)
 language plpgsql stable security definer
 set search_path = ''
@@ -291,7 +291,7 @@ as $$
 begin
   return query
   select l.organization_id, l.employee_id, private.live_position(l)
-  from unnest(read_positions_of.organization_ids, read_positions_of.employee_ids) as a (organization_id, employee_id)
+  from unnest(in_organization_ids, in_employee_ids) as a (organization_id, employee_id)
   join public.employee_last_state as l on l.organization_id = a.organization_id and l.employee_id = a.employee_id;
 end;
 $$;

@@ -11,7 +11,7 @@ create index attendance_sessions_unsealed on public.attendance_sessions (organiz
 
 -- An organization may keep positions for a shorter time than the log keeps events. Those that tell where a session was opened and
 -- closed were written in the transactions that did it, so they bear its time.
-create function private.forget_positions(organization_id uuid, session_id uuid, occurred_at timestamptz[]) returns void
+create function private.forget_positions(in_organization_id uuid, in_session_id uuid, in_occurred_at timestamptz[]) returns void
 language plpgsql volatile
 set search_path = ''
 as $$
@@ -21,8 +21,8 @@ begin
   with forgotten as (
     update public.events as e
     set payload = e.payload || '{"position": null}'
-    where e.organization_id = forget_positions.organization_id and e.occurred_at = any (forget_positions.occurred_at)
-      and e.subject_id = forget_positions.session_id and e.payload -> 'position' <> 'null'
+    where e.organization_id = in_organization_id and e.occurred_at = any (in_occurred_at)
+      and e.subject_id = in_session_id and e.payload -> 'position' <> 'null'
     returning e.id
   )
   select array_agg(f.id) into v_events from forgotten as f;
@@ -30,7 +30,7 @@ begin
   update public.webhook_attempts as a
   set response = null
   from public.webhook_deliveries as d
-  where d.organization_id = forget_positions.organization_id and d.event_id = any (v_events)
+  where d.organization_id = in_organization_id and d.event_id = any (v_events)
     and a.organization_id = d.organization_id and a.delivery_id = d.id and a.response is not null;
 end;
 $$;
@@ -41,7 +41,7 @@ comment on function private.forget_positions(uuid, uuid, timestamptz[]) is
 
 -- Seals sessions that ended before their organization's retention, and deletes their points where no partition will fall for them
 -- soon: in organizations that keep points for a shorter time than the longest.
-create function private.purge_locations(max_sessions integer default 500, max_points integer default 50000) returns bigint
+create function private.purge_locations(in_max_sessions integer default 500, in_max_points integer default 50000) returns bigint
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -64,10 +64,10 @@ begin
         and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
         and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
       order by s.checked_in_at
-      limit purge_locations.max_sessions
+      limit in_max_sessions
       for no key update of s skip locked
     ) as s
-    limit purge_locations.max_sessions
+    limit in_max_sessions
   loop
     -- Where the person checked in and out are positions too.
     update public.attendance_sessions as s
@@ -82,7 +82,7 @@ begin
       where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
       get diagnostics v_points = row_count;
       v_deleted := v_deleted + v_points;
-      exit when v_deleted >= purge_locations.max_points;
+      exit when v_deleted >= in_max_points;
     end if;
   end loop;
   return v_sealed;

@@ -23,28 +23,28 @@ create index erasures_unfinished on private.erasures (requested_at) where comple
 comment on table private.erasures is 'People whose data is being taken out, step by step, by the schedule erasures.';
 
 -- What of an event's payload tells who or where somebody was. The shape stays that of types/events.ts.
-create function private.erased_payload(payload jsonb) returns jsonb
+create function private.erased_payload(in_payload jsonb) returns jsonb
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return payload
-    || case when payload ? 'position' then '{"position": null}'::jsonb else '{}' end
-    || case when payload ? 'name' then '{"name": "Erased"}'::jsonb else '{}' end
-    || case when payload ? 'employee_code' then '{"employee_code": "ERASED"}'::jsonb else '{}' end
-    || case when payload ? 'review_comment' then '{"review_comment": null}'::jsonb else '{}' end;
+  return in_payload
+    || case when in_payload ? 'position' then '{"position": null}'::jsonb else '{}' end
+    || case when in_payload ? 'name' then '{"name": "Erased"}'::jsonb else '{}' end
+    || case when in_payload ? 'employee_code' then '{"employee_code": "ERASED"}'::jsonb else '{}' end
+    || case when in_payload ? 'review_comment' then '{"review_comment": null}'::jsonb else '{}' end;
 end;
 $$;
 
 comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and comment.';
 
-create function private.hold_sessions(organization_id uuid, employee_id uuid) returns void
+create function private.hold_sessions(in_organization_id uuid, in_employee_id uuid) returns void
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
   perform from public.attendance_sessions as s
-  where s.organization_id = hold_sessions.organization_id and s.employee_id = hold_sessions.employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
   order by s.id
   for no key update;
 end;
@@ -54,7 +54,9 @@ comment on function private.hold_sessions(uuid, uuid) is
   'Holds all sessions of a person until the transaction ends. The caller holds the person, so none comes meanwhile.';
 
 -- One step. The next one finds what is left; nothing is done twice that matters.
-create function private.continue_erasure(organization_id uuid, employee_id uuid, max_points integer, max_events integer)
+create function private.continue_erasure(
+  in_organization_id uuid, in_employee_id uuid, in_max_points integer, in_max_events integer
+)
 returns boolean
 language plpgsql volatile security definer
 set search_path = ''
@@ -67,10 +69,10 @@ declare
   v_last_event bigint;
 begin
   -- The person, then all of the sessions, then what hangs on them (chapter 000700 has the order).
-  perform private.hold_employee(continue_erasure.organization_id, continue_erasure.employee_id);
+  perform private.hold_employee(in_organization_id, in_employee_id);
   select x.* into v_erasure
   from private.erasures as x
-  where x.organization_id = continue_erasure.organization_id and x.employee_id = continue_erasure.employee_id
+  where x.organization_id = in_organization_id and x.employee_id = in_employee_id
   for update;
   if not found or v_erasure.completed_at is not null then
     return true;
@@ -106,7 +108,7 @@ begin
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_erasure.organization_id and s.id = v_session.id;
-    if v_deleted >= continue_erasure.max_points then
+    if v_deleted >= in_max_points then
       return false;
     end if;
   end loop;
@@ -117,7 +119,7 @@ begin
     select e.id from public.events as e
     where e.organization_id = v_erasure.organization_id and e.id > coalesce(v_erasure.events_cleaned_to, 0)
     order by e.id
-    limit continue_erasure.max_events
+    limit in_max_events
   ) as e;
   if v_last_event is not null then
     update public.events as e
@@ -181,7 +183,7 @@ comment on function private.continue_erasures() is 'The next step of the erasure
 
 -- Where Storage is present, the person's receipts: the administrator deletes the files through Storage, which a policy allows for
 -- erased people. Rows alone are not deleted here: the files behind them would stay for ever.
-create function private.receipt_paths(organization_id uuid, employee_id uuid) returns text[]
+create function private.receipt_paths(in_organization_id uuid, in_employee_id uuid) returns text[]
 language plpgsql stable
 set search_path = ''
 as $$
@@ -197,14 +199,14 @@ begin
     select coalesce(array_agg(o.name order by o.name), '{}')
     from %s as o
     where o.bucket_id = 'receipts' and o.name like $1
-  $sql$, v_objects) into v_paths using format('%s/%s/%%', organization_id, employee_id);
+  $sql$, v_objects) into v_paths using format('%s/%s/%%', in_organization_id, in_employee_id);
   return v_paths;
 end;
 $$;
 
 comment on function private.receipt_paths(uuid, uuid) is 'Paths of the files that a person put into the bucket receipts.';
 
-create function private.erase_employee(employee_id uuid, reason text) returns jsonb
+create function private.erase_employee(in_employee_id uuid, in_reason text) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -214,7 +216,7 @@ declare
   v_is_done boolean := true;
   v_receipts jsonb := '[]'::jsonb;
 begin
-  if coalesce(char_length(btrim(erase_employee.reason)), 0) not between 3 and 1000 then
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
   end if;
   -- A person who left and came back has a row for each time.
@@ -223,10 +225,10 @@ begin
     from public.employees as e
     where e.organization_id = v_admin.organization_id
       and (
-        e.id = erase_employee.employee_id
+        e.id = in_employee_id
         or e.user_id = (
           select n.user_id from public.employees as n
-          where n.organization_id = v_admin.organization_id and n.id = erase_employee.employee_id
+          where n.organization_id = v_admin.organization_id and n.id = in_employee_id
         )
       )
     order by e.id
@@ -269,7 +271,7 @@ begin
       insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
       -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
       perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
-        btrim(erase_employee.reason));
+        btrim(in_reason));
     end if;
 
     -- Small histories are gone at once; of large ones this is the first step.
@@ -280,10 +282,10 @@ begin
     v_receipts := v_receipts || to_jsonb(private.receipt_paths(v_admin.organization_id, v_employee.id));
   end loop;
   if not found then
-    perform private.fail('employee_not_found', 'There is no such employee.', erase_employee.employee_id::text);
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
   return jsonb_build_object(
-    'employee_id', erase_employee.employee_id,
+    'employee_id', in_employee_id,
     'is_done', v_is_done,
     'receipts', v_receipts
   );
@@ -294,7 +296,7 @@ comment on function private.erase_employee(uuid, text) is 'Body of public.erase_
 
 -- Values and reasons of acts on the person, and on the person's sessions, expenses and device tokens. The rows stay: what was
 -- done, when, by whom.
-create function private.erase_audit_values(organization_id uuid, employee_id uuid) returns void
+create function private.erase_audit_values(in_organization_id uuid, in_employee_id uuid) returns void
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -304,19 +306,19 @@ begin
   set before = a.before - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
     after = a.after - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
     reason = null
-  where a.organization_id = erase_audit_values.organization_id
+  where a.organization_id = in_organization_id
     and (a.subject_type, a.subject_id) in (
-      select 'employee', erase_audit_values.employee_id
+      select 'employee', in_employee_id
       union all
       select 'session', s.id from public.attendance_sessions as s
-      where s.organization_id = erase_audit_values.organization_id and s.employee_id = erase_audit_values.employee_id
+      where s.organization_id = in_organization_id and s.employee_id = in_employee_id
       union all
       select 'expense', x.id from public.expenses as x
-      where x.organization_id = erase_audit_values.organization_id and x.employee_id = erase_audit_values.employee_id
+      where x.organization_id = in_organization_id and x.employee_id = in_employee_id
       union all
       -- Phones are named by their people.
       select 'device_token', t.id from public.device_tokens as t
-      where t.organization_id = erase_audit_values.organization_id and t.employee_id = erase_audit_values.employee_id
+      where t.organization_id = in_organization_id and t.employee_id = in_employee_id
     );
   perform set_config('fieldtrack.erasure', '', true);
 end;

@@ -1,6 +1,6 @@
 -- A person's data, for the person: everything that is kept about one, in pages.
 
-create function private.export_employee_data(employee_id uuid, after_session_id uuid, after_recorded_at timestamptz)
+create function private.export_employee_data(in_employee_id uuid, in_after_session_id uuid, in_after_recorded_at timestamptz)
 returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
@@ -16,11 +16,11 @@ begin
   select e.* into v_employee
   from public.employees as e
   where e.organization_id = v_caller.organization_id
-    and e.id = coalesce(export_employee_data.employee_id, v_caller.id)
+    and e.id = coalesce(in_employee_id, v_caller.id)
     and (v_caller.app_role = 'ADMIN' or e.id = v_caller.id);
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee, or it is not yours to export.',
-      export_employee_data.employee_id::text);
+      in_employee_id::text);
   end if;
   perform private.take_token(v_caller.organization_id, 'personal_data', v_caller.id);
 
@@ -33,13 +33,13 @@ begin
     cross join lateral (
       select g.* from public.gps_locations as g
       where g.organization_id = s.organization_id and g.session_id = s.id
-        and (s.id <> export_employee_data.after_session_id or g.recorded_at > export_employee_data.after_recorded_at)
+        and (s.id <> in_after_session_id or g.recorded_at > in_after_recorded_at)
           is not false
       order by g.recorded_at
       limit v_max_points
     ) as g
     where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and (s.id >= export_employee_data.after_session_id) is not false
+      and (s.id >= in_after_session_id) is not false
     order by s.id, g.recorded_at
     limit v_max_points
   ) as p;
@@ -50,7 +50,7 @@ begin
     'points', coalesce(v_points, '[]'),
     'next', case when v_last is not null then jsonb_build_object(
       'after_session_id', v_last -> 'session_id', 'after_recorded_at', v_last -> 'recorded_at') end);
-  if export_employee_data.after_session_id is not null then
+  if in_after_session_id is not null then
     return v_page;
   end if;
 

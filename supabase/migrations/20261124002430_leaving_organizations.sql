@@ -1,6 +1,6 @@
 -- An organization that leaves: thirty days' notice, then its rows go in bounded steps.
 
-create function private.delete_organization(slug text, reason text) returns public.organizations
+create function private.delete_organization(in_slug text, in_reason text) returns public.organizations
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -10,14 +10,14 @@ declare
 begin
   update public.organizations as o
   set deletion_due_at = coalesce(o.deletion_due_at, now() + interval '30 days')
-  where o.id = v_admin.organization_id and o.slug = delete_organization.slug
+  where o.id = v_admin.organization_id and o.slug = in_slug
   returning o.* into v_organization;
   if not found then
     perform private.fail('invalid_argument', 'This is not the slug of your organization.', 'slug',
       'To delete it, name it: everything goes, for everybody.');
   end if;
   perform private.audit(v_organization.id, 'organization.deletion_requested', 'organization', v_organization.id, null,
-    jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), delete_organization.reason);
+    jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), in_reason);
   return v_organization;
 end;
 $$;
@@ -81,7 +81,7 @@ grant execute on function public.keep_organization() to authenticated;
 
 -- Rows of one organization, at most so many, from whatever tables the catalog says have any: the ones that others refer to come
 -- last, so that no statement cascades into a large table. The organization's own row goes when nothing else is left.
-create function private.delete_due_organizations(max_rows integer default 20000) returns bigint
+create function private.delete_due_organizations(in_max_rows integer default 20000) returns bigint
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -129,10 +129,10 @@ begin
       delete from %1$s where ctid = any (array(
         select t.ctid from %1$s as t where t.organization_id = $1 limit $2
       ))
-    $sql$, v_table.name) using v_organization_id, max_rows - v_deleted;
+    $sql$, v_table.name) using v_organization_id, in_max_rows - v_deleted;
     get diagnostics v_rows = row_count;
     v_deleted := v_deleted + v_rows;
-    if v_deleted >= max_rows then
+    if v_deleted >= in_max_rows then
       return v_deleted;
     end if;
   end loop;

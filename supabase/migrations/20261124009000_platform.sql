@@ -7,19 +7,19 @@
 -- Where Supabase Realtime is present, events are broadcast to their organization's administrators.
 
 -- How often an expression fires, for the shapes that we use. What is overdue follows from it.
-create function private.cron_interval(cron text) returns interval
+create function private.cron_interval(in_cron text) returns interval
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
   return case
-    when cron = '* * * * *' then interval '1 minute'
-    when cron ~ '^\*/([1-9]|[1-5][0-9]) \* \* \* \*$'
-      then make_interval(mins => substring(cron, '^\*/([0-9]+)')::integer)
-    when cron ~ '^[1-5]?[0-9] \* \* \* \*$' then interval '1 hour'
-    when cron ~ '^[1-5]?[0-9] \*/([1-9]|1[0-9]|2[0-3]) \* \* \*$'
-      then make_interval(hours => substring(cron, ' \*/([0-9]+)')::integer)
-    when cron ~ '^[1-5]?[0-9] ([01]?[0-9]|2[0-3]) \* \* \*$' then interval '1 day'
+    when in_cron = '* * * * *' then interval '1 minute'
+    when in_cron ~ '^\*/([1-9]|[1-5][0-9]) \* \* \* \*$'
+      then make_interval(mins => substring(in_cron, '^\*/([0-9]+)')::integer)
+    when in_cron ~ '^[1-5]?[0-9] \* \* \* \*$' then interval '1 hour'
+    when in_cron ~ '^[1-5]?[0-9] \*/([1-9]|1[0-9]|2[0-3]) \* \* \*$'
+      then make_interval(hours => substring(in_cron, ' \*/([0-9]+)')::integer)
+    when in_cron ~ '^[1-5]?[0-9] ([01]?[0-9]|2[0-3]) \* \* \*$' then interval '1 day'
   end;
 end;
 $$;
@@ -146,7 +146,7 @@ comment on function private.is_cron_usable() is
 grant execute on function private.is_cron_usable() to fieldtrack_worker, service_role;
 
 -- The worker may not run arbitrary commands: it names a schedule.
-create function private.run_schedule(name text) returns text
+create function private.run_schedule(in_name text) returns text
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -157,9 +157,9 @@ declare
   v_items bigint;
   v_error text;
 begin
-  select s.* into v_schedule from private.schedules as s where s.name = run_schedule.name;
+  select s.* into v_schedule from private.schedules as s where s.name = in_name;
   if not found then
-    raise exception 'schedule % does not exist', run_schedule.name;
+    raise exception 'schedule % does not exist', in_name;
   end if;
   -- One run at a time, whoever starts it.
   if not pg_try_advisory_xact_lock(hashtextextended('fieldtrack.schedule.' || v_schedule.name, 0)) then

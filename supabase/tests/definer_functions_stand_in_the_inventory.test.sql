@@ -278,7 +278,7 @@ select is_empty(
       pg_catalog.regexp_replace(d.prosrc, '--[^\n]*', '', 'g'), ';'
     ) as statement
     join inventory as i on i.name = d.name and i.bound <> 'all organizations'
-    where statement !~ '\m(organization_id|user_id|token_hash)\M'
+    where statement !~ '\m(in_)?(organization_id|user_id|token_hash)\M'
       and statement ~* (
         select '\m(from|join|update|into)\s+(only\s+)?(public|private)\.(' || string_agg(a.relname, '|') || ')\M'
         from (
@@ -295,7 +295,7 @@ select is_empty(
 select is_empty(
   $$
     select d.name from definer as d join inventory as i on i.name = d.name
-    where i.bound = 'organization' and d.prosrc !~ '\morganization_id\M'
+    where i.bound = 'organization' and d.prosrc !~ '\m(in_)?organization_id\M'
   $$,
   'every definer that is bound to an organization names it'
 );
@@ -303,7 +303,7 @@ select is_empty(
 select is_empty(
   $$
     select d.name from definer as d join inventory as i on i.name = d.name
-    where i.bound = 'user' and d.prosrc !~ '\m(user_id|current_user_id|require_employee|current_employee_id)\M'
+    where i.bound = 'user' and d.prosrc !~ '\m((in_)?user_id|current_user_id|require_employee|current_employee_id)\M'
   $$,
   'every definer that is bound to the caller starts from the caller''s user id'
 );
