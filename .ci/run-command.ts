@@ -3,10 +3,14 @@ import { spawn } from 'node:child_process';
 export type Outcome = { ok: boolean; stdout: string; stderr: string };
 
 /** Runs a tool (of node_modules/.bin inside npm scripts) to its end: no shell, no keyboard, `input` on its stdin. */
-export function runCommand(command: string, args: string[], options: { input?: string } = {}): Promise<Outcome> {
+export function runCommand(
+  command: string,
+  args: string[],
+  options: { input?: string; env?: Record<string, string> } = {},
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     // Colours would end up in messages and in CI's log.
-    const env = { ...process.env, NO_COLOR: '1' };
+    const env = { ...process.env, NO_COLOR: '1', ...options.env };
     const child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
     let stdout = '';
     let stderr = '';

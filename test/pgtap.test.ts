@@ -7,15 +7,17 @@ import { supabaseDir } from '../supabase/local/paths.ts';
 import { createTestDatabase, type TestDatabase } from './fixtures/database.ts';
 
 const folder = join(supabaseDir, 'tests');
-const files = readdirSync(folder).filter((file) => file.endsWith('.test.sql'));
+// Sorted as pg_prove sorts them: the first one makes what the claims share, and stays.
+const [setup, ...files] = readdirSync(folder)
+  .filter((file) => file.endsWith('.sql'))
+  .sort();
 
 let database: TestDatabase;
 beforeAll(async () => {
   database = await createTestDatabase({ pgtap: true });
-  await database
-    .sql('postgres')
-    .unsafe(readFileSync(join(folder, 'support.sql'), 'utf8'))
-    .simple();
+  expect(setup).toBe('00000_setup.test.sql');
+  const tap = await run(readFileSync(join(folder, `${setup}`), 'utf8'));
+  expect(failures(tap), tap).toEqual([]);
 });
 afterAll(() => database?.drop());
 

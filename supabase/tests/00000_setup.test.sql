@@ -1,8 +1,27 @@
--- What the claims share: the cast, stepping into a role, and comparing error codes. Loaded once into the test database
--- before the files run (test/pgtap.test.ts does; by hand: psql -f supabase/tests/support.sql).
+-- What the claims share: the cast, stepping into a role, and comparing error codes. It sorts before all claims, so
+-- `supabase test db` (which runs `pg_prove --ext .pg --ext .sql -r supabase/tests`) makes the schema `tests` first and counts
+-- this file as a test that passes. It commits: after one run each claim can be run alone. Running it again makes it anew.
 --
 -- The cast: alice (administrator), bob and carol (employees) and dave (deactivated) of Acme; mallory, administrator of Other.
+-- Acme and Other are made by each claim and rolled back with it, so data that was there before is untouched, and a claim
+-- names them (tests.acme()) wherever it reads past row level security.
 
+begin;
+set local client_min_messages = warning;
+
+-- The CLI makes the extension itself; by hand it may still be missing. npm's PostgreSQL has none: there the tests load
+-- pgTAP's functions from a package (test/fixtures/pgtap.ts).
+do $$
+begin
+  if to_regproc('extensions.plan') is null
+    and exists (select from pg_catalog.pg_available_extensions as e where e.name = 'pgtap')
+  then
+    create extension pgtap with schema extensions;
+  end if;
+end
+$$;
+
+drop schema if exists tests cascade;
 create schema tests;
 grant usage on schema tests to public;
 
@@ -191,3 +210,28 @@ end
 $$;
 
 grant execute on all functions in schema tests to public;
+
+-- The claims call pgTAP's functions in every role. Those that postgres made are granted to nobody (chapter 000100).
+do $$
+declare
+  v_function regprocedure;
+begin
+  for v_function in
+    select d.objid::regprocedure
+    from pg_catalog.pg_depend as d join pg_catalog.pg_extension as e on e.oid = d.refobjid
+    where e.extname = 'pgtap' and e.extowner = current_user::regrole and d.deptype = 'e'
+      and d.refclassid = 'pg_catalog.pg_extension'::regclass and d.classid = 'pg_catalog.pg_proc'::regclass
+  loop
+    execute format('grant execute on function %s to public', v_function);
+  end loop;
+end
+$$;
+
+select plan(2);
+select has_schema('tests', 'the schema tests is there');
+select ok(not exists (
+    select from pg_catalog.pg_proc as p
+    where p.pronamespace = 'tests'::regnamespace and not has_function_privilege('anon', p.oid, 'execute')),
+  'every role can call what the claims share');
+select * from finish();
+commit;
