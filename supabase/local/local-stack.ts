@@ -1,6 +1,7 @@
 import { appendFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import postgres from 'postgres';
+import { postgresBinDir, postgrestBinary } from './binaries.ts';
 import { type Cluster, databaseUrl, initCluster, startCluster, superuser } from './cluster.ts';
 import { readConfig } from './config.ts';
 import { partLine, say, step } from './console.ts';
@@ -33,6 +34,9 @@ export async function startLocalStack(options: {
 }): Promise<LocalStack> {
   const { folder, port, onStop } = options;
   const config = readConfig();
+  // What this machine lacks is said before anything is made.
+  postgresBinDir();
+  postgrestBinary();
   const lock = takeLock(folder, `http://127.0.0.1:${port}`);
   onStop(lock.release);
   const { dataDir, secrets, isNew } = openInstallation(folder, config.db.major_version);
