@@ -1,8 +1,7 @@
-import { Kysely, PostgresDialect, sql } from 'kysely';
-import pg, { Pool } from 'pg';
+import { escapeIdentifier } from 'pg';
+import { openPool } from './pool.ts';
 import type { RequestSpan } from './tracing.ts';
-import type { RecordedOutcome } from './webhooks/dispatcher.ts';
-import type { ClaimedDelivery } from './webhooks/send.ts';
+import type { ClaimedDelivery, RecordedOutcome } from './webhooks/delivery.ts';
 
 export interface Database {
   /**
@@ -43,17 +42,12 @@ export function openDatabase(options: {
   poolSize: number;
   onError: (error: Error) => void;
 }): Database {
-  const pool = new Pool({
+  const pool = openPool({
     connectionString: options.connectionString,
     max: options.poolSize,
-    application_name: 'fieldtrack-worker',
-    connectionTimeoutMillis: 10_000,
+    name: 'fieldtrack-worker',
+    onError: options.onError,
   });
-  // A connection that breaks (a restart of the database) is replaced on next use; unheard it would end the process. The pool
-  // hears its idle ones only, and one in use tells its statement and then also nobody in particular.
-  pool.on('connect', (client) => client.on('error', options.onError));
-  pool.on('error', () => {});
-  const kysely = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
 
   const callForOrganization =
     (traceparent: string | null): Database['callForOrganization'] =>
@@ -67,7 +61,7 @@ export function openDatabase(options: {
           with settings as materialized (
             select set_config('fieldtrack.organization_id', $1, true), set_config('fieldtrack.traceparent', $2, true)
           )
-          select private.${pg.escapeIdentifier(name)}($3${parameters}) as outcome from settings`,
+          select private.${escapeIdentifier(name)}($3${parameters}) as outcome from settings`,
         values: [organizationId, traceparent ?? '', organizationId, ...others],
       });
       return rows[0]?.outcome ?? 'gone';
@@ -82,60 +76,67 @@ export function openDatabase(options: {
       runSchedule: (name) => within('private.run_schedule', () => database.runSchedule(name)),
     }),
     async role() {
-      const { rows } = await sql<{ role: string }>`select current_user as role`.execute(kysely);
+      const { rows } = await pool.query<{ role: string }>('select current_user as role');
       return rows[0]?.role ?? '';
     },
     async schedules() {
-      const { rows } = await sql<{ name: string; cron: string; time_zone: string; is_overdue: boolean }>`
-        select name, cron, time_zone, is_overdue from private.schedule_report() where not private.is_cron_usable()
-      `.execute(kysely);
+      const { rows } = await pool.query<{ name: string; cron: string; time_zone: string; is_overdue: boolean }>(
+        'select name, cron, time_zone, is_overdue from private.schedule_report() where not private.is_cron_usable()',
+      );
       return rows;
     },
-    runSchedule: (name) =>
-      kysely.transaction().execute(async (trx) => {
-        // A statement of its own: a timeout set within a statement does not count for it.
-        await sql`
-          select set_config('statement_timeout', (extract(epoch from max_duration) * 1000)::integer::text, true)
-          from private.schedules where name = ${name}
-        `.execute(trx);
-        const { rows } = await sql<{ outcome: string }>`select private.run_schedule(${name}) as outcome`.execute(trx);
+    async runSchedule(name) {
+      const client = await pool.connect();
+      let hasFailed = true;
+      try {
+        await client.query('begin');
+        // A statement of its own: a timeout that is set within a statement does not count for that statement.
+        await client.query(
+          `select set_config('statement_timeout', (extract(epoch from max_duration) * 1000)::integer::text, true)
+           from private.schedules where name = $1`,
+          [name],
+        );
+        const { rows } = await client.query<{ outcome: string }>('select private.run_schedule($1) as outcome', [name]);
+        await client.query('commit');
+        hasFailed = false;
         return rows[0]?.outcome ?? 'done';
-      }),
+      } finally {
+        // A connection that failed may be inside a transaction, so it is closed and not given back.
+        client.release(hasFailed);
+      }
+    },
     poolUse: () => ({
       idle: pool.idleCount,
       busy: pool.totalCount - pool.idleCount,
       waiting: pool.waitingCount,
     }),
     async refreshDashboards() {
-      const { rows } = await sql<{ refreshed: string }>`select private.refresh_dashboards() as refreshed`.execute(
-        kysely,
-      );
+      const { rows } = await pool.query<{ refreshed: string }>('select private.refresh_dashboards() as refreshed');
       return Number(rows[0]?.refreshed ?? 0);
     },
     async claimWebhookDeliveries(atMost, leaseSeconds) {
-      const { rows } = await sql<ClaimedDelivery>`
-        select * from private.claim_webhook_deliveries(${atMost}, ${leaseSeconds})
-      `.execute(kysely);
+      const { rows } = await pool.query<ClaimedDelivery>('select * from private.claim_webhook_deliveries($1, $2)', [
+        atMost,
+        leaseSeconds,
+      ]);
       return rows;
     },
     async recordWebhookAttempts(outcomes) {
-      const { rows } = await sql<{ recorded: number }>`
-        select private.record_webhook_attempts(${JSON.stringify(outcomes)}) as recorded
-      `.execute(kysely);
+      const { rows } = await pool.query<{ recorded: number }>(
+        'select private.record_webhook_attempts($1) as recorded',
+        [JSON.stringify(outcomes)],
+      );
       return rows[0]?.recorded ?? 0;
     },
     async takeRequestSpans(atMost) {
-      const { rows } = await sql<RequestSpan & { started_us: string; ended_us: string }>`
-        select * from private.take_request_spans(${atMost})
-      `.execute(kysely);
+      const { rows } = await pool.query<RequestSpan & { started_us: string; ended_us: string }>(
+        'select * from private.take_request_spans($1)',
+        [atMost],
+      );
       // node-postgres gives a bigint as text; microseconds since 1970 are exact in a number until the year 2255.
       return rows.map((row) => ({ ...row, started_us: Number(row.started_us), ended_us: Number(row.ended_us) }));
     },
-    async close() {
-      await kysely.destroy();
-      // Kysely ends a pool only if it has used it.
-      if (!pool.ending) await pool.end();
-    },
+    close: () => pool.end(),
   };
   return database;
 }

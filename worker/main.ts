@@ -82,7 +82,7 @@ const http = await startHttp({
   metricsToken: env.METRICS_TOKEN,
   operatorToken: env.OPERATOR_TOKEN,
   pages: {
-    ready: createReadiness({ operators, queues, isWorking: () => isWorking }),
+    ready: createReadiness({ operators, queues, worked: queue.worked, isWorking: () => isWorking }),
     metrics: metrics.render,
     internal: { queues: operators.queues, schedules: operators.schedules, snapshots: operators.snapshots },
   },

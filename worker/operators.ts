@@ -1,4 +1,4 @@
-import { Pool } from 'pg';
+import { openPool } from './pool.ts';
 
 /** One figure that the database answers for /metrics. */
 export type Sample = { name: string; labels: Record<string, string>; value: number };
@@ -21,16 +21,14 @@ const statementTimeoutMs = 5000;
 
 /** A pool of its own, so that the pages answer while jobs hold every connection of theirs. */
 export function openOperators(options: { connectionString: string; onError: (error: Error) => void }): Operators {
-  const pool = new Pool({
+  const pool = openPool({
     connectionString: options.connectionString,
     max: 2,
-    application_name: 'fieldtrack-worker-http',
+    name: 'fieldtrack-worker-http',
     connectionTimeoutMillis: 3000,
     idleTimeoutMillis: 60_000,
+    onError: options.onError,
   });
-  // As in database.ts: a connection in use that breaks would end the process if nobody heard it.
-  pool.on('connect', (client) => client.on('error', options.onError));
-  pool.on('error', () => {});
 
   async function read<R extends Row>(text: string): Promise<R[]> {
     const client = await pool.connect();

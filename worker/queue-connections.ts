@@ -1,5 +1,6 @@
-import { Pool, type PoolClient } from 'pg';
+import type { PoolClient } from 'pg';
 import type { Db } from 'pg-boss';
+import { openPool } from './pool.ts';
 
 export interface QueueConnections extends Db {
   close(): Promise<void>;
@@ -19,14 +20,11 @@ export function openQueueConnections(options: {
   connectionString: string;
   onError: (error: Error) => void;
 }): QueueConnections {
-  const pool = new Pool({
+  const pool = openPool({
     connectionString: options.connectionString,
-    application_name: 'fieldtrack-worker-queue',
-    connectionTimeoutMillis: 10_000,
+    name: 'fieldtrack-worker-queue',
+    onError: options.onError,
   });
-  // As in database.ts: a connection in use that breaks would end the process if nobody heard it.
-  pool.on('connect', (client) => client.on('error', options.onError));
-  pool.on('error', () => {});
   /** What is prepared, by its text: few, as pg-boss writes a text for each queue and way to settle. */
   const names = new Map<string, string>();
   const plannedAt = new WeakMap<PoolClient, number>();

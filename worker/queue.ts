@@ -1,19 +1,22 @@
 import { PgBoss } from 'pg-boss';
 import type { Logger } from 'pino';
-import { jobPayloads, type QueueName } from '../types/jobs.ts';
+import type { QueueName } from '../types/jobs.ts';
 import type { Database } from './database.ts';
 import { jobs } from './jobs/index.ts';
 import type { JobDefinition } from './jobs/job.ts';
+import { runJob } from './jobs/run.ts';
 import { describeError } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { openQueueConnections } from './queue-connections.ts';
-import { databaseCall, type Tracing } from './tracing.ts';
+import type { Tracing } from './tracing.ts';
 
 /** Long enough for the longest job in hand; what is not finished by then goes back to the queue. */
 const stopTimeoutMs = 10_000;
 
 export interface Queue {
   start(): Promise<void>;
+  /** The queues that this worker works. */
+  worked(): string[];
   stop(): Promise<void>;
 }
 
@@ -47,66 +50,16 @@ export function createQueue(options: {
   boss.on('error', (error) => log.error({ err: describeError(error) }, 'queue error'));
   boss.on('warning', (warning) => log.warn({ warning: warning.message }, 'queue warning'));
 
+  /** The queues that are worked, which readiness compares with the registry. */
+  const worked = new Set<string>();
+
   async function work<Q extends QueueName>(job: JobDefinition<Q>): Promise<void> {
     await boss.work(
       job.queue,
       { ...job.options, burstWhenBatchFull: job.options.batchSize > 1, perJobResults: true },
-      (batch) =>
-        Promise.all(
-          batch.map(async ({ id, data, signal }) => {
-            const began = performance.now();
-            const seconds = () => (performance.now() - began) / 1000;
-            // Said in each of its lines. A logger of its own would cost more than the line, and most jobs write one.
-            let about: Record<string, string> = { queue: job.queue, job_id: id };
-            const payload = jobPayloads[job.queue].safeParse(data);
-            if (!payload.success) {
-              // No retry mends it. Its content is not logged.
-              log.error(about, 'payload is not valid');
-              metrics.jobDone(job.queue, 'invalid', seconds());
-              return { id, status: 'deadletter' as const, output: { error: 'payload is not valid' } };
-            }
-            try {
-              // The registry pairs each queue with its own payload; the compiler cannot follow the pair through an index.
-              const input = payload.data as Parameters<typeof job.handle>[0];
-              const outcome = await tracing.span(
-                {
-                  name: `process ${job.queue}`,
-                  kind: 'consumer',
-                  parent: input.traceparent ?? null,
-                  attributes: {
-                    'messaging.system': 'pg-boss',
-                    'messaging.destination.name': job.queue,
-                    'messaging.operation.type': 'process',
-                    'messaging.message.id': id,
-                  },
-                },
-                (trace) => {
-                  const organization = 'organization_id' in input ? { organization_id: input.organization_id } : {};
-                  about = { ...about, ...organization, ...trace.ids };
-                  return job.handle(input, {
-                    id,
-                    database: database.continuing((name, transaction) =>
-                      tracing.span(databaseCall(name, trace.traceparent), (call) => transaction(call.traceparent)),
-                    ),
-                    get log() {
-                      return log.child(about);
-                    },
-                    signal,
-                  });
-                },
-              );
-              metrics.jobDone(job.queue, outcome, seconds());
-              log.info({ ...about, outcome, duration_ms: Math.round(seconds() * 1000) }, 'job done');
-              return { id, status: 'completed' as const, output: { outcome } };
-            } catch (error) {
-              metrics.jobDone(job.queue, 'failed', seconds());
-              const duration_ms = Math.round(seconds() * 1000);
-              log.warn({ ...about, err: describeError(error), duration_ms }, 'job failed');
-              return { id, status: 'failed' as const, output: { error: describeError(error) } };
-            }
-          }),
-        ),
+      (batch) => Promise.all(batch.map((one) => runJob(job, one, { database, log, metrics, tracing }))),
     );
+    worked.add(job.queue);
   }
 
   /** Schedules are the worker's where pg_cron does not serve the database; where it does, none may be left here. */
@@ -127,12 +80,10 @@ export function createQueue(options: {
     async start() {
       await boss.start();
       await keepSchedules();
-      await work(jobs.distance);
-      await work(jobs['distance-dead']);
-      await work(jobs.analytics);
-      await work(jobs['analytics-dead']);
-      await work(jobs.schedule);
+      // The registry is the list. The compiler cannot know that a queue fits its own definition when it comes from an index.
+      for (const job of Object.values(jobs) as JobDefinition<QueueName>[]) await work(job);
     },
+    worked: () => [...worked],
     async stop() {
       await boss.stop({ graceful: true, timeout: stopTimeoutMs });
       await connections.close();

@@ -4,7 +4,7 @@ import type { Check } from './http.ts';
 import { describeError } from './log.ts';
 import type { Operators } from './operators.ts';
 
-/** The fastest schedules run every five minutes: after three of those without any run, nothing runs them. */
+/** Some schedules run every minute: when none ran for a quarter of an hour, nothing runs them. */
 const silenceMs = 15 * 60_000;
 
 /** The migration that this code was written against: the newest file beside it. Null where the folder is not shipped. */
@@ -21,7 +21,9 @@ export function expectedMigration(): string | null {
 
 export function createReadiness(options: {
   operators: Operators;
+  /** The registry of jobs, and what of it is being worked. */
   queues: readonly string[];
+  worked: () => readonly string[];
   isWorking: () => boolean;
 }): () => Promise<Record<string, Check>> {
   const expected = expectedMigration();
@@ -37,16 +39,25 @@ export function createReadiness(options: {
       return { worker, database: { ok: false, detail: code ?? name } };
     }
     const missing = options.queues.filter((queue) => !found.queues.includes(queue));
+    // A queue that exists and that nobody works would hold its jobs for ever while everything else looks well.
+    const worked = options.worked();
+    const unworked = options.isWorking() ? options.queues.filter((queue) => !worked.includes(queue)) : [];
     const lastSign = Math.max(bootedAt, found.scheduleRanAt?.getTime() ?? 0);
     return {
       worker,
       database: { ok: true },
       migrations: migrationCheck(expected, found.migration),
-      queues: missing.length === 0 ? { ok: true } : { ok: false, detail: `missing: ${missing.join(', ')}` },
+      queues: queueCheck(missing, unworked),
       schedules:
         Date.now() - lastSign < silenceMs ? { ok: true } : { ok: false, detail: 'no schedule ran for 15 minutes' },
     };
   };
+}
+
+function queueCheck(missing: readonly string[], unworked: readonly string[]): Check {
+  if (missing.length > 0) return { ok: false, detail: `missing: ${missing.join(', ')}` };
+  if (unworked.length > 0) return { ok: false, detail: `not worked: ${unworked.join(', ')}` };
+  return { ok: true };
 }
 
 /** A newer database is fine: migrations come before the code that needs them. */

@@ -7,6 +7,8 @@ import { migrationsDir, repositoryDir } from '../../supabase/local/paths.ts';
 import { jobPayloads } from '../../types/jobs.ts';
 import { jobs } from '../../worker/jobs/index.ts';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
+import { eventually } from '../fixtures/organization.ts';
+import { startTestStack } from '../fixtures/stack.ts';
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -40,4 +42,21 @@ test('the queue schema is what the installed pg-boss prints', () => {
   const start = migration.indexOf('-- SQL to create pg-boss schema:');
   expect(start).toBeGreaterThan(0);
   expect(normal(migration.slice(start).split('\n'))).toBe(normal(body));
+});
+
+test('a job in every queue of the migrations is taken by the worker', async () => {
+  const stack = await startTestStack({ worker: true });
+  try {
+    const queues = await stack.admin<{ name: string }[]>`
+      select name from pgboss.queue where name not like '\\_\\_%' order by name`;
+    // An empty payload is refused by every handler before it does anything; taken is all that is asked here.
+    for (const { name } of queues) await stack.admin`select private.enqueue(${name}, '{}'::jsonb)`;
+    await eventually('every job is taken', async () => {
+      const waiting = await stack.admin<{ name: string }[]>`
+        select distinct name from pgboss.job where data = '{}'::jsonb and state = 'created'`;
+      return waiting.length === 0;
+    });
+  } finally {
+    await stack.stop();
+  }
 });

@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => stack?.stop());
 
 async function status(env: Record<string, string> = {}): Promise<{ code: number; text: string }> {
-  const run = promisify(execFile)(npmBinary('node'), [join(repositoryDir, 'worker', 'status.ts')], {
+  const run = promisify(execFile)(npmBinary('node'), [join(repositoryDir, 'scripts', 'status.ts')], {
     env: { PATH: process.env.PATH ?? '', SUPABASE_URL: stack.url, SUPABASE_SECRET_KEY: stack.secretKey, ...env },
   });
   const { code, stdout, stderr } = await run.then(

@@ -4,7 +4,8 @@ import type { Database } from '../database.ts';
 import { describeError } from '../log.ts';
 import { noTracing, type Tracing } from '../tracing.ts';
 import { realNetwork } from './connect.ts';
-import { type ClaimedDelivery, createSender, type Sender, type SendOutcome } from './send.ts';
+import type { ClaimedDelivery, RecordedOutcome } from './delivery.ts';
+import { createSender, type Sender } from './send.ts';
 
 /** Longer than the longest attempt and its recording; a delivery whose sender died is tried again after it. */
 const leaseSeconds = 30;
@@ -35,9 +36,6 @@ export interface WebhookDispatcher {
   stop(): Promise<void>;
   counters(): WebhookCounters;
 }
-
-export type RecordedOutcome = SendOutcome &
-  Pick<ClaimedDelivery, 'organization_id' | 'webhook_id' | 'delivery_id' | 'lease'>;
 
 /**
  * Claims due deliveries, sends them, records what came of them. The rows are the queue: there is no job for a delivery, so none

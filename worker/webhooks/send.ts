@@ -1,31 +1,7 @@
 import { createHmac, createSecretKey } from 'node:crypto';
 import { Agent, type Dispatcher } from 'undici';
 import { AddressRefusedError, guardedConnector, type Network } from './connect.ts';
-
-/** A delivery as private.claim_webhook_deliveries hands it out. */
-export interface ClaimedDelivery {
-  organization_id: string;
-  delivery_id: string;
-  webhook_id: string;
-  lease: string;
-  attempt: number;
-  url: string;
-  body: string;
-  secrets: string[];
-  traceparent: string | null;
-  allow_localhost: boolean;
-}
-
-export type SendError = 'status' | 'redirect' | 'timeout' | 'dns' | 'address_refused' | 'tls' | 'connection' | 'closed';
-
-/** What came of an attempt; null as error is success. */
-export interface SendOutcome {
-  status: number | null;
-  error: SendError | null;
-  response: string | null;
-  retry_after_s: number | null;
-  duration_ms: number;
-}
+import type { ClaimedDelivery, SendError, SendOutcome } from './delivery.ts';
 
 export interface Sender {
   send(delivery: ClaimedDelivery): Promise<SendOutcome>;
