@@ -3,7 +3,7 @@ import { SlowestFiles } from './test/slowest-files.ts';
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    include: ['test/**/*.test.ts', 'console/test/**/*.test.ts'],
     globalSetup: ['test/global-setup.ts'],
     // Processes: @supabase/lite changes globals, and a file's PostgREST must die with its file.
     pool: 'forks',

@@ -33,6 +33,8 @@ const steps: Step[] = [
   { name: 'npm ci accepts package-lock.json', run: tool('npm', 'ci', '--dry-run') },
   { name: 'biome (format and lint)', run: tool('biome', 'check', '--error-on-warnings', '.') },
   { name: 'tsc (supabase/local, worker, types, test, .ci)', run: tool('tsc', '--project', '.') },
+  { name: 'tsc (console)', run: tool('tsc', '--project', 'console') },
+  { name: 'tsc (console: build and tests)', run: tool('tsc', '--project', 'console/tsconfig.tools.json') },
   {
     name: 'deno check (edge-functions)',
     run: tool('deno', 'check', '--config', 'edge-functions/deno.json', ...functionEntries),

@@ -35,6 +35,7 @@ export function welcome(facts: {
   return `
 FieldTrack is running (${facts.seconds.toFixed(1)} s). Ctrl-C stops it.
 
+  Console          ${url}/console/
   API URL          ${url}
   Publishable key  ${publishableKey}
   Secret key       ${facts.secretKey}

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
+import { serveAdminConsole } from './admin-console.ts';
 import type { Auth } from './auth.ts';
 import type { EdgeFunction } from './functions.ts';
 import type { KeyRing, Signer } from './keys.ts';
@@ -25,6 +26,8 @@ export async function startGateway(options: {
   port: number;
   keys: KeyRing;
   signer: Signer;
+  /** The built administrator's page, served at /console/. */
+  adminConsole?: { folder: string; publishableKey: string } | undefined;
   /** A function of the address, since Auth names it in its tokens and port 0 is known only once it is bound. */
   routes: (url: string) => Promise<Routes>;
 }): Promise<Gateway> {
@@ -36,6 +39,14 @@ export async function startGateway(options: {
     const url = new URL(incoming.url ?? '/', 'http://gateway');
     const [, service, version] = url.pathname.split('/');
     if (!routes || !authListener) return answer(outgoing, 503, 'The stack is still starting');
+    if (options.adminConsole && (incoming.method === 'GET' || incoming.method === 'HEAD')) {
+      // Who opens the bare address wants the page.
+      if (url.pathname === '/' || url.pathname === '/console') {
+        return void outgoing.writeHead(302, { location: '/console/' }).end();
+      }
+      const isPage = url.pathname.startsWith('/console/');
+      if (isPage && serveAdminConsole(outgoing, url.pathname, options.adminConsole)) return;
+    }
     if (version !== 'v1') return answer(outgoing, 404, `No service answers at ${url.pathname}`);
     if (service === 'functions') return toFunction(routes, url, incoming, outgoing);
     if (service !== 'rest' && service !== 'auth') {

@@ -1,6 +1,7 @@
 import { appendFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import postgres from 'postgres';
+import { buildAdminConsole } from './admin-console.ts';
 import { postgresBinDir, postgrestBinary } from './binaries.ts';
 import { type Cluster, databaseUrl, initCluster, startCluster, superuser } from './cluster.ts';
 import { readConfig } from './config.ts';
@@ -48,6 +49,7 @@ export async function startLocalStack(options: {
   onStop(cluster.part.stop);
   await migrate(cluster, secrets);
 
+  const consoleDir = await step('the console', buildAdminConsole);
   const services = await step('PostgREST, Auth, functions, worker, gateway', () =>
     startServices({
       port,
@@ -57,6 +59,7 @@ export async function startLocalStack(options: {
       secretKey: secrets.secretKey,
       functions: true,
       worker: true,
+      consoleDir,
       onLine(part, line) {
         // PostgREST tells of every connection; the screen is for trouble.
         if (part === 'rest') appendFileSync(join(folder, 'postgrest.log'), `${line}\n`, { mode: 0o600 });
@@ -66,6 +69,7 @@ export async function startLocalStack(options: {
     }),
   );
   onStop(services.stop);
+  if (!consoleDir) say('  (no console: it is built by Vite, which `npm ci` installs with the development packages)');
   if (services.withoutWorker) say('  (no worker: worker/main.ts does not exist)');
   return {
     url: services.url,

@@ -22,6 +22,8 @@ export type ServicesOptions = {
   workerEnv?: Record<string, string | undefined>;
   functionEnv?: Record<string, string | undefined>;
   poolSize?: number;
+  /** The folder of the built administrator's page. */
+  consoleDir?: string | undefined;
   onLine: (part: string, line: string) => void;
   onMail?: (mail: Mail) => void;
 };
@@ -102,7 +104,9 @@ export async function startServices(options: ServicesOptions): Promise<Services>
   }
 
   try {
-    const gateway = await startGateway({ port: options.port, keys, signer, routes: startBehind });
+    const { consoleDir: folder, publishableKey } = options;
+    const adminConsole = folder === undefined ? undefined : { folder, publishableKey };
+    const gateway = await startGateway({ port: options.port, keys, signer, adminConsole, routes: startBehind });
     stops.push(gateway.stop);
     if (options.worker) {
       const worker = startWorker({
