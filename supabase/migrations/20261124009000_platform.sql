@@ -129,8 +129,9 @@ create policy select_worker on private.schedule_runs for select to fieldtrack_wo
 
 grant select on private.schedule_runs to fieldtrack_worker, service_role;
 
+-- Definer: pg_cron's settings can be read by pg_monitor alone, to which postgres belongs and the worker does not.
 create function private.is_cron_usable() returns boolean
-language plpgsql stable
+language plpgsql stable security definer
 set search_path = ''
 as $$
 begin

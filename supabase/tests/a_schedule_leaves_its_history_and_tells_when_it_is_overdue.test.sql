@@ -1,7 +1,7 @@
 -- Each run of a schedule is a row of history and moves the totals, a failed one too; without a success for two intervals it is
 -- overdue.
 begin;
-select plan(13);
+select plan(14);
 
 insert into private.schedules (name, cron, command, description) values
   ('good', '*/5 * * * *', 'select 3', 'Answers how many things it did.'),
@@ -44,6 +44,9 @@ select is(
 select throws_ok(
   $$insert into private.schedules (name, cron, command, description) values ('odd', '1,2 * * * 1', 'select 1', 'Odd.')$$,
   '23514', null, 'an expression whose interval is not known is refused');
+
+select tests.become_role('fieldtrack_worker');
+select lives_ok('select private.is_cron_usable()', 'the worker may ask who runs them, where pg_cron is there too');
 
 select * from finish();
 rollback;

@@ -115,6 +115,8 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'An employee sees ranks of colleagues whose rows are withheld. Behind require_employee or the scope.'),
   ('private.run_schedule(text)', 'fieldtrack_worker', 'operator',
     'The worker has no rights on what schedules do. It names a row of private.schedules, it passes no SQL.'),
+  ('private.is_cron_usable()', 'fieldtrack_worker,service_role', 'operator',
+    'Only pg_monitor reads pg_cron''s settings. Answers yes or no and takes nothing.'),
   ('private.current_epoch()', null, 'operator', 'Called by definers that write events; reads the list of clusters.'),
   ('private.emit_event(uuid, text, text, uuid, uuid, jsonb)', null, 'organization',
     'Nobody may insert events. Called by trigger functions for the row that changed.'),
