@@ -1,6 +1,10 @@
 // npm run test:debian: the database's tests again on Debian's PostgreSQL 15, with what npm's PostgreSQL 17 lacks:
 // pg_cron (schedules), plpgsql_check (`supabase db lint`) and PostGIS beside us (`supabase db advisors`).
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
 import { withMigratedDatabase } from './database.ts';
 import { lintProblems } from './lint.ts';
@@ -68,6 +72,42 @@ async function advisors(url: string): Promise<string | null> {
   return ok ? null : `${stdout}${stderr}`.trim();
 }
 
+async function applySeed(url: string): Promise<string | null> {
+  const seed = ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--file=supabase/seed.sql', url];
+  const { ok, stderr } = await runCommand('psql', seed);
+  return ok ? null : stderr.trim();
+}
+
+/** A worker of a hosted project: the schedules are pg_cron's, its login is the one the operator gave a password. */
+async function startWorker(url: string, superuserUrl: string) {
+  const password = 'checks';
+  await query(superuserUrl, `alter role fieldtrack_worker password '${password}'`);
+  const login = Object.assign(new URL(url), { username: 'fieldtrack_worker', password });
+  const child = spawn(process.execPath, ['worker/main.ts'], {
+    env: { ...process.env, DATABASE_URL: login.href, HTTP_PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines: string[] = [];
+  const ended = once(child, 'exit');
+  createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
+  return {
+    /** Waits until the seed's distance is there; answers what it said when it never comes. */
+    async problem(): Promise<string | null> {
+      const worked = `select from public.attendance_sessions where distance_status = 'DONE'`;
+      for (const until = Date.now() + 30_000; Date.now() < until && child.exitCode === null; ) {
+        if ((await query(url, worked)).length > 0) return null;
+        await setTimeout(250);
+      }
+      return lines.filter((line) => !line.includes('"level":"info"')).join('\n') || 'no distance after 30 s';
+    },
+    isRunning: () => child.exitCode === null,
+    async stop(): Promise<void> {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
 /** Each assertion counts as one. */
 async function prove(name: string, url: string): Promise<void> {
   const proof = await proveClaims(url);
@@ -85,6 +125,12 @@ await withMigratedDatabase(
     report('supabase db lint (plpgsql_check) has no warnings', await lintProblems(url));
     report('supabase db advisors have no warnings', await advisors(url));
     await prove('the claims hold on a new database', url);
+    report('supabase/seed.sql applies', await applySeed(url));
+    const worker = await startWorker(url, superuserUrl);
+    report('the worker starts beside pg_cron', await worker.problem());
+    await prove('the claims hold beside the demo organization and a worker', url);
+    report('the worker is still there', worker.isRunning() ? null : 'it ended');
+    await worker.stop();
     report('a dump restores into an empty database', await restoreDrill(url, superuserUrl, debianPostgres));
   },
   {

@@ -6919,7 +6919,7 @@ grant execute on function private.is_admin() to authenticated, service_role;
 CREATE OR REPLACE FUNCTION private.is_cron_usable()
  RETURNS boolean
  LANGUAGE plpgsql
- STABLE
+ STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 begin

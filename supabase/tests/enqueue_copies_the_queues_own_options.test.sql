@@ -1,6 +1,7 @@
 -- A bare insert would get pg-boss's column defaults: no dead letter, no policy, two retries.
 begin;
 select plan(4);
+select tests.clear_stage();
 select private.enqueue('distance', '{"a": 1}', 'key') is not null;
 select results_eq(
   $$select policy, retry_limit, retry_delay, retry_backoff, retry_delay_max, expire_seconds, dead_letter, heartbeat_seconds
