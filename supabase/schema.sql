@@ -79,7 +79,7 @@ create policy select_key on public.active_users
   using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
 create policy select_member on public.active_users
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 grant select on public.active_users to api_key;
 grant select on public.active_users to authenticated;
 grant select on public.active_users to service_role;
@@ -228,7 +228,7 @@ create policy select_key on public.attendance_sessions
   using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
 create policy select_member on public.attendance_sessions
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 create policy select_worker on public.attendance_sessions
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -322,7 +322,7 @@ create policy select_key on public.device_tokens
   using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
 create policy select_member on public.device_tokens
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 grant select on public.device_tokens to api_key;
 grant select on public.device_tokens to authenticated;
 grant select on public.device_tokens to service_role;
@@ -371,7 +371,7 @@ create policy select_key on public.employee_daily_metrics
   using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_member on public.employee_daily_metrics
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 create policy select_worker on public.employee_daily_metrics
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -434,7 +434,7 @@ create policy select_key on public.employee_last_state
   using (organization_id = ( SELECT private.key_organization_id('locations:read'::text) AS key_organization_id));
 create policy select_member on public.employee_last_state
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 grant select on public.employee_last_state to api_key;
 grant select on public.employee_last_state to authenticated;
 grant select on public.employee_last_state to service_role;
@@ -472,7 +472,7 @@ create policy select_key on public.employee_latest_sessions
   using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
 create policy select_member on public.employee_latest_sessions
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 grant select on public.employee_latest_sessions to api_key;
 grant select on public.employee_latest_sessions to authenticated;
 grant select on public.employee_latest_sessions to service_role;
@@ -508,7 +508,7 @@ create policy select_key on public.employee_metrics_snapshot
   using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_member on public.employee_metrics_snapshot
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 grant select on public.employee_metrics_snapshot to api_key;
 grant select on public.employee_metrics_snapshot to authenticated;
 grant select on public.employee_metrics_snapshot to service_role;
@@ -548,7 +548,7 @@ create policy select_key on public.employee_monthly_metrics
   using (organization_id = ( SELECT private.key_organization_id('analytics:read'::text) AS key_organization_id));
 create policy select_member on public.employee_monthly_metrics
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 create policy select_worker on public.employee_monthly_metrics
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -575,10 +575,12 @@ create table public.employees (
   erased_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  team_id uuid,
   constraint employees_pkey PRIMARY KEY (organization_id, id),
   constraint employees_organization_id_employee_code_key UNIQUE (organization_id, employee_code),
   constraint employees_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE SET NULL (user_id),
   constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint team FOREIGN KEY (organization_id, team_id) REFERENCES public.teams(organization_id, id) ON DELETE SET NULL (team_id),
   constraint app_role_is_valid CHECK ((app_role = ANY (ARRAY['ADMIN'::text, 'EMPLOYEE'::text]))),
   constraint employee_code_has_1_to_40_characters CHECK ((employee_code ~ '^[A-Za-z0-9][A-Za-z0-9._/-]{0,39}$'::text)),
   constraint erased_is_nobody CHECK (((erased_at IS NULL) OR ((user_id IS NULL) AND (phone IS NULL) AND (NOT is_active)))),
@@ -588,6 +590,7 @@ create table public.employees (
 alter table public.employees enable row level security;
 CREATE INDEX employees_by_name ON public.employees USING btree (organization_id, name, id);
 CREATE UNIQUE INDEX employees_one_active_organization ON public.employees USING btree (user_id) WHERE is_active;
+CREATE INDEX employees_team ON public.employees USING btree (organization_id, team_id);
 CREATE INDEX employees_user_id ON public.employees USING btree (user_id);
 CREATE TRIGGER _100_make_code BEFORE INSERT ON public.employees FOR EACH ROW WHEN ((new.employee_code IS NULL)) EXECUTE FUNCTION private.tg_employees__make_code();
 CREATE TRIGGER _200_set_updated_at BEFORE UPDATE ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
@@ -600,6 +603,7 @@ comment on column public.employees.employee_code is 'Unique in the organization;
 comment on column public.employees.app_role is 'ADMIN or EMPLOYEE.';
 comment on column public.employees.is_active is 'False: the person may do nothing more; the history stays.';
 comment on column public.employees.erased_at is 'When the person was erased: identity, positions and receipts are gone or going, the figures stay. Null: not erased.';
+comment on column public.employees.team_id is 'The team the person belongs to (teams.id), or null. Its managers see and decide.';
 create policy refuse_estimates on public.employees
   as restrictive for select to api_key, authenticated
   using private.refuse_estimates();
@@ -608,7 +612,7 @@ create policy select_key on public.employees
   using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
 create policy select_member on public.employees
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 create policy select_worker on public.employees
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -745,7 +749,7 @@ create policy select_key on public.expenses
   using (organization_id = ( SELECT private.key_organization_id('expenses:read'::text) AS key_organization_id));
 create policy select_member on public.expenses
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 create policy select_worker on public.expenses
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -792,7 +796,7 @@ create policy select_key on public.gps_locations
   using (organization_id = ( SELECT private.key_organization_id('locations:read'::text) AS key_organization_id));
 create policy select_member on public.gps_locations
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 create policy select_worker on public.gps_locations
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -1128,7 +1132,7 @@ create policy select_key on public.pending_expenses
   using (organization_id = ( SELECT private.key_organization_id('expenses:read'::text) AS key_organization_id));
 create policy select_member on public.pending_expenses
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 grant select on public.pending_expenses to api_key;
 grant select on public.pending_expenses to authenticated;
 grant select on public.pending_expenses to service_role;
@@ -1235,7 +1239,7 @@ create policy select_key on public.session_days
   using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
 create policy select_member on public.session_days
   as permissive for select to authenticated
-  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
 create policy select_worker on public.session_days
   as permissive for select to fieldtrack_worker
   using (organization_id = ( SELECT private.worker_organization_id() AS worker_organization_id));
@@ -1244,6 +1248,62 @@ grant select on public.session_days to authenticated;
 grant delete, select on public.session_days to fieldtrack_worker;
 grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m) on public.session_days to fieldtrack_worker;
 grant select on public.session_days to service_role;
+
+create table public.team_managers (
+  organization_id uuid not null,
+  team_id uuid not null,
+  employee_id uuid not null,
+  created_at timestamp with time zone not null default now(),
+  constraint team_managers_pkey PRIMARY KEY (organization_id, team_id, employee_id),
+  constraint manager FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint team FOREIGN KEY (organization_id, team_id) REFERENCES public.teams(organization_id, id) ON DELETE CASCADE
+);
+alter table public.team_managers enable row level security;
+CREATE INDEX team_managers_employee ON public.team_managers USING btree (organization_id, employee_id);
+comment on table public.team_managers is 'Who manages which team. A manager reads and decides for the people of the team, and for nobody else.';
+comment on column public.team_managers.team_id is 'The team (teams.id).';
+comment on column public.team_managers.employee_id is 'The manager (employees.id), who need not belong to the team.';
+comment on column public.team_managers.created_at is 'Since when.';
+create policy refuse_estimates on public.team_managers
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
+create policy select_key on public.team_managers
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
+create policy select_member on public.team_managers
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id))));
+grant select on public.team_managers to api_key;
+grant select on public.team_managers to authenticated;
+grant select on public.team_managers to service_role;
+
+create table public.teams (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  name text not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint teams_pkey PRIMARY KEY (organization_id, id),
+  constraint teams_organization_id_name_key UNIQUE (organization_id, name),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint name_has_1_to_100_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 100)) AND (name = btrim(name))))
+);
+alter table public.teams enable row level security;
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.teams FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+comment on table public.teams is 'Teams of an organization, which all of its members read. Who belongs to them and who manages them is not for everybody.';
+comment on column public.teams.name is 'Unique in the organization; 1 to 100 characters.';
+create policy refuse_estimates on public.teams
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
+create policy select_key on public.teams
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('employees:read'::text) AS key_organization_id));
+create policy select_member on public.teams
+  as permissive for select to authenticated
+  using (organization_id = ( SELECT private.current_organization_id() AS current_organization_id));
+grant select on public.teams to api_key;
+grant select on public.teams to authenticated;
+grant select on public.teams to service_role;
 
 create table public.webhook_attempts (
   organization_id uuid not null,
@@ -2032,6 +2092,17 @@ GET /functions/v1/admin-events?ticket=… Answers {ticket, expires_at}; the tick
 Administrators only; 30 a minute for each. Errors: admin_required 403, rate_limited 429.';
 grant execute on function public.create_stream_ticket() to authenticated;
 
+CREATE OR REPLACE FUNCTION public.create_team(name text)
+ RETURNS public.teams
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.save_team(null, name);
+$function$;
+comment on function public.create_team(text) is 'Makes a team without people or managers. Administrators, and keys with employees:write; audited; event team.created.
+Errors: admin_required 403, team_name_taken 409, invalid_argument 400.';
+grant execute on function public.create_team(text) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION public.create_webhook(url text, events text[], description text DEFAULT NULL::text, max_in_flight integer DEFAULT 10)
  RETURNS jsonb
  LANGUAGE sql
@@ -2057,6 +2128,17 @@ called before. Until then all works as always. Again: the first date stays. Rece
 remove them with Storage''s remove(). Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (slug is not the organization''s).';
 grant execute on function public.delete_organization(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.delete_team(team_id uuid)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.delete_team(team_id);
+$function$;
+comment on function public.delete_team(uuid) is 'Deletes a team. Its people stay and belong to no team; its managers lead nobody through it any more. Administrators; audited;
+event team.deleted. Errors: admin_required 403, team_not_found 404.';
+grant execute on function public.delete_team(uuid) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.discard_retry_intent(retry_intent_id uuid)
  RETURNS public.retry_intents
@@ -2228,7 +2310,7 @@ CREATE OR REPLACE FUNCTION public.force_check_out(employee_id uuid, checked_out_
 AS $function$
   select private.force_check_out(employee_id, checked_out_at, reason);
 $function$;
-comment on function public.force_check_out(uuid,timestamp with time zone,text) is 'Closes the open session of an employee, now or at a past time. Administrators; audited.
+comment on function public.force_check_out(uuid,timestamp with time zone,text) is 'Closes the open session of an employee, now or at a past time. Administrators, and managers for their teams; audited.
 Errors: admin_required 403, employee_not_found 404, no_open_session 409, time_in_future 422,
 check_out_before_check_in 422.';
 grant execute on function public.force_check_out(uuid,timestamp with time zone,text) to authenticated;
@@ -2321,7 +2403,7 @@ comment on function public.get_live_map(integer) is 'Where people are: {as_of, p
 latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, distance_m}]}: the newest position of each person at
 work (activity ACTIVE) and of those who checked out within 24 hours (RECENT), the former first, at most max_people (1 to
 1000). Who has sent no position is left out. session_id is that of the position, distance_m that of the open session so far.
-Administrators, keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+Administrators, managers (the people of their teams), keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 grant execute on function public.get_live_map(integer) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.get_my_profile()
@@ -2817,7 +2899,7 @@ AS $function$
   select private.review_expense(expense_id, status, approved_amount, comment);
 $function$;
 comment on function public.review_expense(uuid,text,numeric,text) is 'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators,
-and keys with expenses:review. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
+managers for their teams, and keys with expenses:review. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
 (details: its state), period_locked 409, invalid_argument 400.';
 grant execute on function public.review_expense(uuid,text,numeric,text) to api_key, authenticated;
 
@@ -2881,6 +2963,18 @@ administrator); audited. Twice is not an error.
 Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409, invalid_argument 400.';
 grant execute on function public.set_employee_active(uuid,boolean) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.set_team_manager(team_id uuid, employee_id uuid, is_manager boolean DEFAULT true)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.set_team_manager(team_id, employee_id, is_manager);
+$function$;
+comment on function public.set_team_manager(uuid,uuid,boolean) is 'Lets a person manage a team, or no longer. It counts from the next statement; calling it again is safe. Administrators as persons,
+no key; audited; event team.updated.
+Errors: admin_required 403, team_not_found 404, employee_not_found 404, invalid_argument 400.';
+grant execute on function public.set_team_manager(uuid,uuid,boolean) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.submit_expense(amount numeric, description text, client_request_id uuid, category text DEFAULT 'OTHER'::text, currency text DEFAULT NULL::text, spent_on date DEFAULT NULL::date, receipt_path text DEFAULT NULL::text)
  RETURNS public.expenses
  LANGUAGE sql
@@ -2928,9 +3022,11 @@ CREATE OR REPLACE FUNCTION public.update_employee(employee_id uuid, changes json
 AS $function$
   select private.update_employee(employee_id, changes);
 $function$;
-comment on function public.update_employee(uuid,jsonb) is 'Changes an employee: {name?, phone?, employee_code?, app_role?}; null clears the phone. Administrators, and keys with
+comment on function public.update_employee(uuid,jsonb) is 'Changes an employee: {name?, phone?, employee_code?, app_role?, team_id?}; null clears the phone, and takes
+the person out of the team. Administrators, and keys with
 employees:write (nothing of an administrator); audited.
-Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, last_admin 409, invalid_argument 400.';
+Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, team_not_found 404, last_admin 409,
+invalid_argument 400.';
 grant execute on function public.update_employee(uuid,jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.update_organization(changes jsonb)
@@ -2946,6 +3042,17 @@ locked_until moves forward when every session that began before it is closed and
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';
 grant execute on function public.update_organization(jsonb) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.update_team(team_id uuid, name text)
+ RETURNS public.teams
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.save_team(team_id, name);
+$function$;
+comment on function public.update_team(uuid,text) is 'Gives a team another name. Administrators, and keys with employees:write; audited; event team.updated.
+Errors: admin_required 403, team_not_found 404, team_name_taken 409, invalid_argument 400.';
+grant execute on function public.update_team(uuid,text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.update_webhook(webhook_id uuid, changes jsonb)
  RETURNS public.webhooks
@@ -4515,7 +4622,7 @@ CREATE OR REPLACE FUNCTION private.correct_session(in_session_id uuid, in_checke
  SET search_path TO ''
 AS $function$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_leader();
   v_before public.attendance_sessions;
   v_after public.attendance_sessions;
 begin
@@ -4539,7 +4646,7 @@ begin
   perform private.hold_locked_until(v_admin.organization_id);
   select s.* into v_before
   from public.attendance_sessions as s
-  where s.organization_id = v_admin.organization_id and s.id = in_session_id
+  where s.organization_id = v_admin.organization_id and s.id = in_session_id and private.leads(v_admin, s.employee_id)
   for no key update;
   if not found then
     perform private.fail('session_not_found', 'There is no such session.', in_session_id::text);
@@ -5255,6 +5362,24 @@ $function$;
 comment on function private.delete_organization(text,text) is 'Body of public.delete_organization.';
 grant execute on function private.delete_organization(text,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.delete_team(in_team_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_team public.teams := private.lock_team(v_admin.organization_id, in_team_id);
+begin
+  perform private.emit_team_event('team.deleted', v_team);
+  delete from public.teams as t where t.organization_id = v_admin.organization_id and t.id = in_team_id;
+  perform private.audit(v_admin.organization_id, 'team.deleted', 'team', in_team_id, jsonb_build_object('name', v_team.name), null);
+end;
+$function$;
+comment on function private.delete_team(uuid) is 'Body of public.delete_team.';
+grant execute on function private.delete_team(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.disable_webhook(in_organization_id uuid, in_webhook_id uuid, in_reason text, in_failing_since timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
@@ -5479,6 +5604,26 @@ end;
 $function$;
 comment on function private.emit_event(uuid,text,text,uuid,uuid,jsonb) is 'Writes an event of the current actor in the caller''s transaction. For trigger functions and definers.';
 
+CREATE OR REPLACE FUNCTION private.emit_team_event(in_type text, in_team public.teams)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.emit_event((in_team).organization_id, in_type, 'team', (in_team).id, null,
+    jsonb_build_object(
+      'team_id', (in_team).id,
+      'name', (in_team).name,
+      'manager_ids', (
+        select coalesce(jsonb_agg(m.employee_id order by m.employee_id), '[]')
+        from public.team_managers as m
+        where m.organization_id = (in_team).organization_id and m.team_id = (in_team).id
+      )));
+end;
+$function$;
+comment on function private.emit_team_event(text,public.teams) is 'Writes team.created, team.updated or team.deleted.';
+
 CREATE OR REPLACE FUNCTION private.enqueue(in_queue text, in_data jsonb, in_singleton_key text DEFAULT NULL::text, in_start_after timestamp with time zone DEFAULT now())
  RETURNS uuid
  LANGUAGE plpgsql
@@ -5681,6 +5826,8 @@ AS $function$
     when 'already_in_organization' then 409
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
+    when 'team_name_taken' then 409
+    when 'team_not_found' then 404
     when 'already_a_member' then 409
     when 'session_already_open' then 409
     when 'no_open_session' then 409
@@ -5719,6 +5866,7 @@ begin
     'session.checked_in', 'session.checked_out', 'session.corrected', 'session.recalculated',
     'expense.submitted', 'expense.approved', 'expense.rejected',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
+    'team.created', 'team.updated', 'team.deleted',
     'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
   ];
 end;
@@ -5889,13 +6037,10 @@ CREATE OR REPLACE FUNCTION private.force_check_out(in_employee_id uuid, in_check
  SET search_path TO ''
 AS $function$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_leader();
   v_session public.attendance_sessions;
 begin
-  if not exists (
-    select from public.employees as e
-    where e.organization_id = v_admin.organization_id and e.id = in_employee_id
-  ) then
+  if not private.leads(v_admin, in_employee_id) then
     perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
   if in_checked_out_at > now() then
@@ -6151,7 +6296,10 @@ CREATE OR REPLACE FUNCTION private.get_live_map(in_max_people integer)
  SET search_path TO ''
 AS $function$
 declare
-  v_caller private.caller := private.require_admin('locations:read');
+  v_caller private.caller := private.require_leader('locations:read');
+  -- Null: everybody of the organization.
+  v_team uuid[] := case when v_caller.employee_id is not null and not private.is_admin()
+    then private.managed_employee_ids() end;
 begin
   if in_max_people is null or in_max_people not between 1 and 1000 then
     perform private.fail('invalid_argument', 'max_people is 1 to 1000.', 'max_people');
@@ -6165,6 +6313,7 @@ begin
           select l.employee_id, l.is_open, l.checked_in_at, l.checked_out_at
           from public.employee_latest_sessions as l
           where l.organization_id = v_caller.organization_id and l.is_open
+            and (v_team is null or l.employee_id = any (v_team))
           order by l.checked_out_at desc nulls last, l.employee_id
           limit in_max_people
         )
@@ -6174,6 +6323,7 @@ begin
           from public.employee_latest_sessions as l
           where l.organization_id = v_caller.organization_id and not l.is_open
             and l.checked_out_at > now() - interval '24 hours'
+            and (v_team is null or l.employee_id = any (v_team))
           order by l.checked_out_at desc nulls last, l.employee_id
           limit in_max_people
         )
@@ -6233,7 +6383,10 @@ begin
   select e.* into v_employee
   from public.employees as e
   where e.organization_id = v_caller.organization_id and e.id = coalesce(in_employee_id, v_caller.employee_id)
-    and (v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or e.id = v_self.id);
+    and (
+      v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or e.id = v_self.id
+      or e.id = any (private.managed_employee_ids())
+    );
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee, or the figures are not yours to see.',
       in_employee_id::text);
@@ -6789,7 +6942,11 @@ begin
     create policy select_member_receipt on storage.objects for select to authenticated using (
       bucket_id = 'receipts'
       and (storage.foldername(name))[1] = (select private.current_organization_id())::text
-      and ((select private.is_admin()) or (storage.foldername(name))[2] = (select private.current_employee_id())::text)
+      and (
+        (select private.is_admin())
+        or (storage.foldername(name))[2] = (select private.current_employee_id())::text
+        or (storage.foldername(name))[2] = any ((select private.managed_employee_ids())::text[])
+      )
     );
   end if;
 
@@ -7293,6 +7450,24 @@ end;
 $function$;
 comment on function private.latest_session_of(uuid,uuid) is 'What employee_latest_sessions should hold of an employee: always one row.';
 
+CREATE OR REPLACE FUNCTION private.leads(in_caller private.caller, in_employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_is_member boolean := exists (
+    select from public.employees as e where e.organization_id = (in_caller).organization_id and e.id = in_employee_id
+  );
+begin
+  return v_is_member
+    and ((in_caller).api_key_id is not null or private.is_admin() or in_employee_id = any (private.managed_employee_ids()));
+end;
+$function$;
+comment on function private.leads(private.caller,uuid) is 'Whether the caller of private.require_leader decides for this person: a key and an administrator for everybody of the organization, a manager for the people of the teams they manage. What is false looks to the caller as if it did not exist.';
+grant execute on function private.leads(private.caller,uuid) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.live_position(in_state public.employee_last_state)
  RETURNS text
  LANGUAGE plpgsql
@@ -7454,6 +7629,27 @@ $function$;
 comment on function private.lock_organization_day(uuid,date) is 'Holds the figures of the organization''s day until the transaction ends; false when there is no such organization.';
 grant execute on function private.lock_organization_day(uuid,date) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.lock_team(in_organization_id uuid, in_team_id uuid)
+ RETURNS public.teams
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_team public.teams;
+begin
+  select t.* into v_team
+  from public.teams as t
+  where t.organization_id = in_organization_id and t.id = in_team_id
+  for no key update;
+  if not found then
+    perform private.fail('team_not_found', 'There is no such team.', in_team_id::text);
+  end if;
+  return v_team;
+end;
+$function$;
+comment on function private.lock_team(uuid,uuid) is 'Locks a team of the organization and answers it. Errors: team_not_found.';
+
 CREATE OR REPLACE FUNCTION private.log_end()
  RETURNS TABLE(epoch smallint, xact xid8)
  LANGUAGE plpgsql
@@ -7494,6 +7690,28 @@ begin
 end;
 $function$;
 comment on function private.make_token(text) is 'A new secret: the prefix and 43 URL-safe characters (256 random bits).';
+
+CREATE OR REPLACE FUNCTION private.managed_employee_ids()
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_user_id uuid := private.current_user_id();
+begin
+  return (
+    select coalesce(array_agg(e.id), '{}')
+    from public.employees as me
+    join public.team_managers as m on m.organization_id = me.organization_id and m.employee_id = me.id
+    join public.employees as e on e.organization_id = m.organization_id and e.team_id = m.team_id
+    -- Nobody decides for themselves, not even where they belong to the team that they manage.
+    where me.user_id = v_user_id and me.is_active and e.id <> me.id
+  );
+end;
+$function$;
+comment on function private.managed_employee_ids() is 'The people of the teams that the signed-in caller manages now, without the caller; empty for everybody else.';
+grant execute on function private.managed_employee_ids() to authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.measure_points(in_organization_id uuid, in_session_id uuid, in_starts_at timestamp with time zone, in_ends_at timestamp with time zone, in_parameters jsonb)
  RETURNS TABLE(recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real, flag text, leg_m double precision, is_gap boolean)
@@ -8311,7 +8529,10 @@ begin
   select s.* into v_session
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.id = in_session_id
-    and (v_employee.app_role = 'ADMIN' or s.employee_id = v_employee.id)
+    and (
+      v_employee.app_role = 'ADMIN' or s.employee_id = v_employee.id
+      or s.employee_id = any (private.managed_employee_ids())
+    )
   for no key update;
   if not found then
     perform private.fail('session_not_found', 'There is no such session, or it is not yours to see.',
@@ -9487,6 +9708,31 @@ $function$;
 comment on function private.require_employee() is 'The caller''s active employee row. Errors: not_authenticated, not_a_member.';
 grant execute on function private.require_employee() to authenticated;
 
+CREATE OR REPLACE FUNCTION private.require_leader(in_scope text DEFAULT NULL::text)
+ RETURNS private.caller
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees;
+begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    return private.require_admin(in_scope);
+  end if;
+  v_employee := private.require_employee();
+  if v_employee.app_role <> 'ADMIN' and not exists (
+    select from public.team_managers as m
+    where m.organization_id = v_employee.organization_id and m.employee_id = v_employee.id
+  ) then
+    perform private.fail('admin_required', 'Only an administrator, or the manager of the person''s team, may do this.');
+  end if;
+  return row(v_employee.organization_id, v_employee.id, null)::private.caller;
+end;
+$function$;
+comment on function private.require_leader(text) is 'The calling administrator or manager of some team, or the calling API key if it has the scope. Whom a manager leads is asked by private.leads. Errors: those of require_admin.';
+grant execute on function private.require_leader(text) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.require_live_webhook(in_organization_id uuid, in_webhook_id uuid)
  RETURNS public.webhooks
  LANGUAGE plpgsql
@@ -9625,7 +9871,7 @@ CREATE OR REPLACE FUNCTION private.review_expense(in_expense_id uuid, in_status 
  SET search_path TO ''
 AS $function$
 declare
-  v_admin private.caller := private.require_admin('expenses:review');
+  v_admin private.caller := private.require_leader('expenses:review');
   v_before public.expenses;
   v_after public.expenses;
   v_comment text := nullif(btrim(in_comment), '');
@@ -9649,7 +9895,8 @@ begin
   ));
   select e.* into v_before
   from public.expenses as e
-  where e.organization_id = v_admin.organization_id and e.id = in_expense_id;
+  where e.organization_id = v_admin.organization_id and e.id = in_expense_id
+    and (e.employee_id = v_admin.employee_id or private.leads(v_admin, e.employee_id));
   if not found then
     perform private.fail('expense_not_found', 'There is no such expense.', in_expense_id::text);
   end if;
@@ -9913,6 +10160,47 @@ $function$;
 comment on function private.run_schedule(text) is 'Runs a schedule by its name and writes its history: done, failed, or running when another run holds it.';
 grant execute on function private.run_schedule(text) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.save_team(in_team_id uuid, in_name text)
+ RETURNS public.teams
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin('employees:write');
+  v_before public.teams;
+  v_team public.teams;
+  v_constraint text;
+  v_column text;
+begin
+  if in_team_id is null then
+    insert into public.teams (organization_id, name) values (v_admin.organization_id, btrim(in_name)) returning * into v_team;
+  else
+    v_before := private.lock_team(v_admin.organization_id, in_team_id);
+    update public.teams as t set name = btrim(in_name)
+    where t.organization_id = v_admin.organization_id and t.id = in_team_id
+    returning t.* into v_team;
+    if v_before.name = v_team.name then
+      return v_team;
+    end if;
+  end if;
+  perform private.audit(v_admin.organization_id, case when in_team_id is null then 'team.created' else 'team.updated' end,
+    'team', v_team.id, case when in_team_id is not null then jsonb_build_object('name', v_before.name) end,
+    jsonb_build_object('name', v_team.name));
+  perform private.emit_team_event(case when in_team_id is null then 'team.created' else 'team.updated' end, v_team);
+  return v_team;
+exception
+  when unique_violation then
+    perform private.fail('team_name_taken', 'Another team has this name.', 'name');
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    perform private.fail('invalid_argument', 'A team has a name of 1 to 100 characters.',
+      coalesce(nullif(v_constraint, ''), v_column));
+end;
+$function$;
+comment on function private.save_team(uuid,text) is 'Body of public.create_team (without a team) and of public.update_team.';
+grant execute on function private.save_team(uuid,text) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.schedule_report()
  RETURNS TABLE(name text, cron text, time_zone text, description text, interval_s double precision, max_duration_s double precision, runs_succeeded bigint, runs_failed bigint, items bigint, last_started_at timestamp with time zone, last_succeeded_at timestamp with time zone, last_duration_s double precision, last_error text, is_overdue boolean)
  LANGUAGE plpgsql
@@ -10038,6 +10326,48 @@ end;
 $function$;
 comment on function private.set_employee_active(uuid,boolean) is 'Body of public.set_employee_active.';
 grant execute on function private.set_employee_active(uuid,boolean) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.set_team_manager(in_team_id uuid, in_employee_id uuid, in_is_manager boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_team public.teams;
+  v_changed integer;
+begin
+  if in_is_manager is null then
+    perform private.fail('invalid_argument', 'is_manager is true or false.', 'is_manager');
+  end if;
+  -- The person before the team, in the order of locks of 000700_employees; who was erased leads nobody.
+  perform from public.employees as e
+  where e.organization_id = v_admin.organization_id and e.id = in_employee_id and e.erased_at is null
+  for key share;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
+  end if;
+  v_team := private.lock_team(v_admin.organization_id, in_team_id);
+  if in_is_manager then
+    insert into public.team_managers (organization_id, team_id, employee_id)
+    values (v_admin.organization_id, in_team_id, in_employee_id)
+    on conflict do nothing;
+  else
+    delete from public.team_managers as m
+    where m.organization_id = v_admin.organization_id and m.team_id = in_team_id and m.employee_id = in_employee_id;
+  end if;
+  get diagnostics v_changed = row_count;
+  if v_changed = 0 then
+    return;
+  end if;
+  perform private.audit(v_admin.organization_id, 'team.manager_changed', 'team', in_team_id, null,
+    jsonb_build_object('employee_id', in_employee_id, 'is_manager', in_is_manager));
+  perform private.emit_team_event('team.updated', v_team);
+end;
+$function$;
+comment on function private.set_team_manager(uuid,uuid,boolean) is 'Body of public.set_team_manager.';
+grant execute on function private.set_team_manager(uuid,uuid,boolean) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.simplify_line(in_latitudes double precision[], in_longitudes double precision[], in_tolerance_m double precision)
  RETURNS integer[]
@@ -10566,6 +10896,7 @@ declare
     'name', new.name,
     'employee_code', new.employee_code,
     'app_role', new.app_role,
+    'team_id', new.team_id,
     'is_active', new.is_active
   );
   v_changed text[];
@@ -10583,6 +10914,7 @@ begin
     case when old.phone is distinct from new.phone then 'phone' end,
     case when old.employee_code is distinct from new.employee_code then 'employee_code' end,
     case when old.app_role is distinct from new.app_role then 'app_role' end,
+    case when old.team_id is distinct from new.team_id then 'team_id' end,
     case when old.user_id is null and new.user_id is not null then 'user_id' end
   ], null);
   if cardinality(v_changed) > 0 then
@@ -11075,9 +11407,9 @@ declare
   v_column text;
 begin
   if jsonb_typeof(in_changes) is distinct from 'object'
-    or in_changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
+    or in_changes - array['name', 'phone', 'employee_code', 'app_role', 'team_id'] <> '{}'
   then
-    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code and app_role.', 'changes',
+    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code, app_role and team_id.', 'changes',
       'Send only the keys to change.');
   end if;
   select e.* into v_before
@@ -11099,7 +11431,8 @@ begin
   set name = btrim(v_after.name),
     phone = v_after.phone,
     employee_code = v_after.employee_code,
-    app_role = v_after.app_role
+    app_role = v_after.app_role,
+    team_id = v_after.team_id
   where e.organization_id = v_admin.organization_id and e.id = v_before.id
   returning e.* into v_after;
   perform private.audit(v_admin.organization_id, 'employee.updated', 'employee', v_after.id, c.old_values, c.new_values)
@@ -11109,6 +11442,10 @@ begin
 exception
   when unique_violation then
     perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
+  when foreign_key_violation then
+    perform private.fail('team_not_found', 'There is no such team.', in_changes ->> 'team_id');
+  when invalid_text_representation then
+    perform private.fail('invalid_argument', 'team_id is a uuid or null.', 'team_id');
   when check_violation or not_null_violation then
     get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
     v_constraint := coalesce(nullif(v_constraint, ''), v_column);

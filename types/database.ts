@@ -845,6 +845,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      delete_team: { Args: { in_team_id: string }; Returns: undefined };
       disable_webhook: {
         Args: { in_failing_since: string; in_organization_id: string; in_reason: string; in_webhook_id: string };
         Returns: undefined;
@@ -874,6 +875,16 @@ export type Database = {
           in_payload: Json;
           in_subject_id: string;
           in_subject_type: string;
+          in_type: string;
+        };
+        Returns: undefined;
+      };
+      emit_team_event: {
+        Args: {
+          in_team: Omit<
+            Database['public']['Tables']['teams']['Row'],
+            Database['public']['Tables']['teams']['ComputedFields']
+          >;
           in_type: string;
         };
         Returns: undefined;
@@ -1062,6 +1073,10 @@ export type Database = {
           session_id: string;
         }[];
       };
+      leads: {
+        Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_employee_id: string };
+        Returns: boolean;
+      };
       live_position: {
         Args: {
           in_state: Omit<
@@ -1086,6 +1101,16 @@ export type Database = {
         Returns: boolean;
       };
       lock_organization_day: { Args: { in_day: string; in_organization_id: string }; Returns: boolean };
+      lock_team: {
+        Args: { in_organization_id: string; in_team_id: string };
+        Returns: Database['public']['Tables']['teams']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'teams';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       log_end: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -1095,6 +1120,7 @@ export type Database = {
       };
       maintain_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       make_token: { Args: { in_prefix: string }; Returns: string };
+      managed_employee_ids: { Args: Record<PropertyKey, never>; Returns: string[] };
       measure_points: {
         Args: {
           in_ends_at: string;
@@ -1345,6 +1371,16 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      require_leader: {
+        Args: { in_scope?: string };
+        Returns: Database['private']['CompositeTypes']['caller'];
+        SetofOptions: {
+          from: '*';
+          to: 'caller';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       require_live_webhook: {
         Args: { in_organization_id: string; in_webhook_id: string };
         Returns: Database['public']['Tables']['webhooks']['Row'];
@@ -1415,6 +1451,16 @@ export type Database = {
       };
       run_reconciliation: { Args: { in_max_repairs?: number }; Returns: number };
       run_schedule: { Args: { in_name: string }; Returns: string };
+      save_team: {
+        Args: { in_name: string; in_team_id: string };
+        Returns: Database['public']['Tables']['teams']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'teams';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       schedule_report: {
         Args: Record<PropertyKey, never>;
         Returns: {
@@ -1445,6 +1491,10 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      set_team_manager: {
+        Args: { in_employee_id: string; in_is_manager: boolean; in_team_id: string };
+        Returns: undefined;
       };
       simplify_line: {
         Args: { in_latitudes: number[]; in_longitudes: number[]; in_tolerance_m: number };
@@ -2241,6 +2291,7 @@ export type Database = {
           name: string;
           organization_id: string;
           phone: string | null;
+          team_id: string | null;
           updated_at: string;
           user_id: string | null;
         };
@@ -2255,6 +2306,7 @@ export type Database = {
           name: string;
           organization_id: string;
           phone?: string | null;
+          team_id?: string | null;
           updated_at?: string;
           user_id?: string | null;
         };
@@ -2268,6 +2320,7 @@ export type Database = {
           name?: string;
           organization_id?: string;
           phone?: string | null;
+          team_id?: string | null;
           updated_at?: string;
           user_id?: string | null;
         };
@@ -2278,6 +2331,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'organizations';
             referencedColumns: ['id'];
+          },
+          {
+            foreignKeyName: 'team';
+            columns: ['organization_id', 'team_id'];
+            isOneToOne: false;
+            referencedRelation: 'teams';
+            referencedColumns: ['organization_id', 'id'];
           },
         ];
       };
@@ -2950,6 +3010,76 @@ export type Database = {
           },
         ];
       };
+      team_managers: {
+        Row: {
+          created_at: string;
+          employee_id: string;
+          organization_id: string;
+          team_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          employee_id: string;
+          organization_id: string;
+          team_id: string;
+        };
+        Update: {
+          created_at?: string;
+          employee_id?: string;
+          organization_id?: string;
+          team_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'manager';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'team';
+            columns: ['organization_id', 'team_id'];
+            isOneToOne: false;
+            referencedRelation: 'teams';
+            referencedColumns: ['organization_id', 'id'];
+          },
+        ];
+      };
+      teams: {
+        Row: {
+          created_at: string;
+          id: string;
+          name: string;
+          organization_id: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          created_at?: string;
+          id?: string;
+          name: string;
+          organization_id: string;
+          updated_at?: string;
+        };
+        Update: {
+          created_at?: string;
+          id?: string;
+          name?: string;
+          organization_id?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: false;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
+          },
+        ];
+      };
       webhook_attempts: {
         Row: {
           attempted_at: string;
@@ -3330,6 +3460,7 @@ export type Database = {
           name: string;
           organization_id: string;
           phone: string | null;
+          team_id: string | null;
           updated_at: string;
           user_id: string | null;
         };
@@ -3525,6 +3656,22 @@ export type Database = {
         Returns: Answers['create_receipt_path'];
       };
       create_stream_ticket: { Args: Record<PropertyKey, never>; Returns: Answers['create_stream_ticket'] };
+      create_team: {
+        Args: { name: string };
+        Returns: {
+          created_at: string;
+          id: string;
+          name: string;
+          organization_id: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'teams';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       create_webhook: {
         Args: { description?: string | null; events: string[]; max_in_flight?: number; url: string };
         Returns: Answers['create_webhook'];
@@ -3557,6 +3704,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      delete_team: { Args: { team_id: string }; Returns: undefined };
       discard_retry_intent: {
         Args: { retry_intent_id: string };
         Returns: {
@@ -3914,6 +4062,7 @@ export type Database = {
           name: string;
           organization_id: string;
           phone: string | null;
+          team_id: string | null;
           updated_at: string;
           user_id: string | null;
         };
@@ -3924,6 +4073,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      set_team_manager: { Args: { employee_id: string; is_manager?: boolean; team_id: string }; Returns: undefined };
       submit_expense: {
         Args: {
           amount: number;
@@ -3999,6 +4149,7 @@ export type Database = {
           name: string;
           organization_id: string;
           phone: string | null;
+          team_id: string | null;
           updated_at: string;
           user_id: string | null;
         };
@@ -4033,6 +4184,22 @@ export type Database = {
         SetofOptions: {
           from: '*';
           to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      update_team: {
+        Args: { name: string; team_id: string };
+        Returns: {
+          created_at: string;
+          id: string;
+          name: string;
+          organization_id: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'teams';
           isOneToOne: true;
           isSetofReturn: false;
         };

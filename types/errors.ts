@@ -31,6 +31,8 @@ export const errors = {
   already_in_organization: { status: 409, meaning: 'The user already belongs to an organization.' },
   slug_taken: { status: 409, meaning: 'Another organization has this slug.' },
   employee_code_taken: { status: 409, meaning: 'Another employee of the organization has this code.' },
+  team_name_taken: { status: 409, meaning: 'Another team of the organization has this name.' },
+  team_not_found: { status: 404, meaning: 'There is no team with this id in the organization.' },
   already_a_member: { status: 409, meaning: 'A person with this address is already a member.' },
   session_already_open: { status: 409, meaning: 'The caller is checked in already; details names the session.' },
   no_open_session: { status: 409, meaning: 'The caller is not checked in.' },

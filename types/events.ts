@@ -28,8 +28,11 @@ const employee = {
   name: z.string(),
   employee_code: z.string(),
   app_role: z.enum(['ADMIN', 'EMPLOYEE']),
+  team_id: id.nullable(),
   is_active: z.boolean(),
 };
+
+const team = { team_id: id, name: z.string(), manager_ids: z.array(id) };
 
 const review = {
   ...expense,
@@ -70,10 +73,13 @@ export const eventPayloads = {
   'employee.created': z.strictObject(employee),
   'employee.updated': z.strictObject({
     ...employee,
-    changed: z.array(z.enum(['name', 'phone', 'employee_code', 'app_role', 'user_id'])).min(1),
+    changed: z.array(z.enum(['name', 'phone', 'employee_code', 'app_role', 'team_id', 'user_id'])).min(1),
   }),
   'employee.activated': z.strictObject(employee),
   'employee.deactivated': z.strictObject(employee),
+  'team.created': z.strictObject(team),
+  'team.updated': z.strictObject(team),
+  'team.deleted': z.strictObject(team),
   'consumer.dropped': z.strictObject({ consumer: z.string() }),
   'organization.updated': z.strictObject({ organization_id: id, changed: z.array(z.string()).min(1) }),
   'webhook.test': z.strictObject({ webhook_id: id }),

@@ -32,6 +32,8 @@ as $$
     when 'already_in_organization' then 409
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
+    when 'team_name_taken' then 409
+    when 'team_not_found' then 404
     when 'already_a_member' then 409
     when 'session_already_open' then 409
     when 'no_open_session' then 409

@@ -90,6 +90,31 @@ $$;
 comment on function private.admin_organization_id() is
   'The organization of which the signed-in caller is an active administrator now, or null.';
 
+-- An array and not a set, so that a policy compares with it as with a scalar: asked once a statement. For most people it is empty,
+-- and finding that out costs one look into team_managers.
+create function private.managed_employee_ids() returns uuid[]
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.current_user_id();
+begin
+  return (
+    select coalesce(array_agg(e.id), '{}')
+    from public.employees as me
+    join public.team_managers as m on m.organization_id = me.organization_id and m.employee_id = me.id
+    join public.employees as e on e.organization_id = m.organization_id and e.team_id = m.team_id
+    -- Nobody decides for themselves, not even where they belong to the team that they manage.
+    where me.user_id = v_user_id and me.is_active and e.id <> me.id
+  );
+end;
+$$;
+
+comment on function private.managed_employee_ids() is
+  'The people of the teams that the signed-in caller manages now, without the caller; empty for everybody else.';
+
+grant execute on function private.managed_employee_ids() to authenticated, service_role;
+
 grant execute on function private.current_organization_id() to authenticated, api_key, service_role;
 grant execute on function private.current_employee_id() to authenticated, service_role;
 grant execute on function private.is_admin() to authenticated, service_role;
@@ -198,6 +223,53 @@ comment on function private.require_admin(text) is
 
 grant execute on function private.require_admin(text) to authenticated, api_key;
 
+-- Acts that a manager may do for the own team begin with this, and name the person by private.leads before they touch a row.
+create function private.require_leader(in_scope text default null) returns private.caller
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees;
+begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    return private.require_admin(in_scope);
+  end if;
+  v_employee := private.require_employee();
+  if v_employee.app_role <> 'ADMIN' and not exists (
+    select from public.team_managers as m
+    where m.organization_id = v_employee.organization_id and m.employee_id = v_employee.id
+  ) then
+    perform private.fail('admin_required', 'Only an administrator, or the manager of the person''s team, may do this.');
+  end if;
+  return row(v_employee.organization_id, v_employee.id, null)::private.caller;
+end;
+$$;
+
+comment on function private.require_leader(text) is
+  'The calling administrator or manager of some team, or the calling API key if it has the scope. Whom a manager leads is asked by '
+  'private.leads. Errors: those of require_admin.';
+
+create function private.leads(in_caller private.caller, in_employee_id uuid) returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_is_member boolean := exists (
+    select from public.employees as e where e.organization_id = (in_caller).organization_id and e.id = in_employee_id
+  );
+begin
+  return v_is_member
+    and ((in_caller).api_key_id is not null or private.is_admin() or in_employee_id = any (private.managed_employee_ids()));
+end;
+$$;
+
+comment on function private.leads(private.caller, uuid) is
+  'Whether the caller of private.require_leader decides for this person: a key and an administrator for everybody of the '
+  'organization, a manager for the people of the teams they manage. What is false looks to the caller as if it did not exist.';
+
+grant execute on function private.require_leader(text) to authenticated, api_key;
+grant execute on function private.leads(private.caller, uuid) to authenticated, api_key;
+
 -- A key that could make an administrator could make itself one, and with that any key. So no key gives, takes or holds up
 -- that role: where an administrator is concerned, a person has to act.
 create function private.require_person(in_caller private.caller) returns void
@@ -244,7 +316,11 @@ grant execute on function private.current_actor() to authenticated, api_key, ser
 
 create policy select_member on public.employees for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or id = (select private.current_employee_id())
+    or id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_worker on public.employees for select to fieldtrack_worker using (
@@ -286,6 +362,29 @@ create policy select_key on public.organization_time_zones for select to api_key
 );
 
 grant select on public.organization_time_zones to authenticated, api_key, service_role, fieldtrack_worker;
+
+create policy select_member on public.teams for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+);
+
+create policy select_key on public.teams for select to api_key using (
+  organization_id = (select private.key_organization_id('employees:read'))
+);
+
+grant select on public.teams to authenticated, api_key, service_role;
+
+create policy select_member on public.team_managers for select to authenticated using (
+  organization_id = (select private.current_organization_id())
+  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+);
+
+create policy select_key on public.team_managers for select to api_key using (
+  organization_id = (select private.key_organization_id('employees:read'))
+);
+
+grant select on public.team_managers to authenticated, api_key, service_role;
+
+-- NOTE: nobody writes teams and their managers but the RPCs of 000770_team_management.
 
 create policy select_admin on public.api_keys for select to authenticated using (
   organization_id = (select private.admin_organization_id())

@@ -126,7 +126,11 @@ comment on column public.attendance_sessions.points_purged_at is
 
 create policy select_member on public.attendance_sessions for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_worker on public.attendance_sessions for select to fieldtrack_worker using (
@@ -191,7 +195,11 @@ comment on column public.session_days.distance_m is 'Metres travelled on this da
 
 create policy select_member on public.session_days for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_worker on public.session_days for select to fieldtrack_worker using (

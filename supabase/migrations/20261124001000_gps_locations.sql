@@ -43,7 +43,11 @@ comment on column public.gps_locations.received_at is 'When the point reached th
 
 create policy select_member on public.gps_locations for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_worker on public.gps_locations for select to fieldtrack_worker using (

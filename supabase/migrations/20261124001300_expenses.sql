@@ -92,7 +92,11 @@ comment on column public.expenses.client_request_id is 'Recognises a retry of th
 
 create policy select_member on public.expenses for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.expenses for select to api_key using (
@@ -276,7 +280,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin private.caller := private.require_admin('expenses:review');
+  v_admin private.caller := private.require_leader('expenses:review');
   v_before public.expenses;
   v_after public.expenses;
   v_comment text := nullif(btrim(in_comment), '');
@@ -300,7 +304,8 @@ begin
   ));
   select e.* into v_before
   from public.expenses as e
-  where e.organization_id = v_admin.organization_id and e.id = in_expense_id;
+  where e.organization_id = v_admin.organization_id and e.id = in_expense_id
+    and (e.employee_id = v_admin.employee_id or private.leads(v_admin, e.employee_id));
   if not found then
     perform private.fail('expense_not_found', 'There is no such expense.', in_expense_id::text);
   end if;
@@ -358,7 +363,7 @@ $$;
 
 comment on function public.review_expense(uuid, text, numeric, text) is
   'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators,
-and keys with expenses:review. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
+managers for their teams, and keys with expenses:review. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
 (details: its state), period_locked 409, invalid_argument 400.';
 
 grant execute on function public.review_expense(uuid, text, numeric, text) to authenticated, api_key;

@@ -43,13 +43,10 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_leader();
   v_session public.attendance_sessions;
 begin
-  if not exists (
-    select from public.employees as e
-    where e.organization_id = v_admin.organization_id and e.id = in_employee_id
-  ) then
+  if not private.leads(v_admin, in_employee_id) then
     perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
   end if;
   if in_checked_out_at > now() then
@@ -87,7 +84,7 @@ as $$
 $$;
 
 comment on function public.force_check_out(uuid, timestamptz, text) is
-  'Closes the open session of an employee, now or at a past time. Administrators; audited.
+  'Closes the open session of an employee, now or at a past time. Administrators, and managers for their teams; audited.
 Errors: admin_required 403, employee_not_found 404, no_open_session 409, time_in_future 422,
 check_out_before_check_in 422.';
 
@@ -100,7 +97,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_leader();
   v_before public.attendance_sessions;
   v_after public.attendance_sessions;
 begin
@@ -124,7 +121,7 @@ begin
   perform private.hold_locked_until(v_admin.organization_id);
   select s.* into v_before
   from public.attendance_sessions as s
-  where s.organization_id = v_admin.organization_id and s.id = in_session_id
+  where s.organization_id = v_admin.organization_id and s.id = in_session_id and private.leads(v_admin, s.employee_id)
   for no key update;
   if not found then
     perform private.fail('session_not_found', 'There is no such session.', in_session_id::text);
@@ -194,7 +191,10 @@ begin
   select s.* into v_session
   from public.attendance_sessions as s
   where s.organization_id = v_employee.organization_id and s.id = in_session_id
-    and (v_employee.app_role = 'ADMIN' or s.employee_id = v_employee.id)
+    and (
+      v_employee.app_role = 'ADMIN' or s.employee_id = v_employee.id
+      or s.employee_id = any (private.managed_employee_ids())
+    )
   for no key update;
   if not found then
     perform private.fail('session_not_found', 'There is no such session, or it is not yours to see.',

@@ -35,9 +35,9 @@ declare
   v_column text;
 begin
   if jsonb_typeof(in_changes) is distinct from 'object'
-    or in_changes - array['name', 'phone', 'employee_code', 'app_role'] <> '{}'
+    or in_changes - array['name', 'phone', 'employee_code', 'app_role', 'team_id'] <> '{}'
   then
-    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code and app_role.', 'changes',
+    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code, app_role and team_id.', 'changes',
       'Send only the keys to change.');
   end if;
   select e.* into v_before
@@ -59,7 +59,8 @@ begin
   set name = btrim(v_after.name),
     phone = v_after.phone,
     employee_code = v_after.employee_code,
-    app_role = v_after.app_role
+    app_role = v_after.app_role,
+    team_id = v_after.team_id
   where e.organization_id = v_admin.organization_id and e.id = v_before.id
   returning e.* into v_after;
   perform private.audit(v_admin.organization_id, 'employee.updated', 'employee', v_after.id, c.old_values, c.new_values)
@@ -69,6 +70,10 @@ begin
 exception
   when unique_violation then
     perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
+  when foreign_key_violation then
+    perform private.fail('team_not_found', 'There is no such team.', in_changes ->> 'team_id');
+  when invalid_text_representation then
+    perform private.fail('invalid_argument', 'team_id is a uuid or null.', 'team_id');
   when check_violation or not_null_violation then
     get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
     v_constraint := coalesce(nullif(v_constraint, ''), v_column);
@@ -89,9 +94,11 @@ as $$
 $$;
 
 comment on function public.update_employee(uuid, jsonb) is
-  'Changes an employee: {name?, phone?, employee_code?, app_role?}; null clears the phone. Administrators, and keys with
+  'Changes an employee: {name?, phone?, employee_code?, app_role?, team_id?}; null clears the phone, and takes
+the person out of the team. Administrators, and keys with
 employees:write (nothing of an administrator); audited.
-Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, last_admin 409, invalid_argument 400.';
+Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, team_not_found 404, last_admin 409,
+invalid_argument 400.';
 
 grant execute on function public.update_employee(uuid, jsonb) to authenticated, api_key;
 

@@ -258,6 +258,7 @@ declare
     'name', new.name,
     'employee_code', new.employee_code,
     'app_role', new.app_role,
+    'team_id', new.team_id,
     'is_active', new.is_active
   );
   v_changed text[];
@@ -275,6 +276,7 @@ begin
     case when old.phone is distinct from new.phone then 'phone' end,
     case when old.employee_code is distinct from new.employee_code then 'employee_code' end,
     case when old.app_role is distinct from new.app_role then 'app_role' end,
+    case when old.team_id is distinct from new.team_id then 'team_id' end,
     case when old.user_id is null and new.user_id is not null then 'user_id' end
   ], null);
   if cardinality(v_changed) > 0 then

@@ -68,7 +68,11 @@ comment on column public.employee_latest_sessions.distance_status is 'Of that se
 
 create policy select_member on public.employee_latest_sessions for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.employee_latest_sessions for select to api_key using (
@@ -114,7 +118,11 @@ comment on column public.active_users.last_seen_at is
 
 create policy select_member on public.active_users for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.active_users for select to api_key using (
@@ -177,7 +185,11 @@ comment on column public.employee_last_state.distance_is_provisional is 'A late 
 
 create policy select_member on public.employee_last_state for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.employee_last_state for select to api_key using (
@@ -219,7 +231,11 @@ comment on column public.employee_metrics_snapshot.approved_amounts is
 
 create policy select_member on public.employee_metrics_snapshot for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.employee_metrics_snapshot for select to api_key using (
@@ -265,7 +281,11 @@ comment on column public.pending_expenses.submitted_at is 'When the claim reache
 
 create policy select_member on public.pending_expenses for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.pending_expenses for select to api_key using (

@@ -78,7 +78,11 @@ comment on column public.employee_daily_metrics.approved_amount is 'What was app
 
 create policy select_member on public.employee_daily_metrics for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.employee_daily_metrics for select to api_key using (
@@ -140,7 +144,11 @@ comment on column public.employee_monthly_metrics.approved_amount is 'What was a
 
 create policy select_member on public.employee_monthly_metrics for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.employee_monthly_metrics for select to api_key using (

@@ -117,7 +117,10 @@ begin
   select e.* into v_employee
   from public.employees as e
   where e.organization_id = v_caller.organization_id and e.id = coalesce(in_employee_id, v_caller.employee_id)
-    and (v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or e.id = v_self.id);
+    and (
+      v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or e.id = v_self.id
+      or e.id = any (private.managed_employee_ids())
+    );
   if not found then
     perform private.fail('employee_not_found', 'There is no such employee, or the figures are not yours to see.',
       in_employee_id::text);

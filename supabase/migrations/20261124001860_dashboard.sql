@@ -99,7 +99,10 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  v_caller private.caller := private.require_admin('locations:read');
+  v_caller private.caller := private.require_leader('locations:read');
+  -- Null: everybody of the organization.
+  v_team uuid[] := case when v_caller.employee_id is not null and not private.is_admin()
+    then private.managed_employee_ids() end;
 begin
   if in_max_people is null or in_max_people not between 1 and 1000 then
     perform private.fail('invalid_argument', 'max_people is 1 to 1000.', 'max_people');
@@ -113,6 +116,7 @@ begin
           select l.employee_id, l.is_open, l.checked_in_at, l.checked_out_at
           from public.employee_latest_sessions as l
           where l.organization_id = v_caller.organization_id and l.is_open
+            and (v_team is null or l.employee_id = any (v_team))
           order by l.checked_out_at desc nulls last, l.employee_id
           limit in_max_people
         )
@@ -122,6 +126,7 @@ begin
           from public.employee_latest_sessions as l
           where l.organization_id = v_caller.organization_id and not l.is_open
             and l.checked_out_at > now() - interval '24 hours'
+            and (v_team is null or l.employee_id = any (v_team))
           order by l.checked_out_at desc nulls last, l.employee_id
           limit in_max_people
         )
@@ -174,6 +179,6 @@ comment on function public.get_live_map(integer) is
 latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, distance_m}]}: the newest position of each person at
 work (activity ACTIVE) and of those who checked out within 24 hours (RECENT), the former first, at most max_people (1 to
 1000). Who has sent no position is left out. session_id is that of the position, distance_m that of the open session so far.
-Administrators, keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+Administrators, managers (the people of their teams), keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 
 grant execute on function public.get_live_map(integer) to authenticated, api_key;

@@ -52,7 +52,11 @@ comment on column public.device_tokens.points_refused is 'Points that were not v
 
 create policy select_member on public.device_tokens for select to authenticated using (
   organization_id = (select private.current_organization_id())
-  and ((select private.is_admin()) or employee_id = (select private.current_employee_id()))
+  and (
+    (select private.is_admin())
+    or employee_id = (select private.current_employee_id())
+    or employee_id = any ((select private.managed_employee_ids())::uuid[])
+  )
 );
 
 create policy select_key on public.device_tokens for select to api_key using (

@@ -329,7 +329,11 @@ begin
     create policy select_member_receipt on storage.objects for select to authenticated using (
       bucket_id = 'receipts'
       and (storage.foldername(name))[1] = (select private.current_organization_id())::text
-      and ((select private.is_admin()) or (storage.foldername(name))[2] = (select private.current_employee_id())::text)
+      and (
+        (select private.is_admin())
+        or (storage.foldername(name))[2] = (select private.current_employee_id())::text
+        or (storage.foldername(name))[2] = any ((select private.managed_employee_ids())::text[])
+      )
     );
   end if;
 

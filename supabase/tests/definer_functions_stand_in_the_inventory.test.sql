@@ -242,6 +242,15 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
   ('private.purge_events(integer, interval)', null, 'all organizations', 'Schedule: deletes by age alone.'),
   ('private.drop_stalled_consumers(interval)', null, 'all organizations',
     'Schedule: each organization''s event names that organization only.'),
+  ('private.managed_employee_ids()', 'authenticated,service_role', 'user', 'A policy on employees asks it.'),
+  ('private.require_leader(text)', 'api_key,authenticated', 'user', 'As require_admin, for managers too.'),
+  ('private.leads(private.caller, uuid)', 'api_key,authenticated', 'organization',
+    'Compares a person with what the caller leads; the policies of employees would ask it.'),
+  ('private.emit_team_event(text, public.teams)', null, 'organization', 'Writes an event of the team''s organization.'),
+  ('private.lock_team(uuid, uuid)', null, 'organization', 'Locks a row of the organization that it is given.'),
+  ('private.save_team(uuid, text)', 'api_key,authenticated', 'organization', 'Writes rows of the caller''s organization.'),
+  ('private.delete_team(uuid)', 'authenticated', 'organization', 'As save_team.'),
+  ('private.set_team_manager(uuid, uuid, boolean)', 'authenticated', 'organization', 'As save_team.'),
   ('private.tg_events__broadcast()', null, 'organization', 'Trigger: sends to the channel of the organization of new.')
 ) as v (name, callers, bound, why_and_boundary);
 

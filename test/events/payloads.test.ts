@@ -84,6 +84,9 @@ test('every type of event is written in the shape of its contract', async () => 
       (sql) => sql`select to_jsonb(public.set_employee_active(${invited.employee_id}, ${active})) as result`,
     );
   }
+  const team = await as('ada', (sql) => sql`select to_jsonb(public.create_team('North')) as result`);
+  await as('ada', (sql) => sql`select public.set_team_manager(${team.id}, ${invited.employee_id})::text as result`);
+  await as('ada', (sql) => sql`select public.delete_team(${team.id})::text as result`);
   await as('ada', (sql) => sql`select to_jsonb(public.update_organization('{"max_accuracy_m": 50}')) as result`);
 
   const events = await database.sql('postgres')`

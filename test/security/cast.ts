@@ -17,6 +17,7 @@ type DatabaseRole =
 export type Kind =
   | 'outsider'
   | 'employee'
+  | 'manager'
   | 'administrator'
   | 'signedIn'
   | 'key'
@@ -33,6 +34,8 @@ export type Actor = {
   /** Of the organization that the caller acts in; none: nothing may be reached by it. */
   organizationId?: string;
   employeeId?: string;
+  /** The people whom a manager leads. */
+  team?: readonly string[];
   scopes?: readonly Scope[];
 };
 
@@ -40,7 +43,7 @@ export type Person = { userId: string; employeeId: string; organizationId: strin
 
 export type Cast = { acme: string; other: string; people: Record<string, Person>; actors: Actor[] };
 
-/** Acme: alice (administrator), bob and carol; dave and the administrator dana, both deactivated. Other: mallory (administrator) and mike. */
+/** Acme: alice (administrator), bob and carol, each in a team of their own that max and mona manage; dave and the administrator dana, both deactivated. Other: mallory (administrator) and mike. */
 export async function castOnStage(database: TestDatabase): Promise<Cast> {
   const admin = database.sql('supabase_admin');
   const acme = randomUUID();
@@ -60,10 +63,22 @@ export async function castOnStage(database: TestDatabase): Promise<Cast> {
   const alice = await cast('alice', acme, 'ADMIN');
   const bob = await cast('bob', acme, 'EMPLOYEE');
   const carol = await cast('carol', acme, 'EMPLOYEE');
+  const max = await cast('max', acme, 'EMPLOYEE');
+  const mona = await cast('mona', acme, 'EMPLOYEE');
   const dave = await cast('dave', acme, 'EMPLOYEE');
   const dana = await cast('dana', acme, 'ADMIN');
   const mallory = await cast('mallory', other, 'ADMIN');
   const mike = await cast('mike', other, 'EMPLOYEE');
+  for (const [team, member, manager] of [
+    ['North', bob, max],
+    ['South', carol, mona],
+    ['East', mike, mallory],
+  ] as const) {
+    await admin`with team as (insert into public.teams (organization_id, name) values (${member.organizationId}, ${team}) returning id),
+      member as (update public.employees set team_id = (select id from team) where id = ${member.employeeId})
+      insert into public.team_managers (organization_id, team_id, employee_id)
+      select ${member.organizationId}, id, ${manager.employeeId} from team`;
+  }
   const strangerId = randomUUID();
   await admin`insert into auth.users (id, email, email_confirmed_at)
     values (${strangerId}, 'stranger@example.test', now())`;
@@ -97,6 +112,8 @@ export async function castOnStage(database: TestDatabase): Promise<Cast> {
     { name: 'anon', kind: 'outsider', role: 'anon', claims: { role: 'anon' } },
     person('bob, employee', 'employee', bob),
     person('carol, his colleague', 'employee', carol),
+    { ...person('max, manager of bob', 'manager', max), team: [bob.employeeId] },
+    { ...person('mona, manager of carol', 'manager', mona), team: [carol.employeeId] },
     person('alice, their administrator', 'administrator', alice),
     person('mallory, administrator of Other', 'administrator', mallory),
     person('mike, employee of Other', 'employee', mike),
@@ -141,7 +158,7 @@ export async function castOnStage(database: TestDatabase): Promise<Cast> {
     claims: { ...forged?.claims, organization_id: other },
   });
 
-  for (const { userId, employeeId, organizationId } of [alice, bob, carol, mallory, mike]) {
+  for (const { userId, employeeId, organizationId } of [alice, bob, carol, max, mona, mallory, mike]) {
     await workADay(admin, userId);
     await admin`insert into private.rate_buckets (organization_id, kind, subject_id, tokens, refilled_at)
       values (${organizationId}, 'expenses', ${employeeId}, 10, now()) on conflict do nothing`;
@@ -204,6 +221,8 @@ export async function fillEmptyTables(admin: postgres.Sql, tables: readonly Tabl
   for (const { name, kind, columns } of tables) {
     const has = (column: string) => columns.some((candidate) => candidate.name === column);
     if (!has('organization_id') || !['r', 'p'].includes(kind) || name.startsWith('gps.')) continue;
+    // A row of it would make a manager of whoever is named; the cast has managers of its own.
+    if (name === 'public.team_managers') continue;
     for (const person of [bob, carol, mallory]) {
       if (!person) continue;
       const owner = has('employee_id') ? `and employee_id = '${person.employeeId}'` : '';

@@ -4,8 +4,8 @@
 // written here is refused to everybody; an object that grants something and has no line here fails with the line to add. A
 // line here is a decision: it is reviewed, the tests only hold the database to it.
 
-/** Which rows a caller reaches: the own ones, all of the organization, or all there are. */
-export type Reach = 'own' | 'organization' | 'all';
+/** Which rows a caller reaches: their own, also those of the people they manage, all of the organization, or all there are. */
+export type Reach = 'own' | 'team' | 'organization' | 'all';
 
 export const scopes = [
   'sessions:read',
@@ -27,6 +27,8 @@ export type Verb = 'insert' | 'update' | 'delete';
 
 export type TableRights = {
   employee?: Reach;
+  /** A person who manages a team; absent: what every employee reaches. */
+  manager?: Reach;
   administrator?: Reach;
   /** A key reads its organization's rows if it holds all of these scopes; none: any valid key. */
   key?: readonly Scope[];
@@ -40,7 +42,7 @@ export type TableRights = {
   owner?: string;
 };
 
-const members = { employee: 'own', administrator: 'organization', service: 'all' } as const;
+const members = { employee: 'own', manager: 'team', administrator: 'organization', service: 'all' } as const;
 const administrators = { administrator: 'organization', service: 'all' } as const;
 const organizationOfEmployee = '(select e.organization_id from public.employees as e where e.id = employee_id)';
 const figures = ['insert', 'update'] as const;
@@ -63,6 +65,8 @@ export const tables: Record<string, TableRights> = {
     service: 'all',
   },
   'public.employees': { ...members, key: ['employees:read'], worker: 'organization', owner: 'id' },
+  'public.teams': { employee: 'organization', administrator: 'organization', service: 'all', key: ['employees:read'] },
+  'public.team_managers': { ...members, manager: 'own', key: ['employees:read'] },
   'public.invitations': { ...administrators, key: ['employees:read'] },
   'public.api_keys': { ...administrators },
   'public.audit_log': { ...administrators },
@@ -136,6 +140,8 @@ export const tables: Record<string, TableRights> = {
 export type RpcRights = {
   /** Whose things a person may name: the own ones, or all of the organization. Absent: refused. */
   employee?: Reach;
+  /** A person who manages a team; absent: as every employee. */
+  manager?: Reach;
   administrator?: Reach;
   key?: readonly Scope[];
   service?: true;
@@ -150,6 +156,7 @@ const administratorOnly = { administrator: 'organization' } as const;
 
 const routes = {
   employee: 'own',
+  manager: 'team',
   administrator: 'organization',
   key: ['sessions:read', 'locations:read'],
   byRows: true,
@@ -168,20 +175,24 @@ export const rpcs: Record<string, RpcRights> = {
   get_session_route: routes,
   export_session_gpx: routes,
   export_session_geojson: routes,
-  recalculate_session: { employee: 'own', administrator: 'organization' },
+  recalculate_session: { employee: 'own', manager: 'team', administrator: 'organization' },
   submit_expense: own,
   create_receipt_path: own,
-  review_expense: { ...administratorOnly, key: ['expenses:review'] },
-  correct_session: administratorOnly,
-  force_check_out: administratorOnly,
+  review_expense: { ...administratorOnly, manager: 'team', key: ['expenses:review'] },
+  correct_session: { ...administratorOnly, manager: 'team' },
+  force_check_out: { ...administratorOnly, manager: 'team' },
   invite_employee: { ...administratorOnly, key: ['employees:write'] },
   update_employee: { ...administratorOnly, key: ['employees:write'] },
   set_employee_active: { ...administratorOnly, key: ['employees:write'] },
+  create_team: { ...administratorOnly, key: ['employees:write'] },
+  update_team: { ...administratorOnly, key: ['employees:write'] },
+  delete_team: administratorOnly,
+  set_team_manager: administratorOnly,
   update_organization: administratorOnly,
   get_dashboard: { ...administratorOnly, key: ['analytics:read'] },
-  get_live_map: { ...administratorOnly, key: ['locations:read'] },
+  get_live_map: { ...administratorOnly, manager: 'team', key: ['locations:read'] },
   get_org_summary: { ...administratorOnly, key: ['analytics:read'] },
-  get_user_summary: { employee: 'own', administrator: 'organization', key: ['analytics:read'] },
+  get_user_summary: { employee: 'own', manager: 'team', administrator: 'organization', key: ['analytics:read'] },
   get_session_trend: { ...administratorOnly, key: ['analytics:read'] },
   get_leaderboard: { employee: 'organization', administrator: 'organization', key: ['analytics:read'] },
   get_expense_summary: { ...administratorOnly, key: ['analytics:read'] },
@@ -222,5 +233,6 @@ export const identifiers: Record<string, { table: string; column?: string }> = {
   webhook_id: { table: 'public.webhooks' },
   delivery_id: { table: 'public.webhook_deliveries' },
   retry_intent_id: { table: 'public.retry_intents' },
+  team_id: { table: 'public.teams' },
   device_token_id: { table: 'public.device_tokens' },
 };

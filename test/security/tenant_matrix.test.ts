@@ -89,6 +89,8 @@ function reachOf(actor: Actor, rights: TableRights | undefined): Reach | undefin
   switch (actor.kind) {
     case 'employee':
       return rights?.employee;
+    case 'manager':
+      return rights?.manager ?? rights?.employee;
     case 'administrator':
       return rights?.administrator;
     case 'key':
@@ -118,7 +120,9 @@ function countStatement(table: Table, rights: TableRights | undefined, actor: Ac
   const organization = actor.organizationId ?? '00000000-0000-0000-0000-000000000000';
   const isOfTenant = tenant ? `${tenant} = '${organization}'` : 'true';
   const isOwn = owner && actor.employeeId ? `${isOfTenant} and ${owner} = '${actor.employeeId}'` : 'false';
-  return `select jsonb_build_object('own', count(*) filter (where ${isOwn}), 'organization', count(*) filter (where ${isOfTenant}),
+  const led = [actor.employeeId, ...(actor.team ?? [])].filter(Boolean).map((id) => `'${id}'`);
+  const isTeams = owner && led.length > 0 ? `${isOfTenant} and ${owner} in (${led})` : 'false';
+  return `select jsonb_build_object('own', count(*) filter (where ${isOwn}), 'team', count(*) filter (where ${isTeams}), 'organization', count(*) filter (where ${isOfTenant}),
     'all', count(*)) as counts from ${table.name}`;
 }
 
@@ -246,6 +250,9 @@ const forbidden = new Set([
 function mayCall(actor: Actor, name: string): boolean {
   const rights = rpcs[name];
   if (actor.kind === 'employee') return rights?.employee !== undefined || rights?.signedIn === true;
+  if (actor.kind === 'manager') {
+    return (rights?.manager ?? rights?.employee) !== undefined || rights?.signedIn === true;
+  }
   if (actor.kind === 'administrator') return rights?.administrator !== undefined || rights?.signedIn === true;
   if (actor.kind === 'signedIn') return rights?.signedIn === true;
   if (actor.kind === 'key') return rights?.key?.every((scope) => actor.scopes?.includes(scope)) ?? false;
@@ -295,14 +302,21 @@ test('an id of another organization or of a colleague, in any argument, names no
         continue;
       }
       for (const actor of cast.actors.filter((one) => mayCall(one, name) && one.organizationId)) {
-        const isOwnOnly = actor.kind === 'employee' && rpcs[name]?.employee === 'own';
+        const reach =
+          actor.kind === 'manager'
+            ? (rpcs[name]?.manager ?? rpcs[name]?.employee)
+            : actor.kind === 'employee'
+              ? rpcs[name]?.employee
+              : undefined;
+        const isOwnOnly = reach === 'own' || reach === 'team';
+        const led = [actor.employeeId, ...(reach === 'team' ? (actor.team ?? []) : [])].map((id) => `'${id}'`);
         const owner = named.table === 'public.employees' ? 'id' : 'employee_id';
         const hasOwner = catalog
           .find((table) => table.name === named.table)
           ?.columns.some((column) => column.name === owner);
         const foreign = await admin.unsafe<{ id: string }[]>(
           `select id from ${named.table} where organization_id <> '${actor.organizationId}'
-           ${isOwnOnly && hasOwner ? `or ${owner} <> '${actor.employeeId}'` : ''} limit 20`,
+           ${isOwnOnly && hasOwner ? `or ${owner} not in (${led})` : ''} limit 20`,
         );
         if (foreign.length === 0) wrong.push(`${named.table} has no foreign row to try for ${name}`);
         const outcomes = await tryAll(

@@ -59,6 +59,7 @@ async function complaintsOfAll(check: (actor: Actor) => Promise<string[]>): Prom
 /** Storage is the platform's, so it has no line in the policy of our own tables. */
 const receipts: TableRights = {
   employee: 'own',
+  manager: 'team',
   administrator: 'organization',
   tenant: '(storage.foldername(name))[1]',
   owner: '(storage.foldername(name))[2]',
@@ -74,6 +75,7 @@ const holds = (actor: Actor, scopes: readonly string[] | undefined): boolean =>
 
 function reachOf(actor: Actor, rights: TableRights): Reach | undefined {
   if (actor.kind === 'key') return holds(actor, rights.key) ? 'organization' : undefined;
+  if (actor.kind === 'manager') return rights.manager ?? rights.employee;
   if (['employee', 'administrator', 'worker', 'edge', 'service'].includes(actor.kind)) {
     return rights[actor.kind as 'employee' | 'administrator' | 'worker' | 'edge' | 'service'];
   }
@@ -83,7 +85,8 @@ function reachOf(actor: Actor, rights: TableRights): Reach | undefined {
 function isWithin(reach: Reach | undefined, actor: Actor, organizationId: string, employeeId: string): boolean {
   if (reach === undefined || reach === 'all') return reach === 'all';
   if (actor.organizationId === undefined || organizationId !== actor.organizationId) return false;
-  return reach === 'organization' || employeeId === actor.employeeId;
+  if (reach === 'organization' || employeeId === actor.employeeId) return true;
+  return reach === 'team' && (actor.team?.includes(employeeId) ?? false);
 }
 
 type Digest = Record<string, Record<string, string>>;
@@ -271,10 +274,10 @@ function othersIn(outcome: Outcome, actor: Actor, statement: string, reach: Reac
     if (entry === undefined || named.has(id)) return false;
     if (actor.organizationId === undefined || !entry.organizations.has(actor.organizationId)) return true;
     return (
-      reach === 'own' &&
-      actor.kind === 'employee' &&
+      (reach === 'own' || reach === 'team') &&
+      ['employee', 'manager'].includes(actor.kind) &&
       entry.employees.size > 0 &&
-      !entry.employees.has(actor.employeeId ?? '')
+      ![actor.employeeId ?? '', ...(reach === 'team' ? (actor.team ?? []) : [])].some((id) => entry.employees.has(id))
     );
   });
 }
@@ -376,7 +379,12 @@ test('calling: no answer shows, no call writes what is another’s; a foreign id
       );
       const what = `${actor.name} calls ${routine.name}${argument && ` with ${argument} ${whose}`}`;
       const rights = rpcs[short];
-      const reach = actor.kind === 'employee' ? rights?.employee : 'organization';
+      const reach =
+        actor.kind === 'employee'
+          ? rights?.employee
+          : actor.kind === 'manager'
+            ? (rights?.manager ?? rights?.employee)
+            : 'organization';
       const shown = servesAll ? [] : othersIn(outcome, actor, statement, reach);
       if (shown.length > 0) found.push(`LEAK: ${what} and is shown ${shown.slice(0, 3).join(', ')}`);
       const touched = outcome.touched.filter(
@@ -403,7 +411,9 @@ test('timing: an id of another organization costs the same work, row for row, as
   const list = (await routines()).filter(({ name }) => name.startsWith('public.'));
   let compared = 0;
   const complaints: string[] = [];
-  for (const actor of cast.actors.filter(({ kind }) => ['employee', 'administrator', 'key'].includes(kind))) {
+  for (const actor of cast.actors.filter(({ kind }) =>
+    ['employee', 'manager', 'administrator', 'key'].includes(kind),
+  )) {
     for (const routine of list.filter(({ callers }) => callers.includes(actor.role))) {
       for (const { name, type } of routine.arguments) {
         if (type !== 'uuid' || inventedIds.includes(name)) continue;
