@@ -645,6 +645,7 @@ CREATE INDEX events_occurred ON public.events USING btree (organization_id, occu
 CREATE INDEX events_organization_position ON public.events USING btree (organization_id, epoch, xact, id);
 CREATE INDEX events_position ON public.events USING btree (epoch, xact, id);
 CREATE TRIGGER _100_fan_out AFTER INSERT ON public.events FOR EACH ROW EXECUTE FUNCTION private.tg_events__fan_out();
+CREATE TRIGGER _900_broadcast AFTER INSERT ON public.events FOR EACH ROW EXECUTE FUNCTION private.tg_events__broadcast();
 comment on table public.events is 'What happened in the organization: written by triggers, kept for 30 days. Administrators read their organization''s.';
 comment on column public.events.id is 'Identifies the event; newest first is order=id.desc. Not gapless.';
 comment on column public.events.epoch is 'Which cluster wrote it. Position in the log is (epoch, xact, id).';

@@ -103,7 +103,10 @@ async function createLite(options: AuthOptions): Promise<{ app: Pick<App, 'fetch
       drivers: {
         email: {
           async send(mail: { to: string; subject: string; text?: string }) {
-            options.onMail({ to: mail.to, subject: mail.subject, text: mail.text ?? '' });
+            // Its links lead to the app's pages; they are answered here.
+            const siteUrl = options.config.auth.site_url.replace(/\/$/, '');
+            const text = (mail.text ?? '').replaceAll(`${siteUrl}/auth/v1`, options.issuer);
+            options.onMail({ to: mail.to, subject: mail.subject, text });
           },
         },
       },

@@ -16,10 +16,11 @@ export function partLine(part: string, line: string): void {
 
 export const usage = `npm start -- [options]
 
-Runs FieldTrack without Docker: PostgreSQL, PostgREST, Auth, edge functions and the worker behind one gateway.
+Runs FieldTrack without Docker: PostgreSQL, PostgREST, Auth, Storage, Realtime, edge functions and the worker behind one gateway.
 
   --port N   the gateway's port on 127.0.0.1 (54321); PostgreSQL listens on the next one, the worker's pages on the one after
   --reset    delete the local data and begin anew
+  --quiet    do not print a line for each request (method, path, status, milliseconds, x-request-id)
   --help     this text
 
 Data and secrets are kept in .local/ (or FIELDTRACK_LOCAL_DIR). Ctrl-C stops everything.`;

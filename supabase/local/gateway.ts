@@ -1,25 +1,29 @@
-import { randomUUID } from 'node:crypto';
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { serveAdminConsole } from './admin-console.ts';
 import type { Auth } from './auth.ts';
 import type { EdgeFunction } from './functions.ts';
+import { answer, CORS, refuseUnreadable } from './gateway-answers.ts';
 import type { KeyRing, Signer } from './keys.ts';
+import { logRequest, type RequestLine, requestId } from './request-log.ts';
+import { isArray } from './rpc-body.ts';
+import type { Storage } from './storage.ts';
 import { missingWhere } from './where-clause.ts';
 
 export type Gateway = { url: string; stop: () => Promise<void> };
 
-export type Routes = { rest: string; auth: Auth; functions: Map<string, Pick<EdgeFunction, 'socket' | 'verifyJwt'>> };
+export type Routes = {
+  rest: string;
+  auth: Auth;
+  storage: Pick<Storage, 'fetch'>;
+  functions: Map<string, Pick<EdgeFunction, 'socket' | 'verifyJwt'>>;
+};
 
 /** Auth paths that people open from a mail, where no client adds a key. */
 const OPEN_AUTH_PATHS = /^\/auth\/v1\/(verify|callback|authorize|health|\.well-known\/.*)$/;
 
-const CORS = {
-  'access-control-allow-origin': '*',
-  'access-control-allow-headers': '*, authorization',
-  'access-control-allow-methods': 'GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS',
-  'access-control-expose-headers': '*',
-};
+/** URL and headers together: what PostgREST takes. Node's own limit of 16 KiB refuses a list of 400 ids. */
+const MAX_HEADER_BYTES = 48 * 1024;
 
 /** Supabase's front door: its paths, its keys, on 127.0.0.1 only. */
 export async function startGateway(options: {
@@ -30,15 +34,16 @@ export async function startGateway(options: {
   adminConsole?: { folder: string; publishableKey: string } | undefined;
   /** A function of the address, since Auth names it in its tokens and port 0 is known only once it is bound. */
   routes: (url: string) => Promise<Routes>;
+  onRequest?: (line: RequestLine) => void;
 }): Promise<Gateway> {
   let routes: Routes | undefined;
-  let authListener: ReturnType<typeof getRequestListener> | undefined;
+  let listeners: Record<'auth' | 'storage', ReturnType<typeof getRequestListener>> | undefined;
   const agent = new Agent({ keepAlive: true, maxSockets: 256 });
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const url = new URL(incoming.url ?? '/', 'http://gateway');
     const [, service, version] = url.pathname.split('/');
-    if (!routes || !authListener) return answer(outgoing, 503, 'The stack is still starting');
+    if (!routes || !listeners) return answer(outgoing, 503, 'The stack is still starting');
     if (options.adminConsole && (incoming.method === 'GET' || incoming.method === 'HEAD')) {
       // Who opens the bare address wants the page.
       if (url.pathname === '/' || url.pathname === '/console') {
@@ -49,27 +54,52 @@ export async function startGateway(options: {
     }
     if (version !== 'v1') return answer(outgoing, 404, `No service answers at ${url.pathname}`);
     if (service === 'functions') return toFunction(routes, url, incoming, outgoing);
-    if (service !== 'rest' && service !== 'auth') {
+    if (service !== 'rest' && service !== 'auth' && service !== 'storage') {
       return answer(outgoing, 404, `The stack without Docker has no /${service}/v1`);
     }
     if (incoming.method === 'OPTIONS') return void outgoing.writeHead(204, CORS).end();
     const apiKey = header(incoming, 'apikey') ?? url.searchParams.get('apikey') ?? undefined;
     const roleToken = options.keys.tokenFor(apiKey);
-    if (!roleToken && !(service === 'auth' && OPEN_AUTH_PATHS.test(url.pathname))) {
+    // A signed URL is opened without any key; whoever else comes without one is refused by Storage itself.
+    const opensWithoutKey =
+      (service === 'auth' && OPEN_AUTH_PATHS.test(url.pathname)) || (service === 'storage' && !apiKey);
+    if (!roleToken && !opensWithoutKey) {
       return answer(outgoing, 401, apiKey ? 'Invalid API key' : 'No API key found in request');
     }
-    url.searchParams.delete('apikey');
-    if (service === 'auth') {
+    if (service !== 'rest') {
       for (const [name, value] of Object.entries(CORS)) outgoing.setHeader(name, value);
-      await authListener(incoming, outgoing);
+      const token = userToken(incoming) ?? roleToken;
+      if (service === 'storage' && token) setAuthorization(incoming, token);
+      await listeners[service](incoming, outgoing);
       return;
     }
-    const path = url.pathname.slice('/rest/v1'.length) || '/';
-    const statement = missingWhere(incoming.method ?? 'GET', path, url.searchParams);
+    await toDataApi(routes.rest, url.pathname.slice('/rest/v1'.length) || '/', `${roleToken}`, incoming, outgoing);
+  }
+
+  async function toDataApi(
+    socket: string,
+    path: string,
+    roleToken: string,
+    incoming: IncomingMessage,
+    outgoing: ServerResponse,
+  ): Promise<void> {
+    const query = queryOf(incoming);
+    // Judged by the very text that goes on: read in another way, a second question mark would hide what is filtered.
+    const statement = missingWhere(incoming.method ?? 'GET', path, new URLSearchParams(query.slice(1)));
     if (statement) return answer(outgoing, 400, `${statement} requires a WHERE clause`, '21000');
-    const headers: Headers = { ...incoming.headers, authorization: `Bearer ${userToken(incoming) ?? roleToken}` };
+    const token = userToken(incoming);
+    if (token && token.split('.').length !== 3) {
+      const hint =
+        'Send the access token of a signed-in person, or none. API keys (ft_…) go to /functions/v1/api as x-api-key.';
+      return answer(outgoing, 401, 'The bearer is not a token', 'PGRST301', hint);
+    }
+    if (incoming.method === 'POST' && path.startsWith('/rpc/') && (await isArray(incoming))) {
+      const hint = 'Send one object a call: PostgREST would take the first of the array and drop the others.';
+      return answer(outgoing, 400, 'A function takes one JSON object', 'invalid_argument', hint);
+    }
+    const headers: Headers = { ...incoming.headers, authorization: `Bearer ${token ?? roleToken}` };
     delete headers.apikey;
-    proxy({ socket: routes.rest, path: `${path}${queryOf(incoming)}`, headers, incoming, outgoing });
+    proxy({ socket, path: `${path}${query}`, headers, incoming, outgoing });
   }
 
   async function toFunction({ functions }: Routes, url: URL, incoming: IncomingMessage, outgoing: ServerResponse) {
@@ -81,7 +111,6 @@ export async function startGateway(options: {
     }
     const headers: Headers = {
       ...incoming.headers,
-      'x-request-id': header(incoming, 'x-request-id') ?? randomUUID(),
       'x-forwarded-for': incoming.socket.remoteAddress ?? '',
     };
     const path = url.pathname.slice('/functions/v1'.length);
@@ -93,15 +122,25 @@ export async function startGateway(options: {
     return token ? options.signer.verify(token).then(Boolean, () => false) : false;
   }
 
-  function proxy(to: {
+  function proxy(call: {
     socket: string;
     path: string;
     headers: Headers;
     incoming: IncomingMessage;
     outgoing: ServerResponse;
   }) {
-    const { socket, path, headers, incoming, outgoing } = to;
-    const onward = request({ socketPath: socket, path, method: incoming.method, headers, agent }, (response) => {
+    const { socket, path, headers, incoming, outgoing } = call;
+    const to = {
+      socketPath: socket,
+      path,
+      method: incoming.method,
+      headers,
+      agent,
+      maxHeaderSize: 2 * MAX_HEADER_BYTES,
+    };
+    const onward = request(to, (response) => {
+      // PostgREST repeats a long filter here, and a client of Node refuses headers beyond 16 KiB.
+      if ((header(response, 'content-location') ?? '').length > 4096) delete response.headers['content-location'];
       outgoing.writeHead(response.statusCode ?? 502, response.headers);
       // Event streams must reach the client event by event.
       outgoing.flushHeaders();
@@ -119,11 +158,16 @@ export async function startGateway(options: {
     incoming.pipe(onward);
   }
 
-  const server = createServer((incoming, outgoing) => {
+  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (incoming, outgoing) => {
+    const id = requestId(incoming.headers['x-request-id']);
+    incoming.headers['x-request-id'] = id;
+    outgoing.setHeader('x-request-id', id);
+    if (options.onRequest) logRequest(incoming, outgoing, id, options.onRequest);
     handle(incoming, outgoing).catch((error: unknown) => {
       answer(outgoing, 500, error instanceof Error ? error.message : 'The gateway failed');
     });
   });
+  server.on('clientError', refuseUnreadable);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, '127.0.0.1', resolve);
@@ -143,7 +187,7 @@ export async function startGateway(options: {
     await stop();
     throw error;
   }
-  authListener = getRequestListener(routes.auth.fetch);
+  listeners = { auth: getRequestListener(routes.auth.fetch), storage: getRequestListener(routes.storage.fetch) };
   return { url, stop };
 }
 
@@ -160,15 +204,21 @@ function userToken(incoming: IncomingMessage): string | undefined {
   return token?.startsWith('sb_') ? undefined : token;
 }
 
-/** The query as it was sent (URLSearchParams would encode it anew), without a key that must not reach a log. */
-function queryOf(incoming: IncomingMessage): string {
-  const raw = (incoming.url ?? '').split('?')[1];
-  if (!raw) return '';
-  const kept = raw.split('&').filter((pair) => !pair.startsWith('apikey='));
-  return kept.length > 0 ? `?${kept.join('&')}` : '';
+/** What getRequestListener makes a Request of: its raw headers. */
+function setAuthorization(incoming: IncomingMessage, token: string): void {
+  const kept = pairs(incoming.rawHeaders).filter(([name]) => name.toLowerCase() !== 'authorization');
+  incoming.rawHeaders = [...kept, ['authorization', `Bearer ${token}`]].flat();
+  incoming.headers.authorization = `Bearer ${token}`;
 }
 
-function answer(outgoing: ServerResponse, status: number, message: string, code = String(status)): void {
-  outgoing.writeHead(status, { 'content-type': 'application/json', ...CORS });
-  outgoing.end(JSON.stringify({ code, message, details: null, hint: null }));
+function pairs(list: string[]): [string, string][] {
+  return list.flatMap((name, index) => (index % 2 === 0 ? [[name, list[index + 1] ?? ''] as [string, string]] : []));
+}
+
+/** The query as it was sent (URLSearchParams would encode it anew), without a key that must not reach a log. */
+function queryOf(incoming: IncomingMessage): string {
+  const whole = incoming.url ?? '';
+  const raw = whole.includes('?') ? whole.slice(whole.indexOf('?') + 1) : '';
+  const kept = raw.split('&').filter((pair) => pair !== '' && !pair.startsWith('apikey='));
+  return kept.length > 0 ? `?${kept.join('&')}` : '';
 }

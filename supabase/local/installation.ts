@@ -13,6 +13,9 @@ const secretsSchema = z.object({
     postgres: z.string(),
     authenticator: z.string(),
     supabase_auth_admin: z.string(),
+    // A file from before these two had a login is read too: a password is set at each start.
+    supabase_storage_admin: z.string().default(() => newSecret()),
+    supabase_realtime_admin: z.string().default(() => newSecret()),
     fieldtrack_worker: z.string(),
     fieldtrack_edge: z.string(),
   }),
@@ -44,7 +47,7 @@ export function openInstallation(folder: string, majorVersion: number): Installa
 }
 
 export function removeInstallation(folder: string): void {
-  for (const name of ['postgres', 'postgres.unfinished', 'secrets.json', 'postgres.log', 'postgrest.log']) {
+  for (const name of ['postgres', 'postgres.unfinished', 'storage', 'secrets.json', 'postgres.log', 'postgrest.log']) {
     rmSync(join(folder, name), { recursive: true, force: true });
   }
 }
@@ -68,6 +71,8 @@ function writeSecrets(folder: string, file: string): Secrets {
       postgres: newSecret(),
       authenticator: newSecret(),
       supabase_auth_admin: newSecret(),
+      supabase_storage_admin: newSecret(),
+      supabase_realtime_admin: newSecret(),
       fieldtrack_worker: newSecret(),
       fieldtrack_edge: newSecret(),
     },

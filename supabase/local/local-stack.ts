@@ -13,6 +13,7 @@ import { migrationState, pushMigrations } from './migrations.ts';
 import type { Part } from './part.ts';
 import { applyPlatform, setPasswords } from './platform.ts';
 import { Refusal } from './refusal.ts';
+import type { RequestLine } from './request-log.ts';
 import { startServices } from './services.ts';
 
 const DATABASE = 'postgres';
@@ -32,6 +33,7 @@ export async function startLocalStack(options: {
   folder: string;
   port: number;
   onStop: (undo: () => void | Promise<void>) => void;
+  onRequest?: (line: RequestLine) => void;
 }): Promise<LocalStack> {
   const { folder, port, onStop } = options;
   const config = readConfig();
@@ -50,7 +52,7 @@ export async function startLocalStack(options: {
   await migrate(cluster, secrets);
 
   const consoleDir = await step('the console', buildAdminConsole);
-  const services = await step('PostgREST, Auth, functions, worker, gateway', () =>
+  const services = await step('PostgREST, Auth, Storage, functions, worker', () =>
     startServices({
       port,
       urlOf: (role) => databaseUrl(cluster.port, role, secrets.passwords[role], DATABASE),
@@ -60,6 +62,8 @@ export async function startLocalStack(options: {
       functions: true,
       worker: true,
       consoleDir,
+      storageFolder: join(folder, 'storage'),
+      ...(options.onRequest ? { onRequest: options.onRequest } : {}),
       onLine(part, line) {
         // PostgREST tells of every connection; the screen is for trouble.
         if (part === 'rest') appendFileSync(join(folder, 'postgrest.log'), `${line}\n`, { mode: 0o600 });
@@ -74,7 +78,8 @@ export async function startLocalStack(options: {
   return {
     url: services.url,
     secrets,
-    databaseUrl: databaseUrl(cluster.port, 'postgres', secrets.passwords.postgres, DATABASE),
+    // Without the parameter the Supabase CLI writes a warning about TLS into what `gen types` prints.
+    databaseUrl: `${databaseUrl(cluster.port, 'postgres', secrets.passwords.postgres, DATABASE)}?sslmode=disable`,
     parts: [cluster.part, ...services.parts],
   };
 }
@@ -107,7 +112,9 @@ async function startPostgres(folder: string, dataDir: string, port: number, secr
 async function migrate(cluster: Cluster, secrets: Secrets): Promise<void> {
   const { passwords } = secrets;
   const adminUrl = databaseUrl(cluster.port, superuser, passwords.supabase_admin, DATABASE);
-  if (await applyPlatform(adminUrl)) say("  (a new Supabase project's roles, schemas and auth tables are in place)");
+  const platform = await applyPlatform(adminUrl);
+  if (platform.isNew)
+    say("  (a new Supabase project's roles, schemas, Auth, Storage and Realtime tables are in place)");
   const { supabase_admin: _, ...others } = passwords;
   // Before the push, which logs in as postgres; after it again, for the roles that migrations make.
   await setPasswords(adminUrl, others);
@@ -119,13 +126,26 @@ async function migrate(cluster: Cluster, secrets: Secrets): Promise<void> {
         'Go back to the branch they came from, or run `npm start -- --reset` to begin anew.',
     );
   }
-  if (pending.length === 0) return allowLocalWebhooks(adminUrl);
+  if (pending.length === 0) {
+    if (platform.added.length > 0) await installPlatform(url);
+    return allowLocalWebhooks(adminUrl);
+  }
   await step(`applying ${pending.length} migrations`, () => pushMigrations(url)).catch((error: unknown) => {
     const why = error instanceof Error ? error.message : String(error);
     throw new Refusal(`${why}\n\nIf an applied migration was edited, \`npm start -- --reset\` begins anew.`);
   });
   await setPasswords(adminUrl, others);
   await allowLocalWebhooks(adminUrl);
+}
+
+/** A database from before the stand-in had Storage and Realtime gets their bucket, policies and trigger, as an operator would. */
+async function installPlatform(url: string): Promise<void> {
+  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    await sql`select private.install_platform()`;
+  } finally {
+    await sql.end();
+  }
 }
 
 /** Who develops against this stack receives webhooks on the same machine. */

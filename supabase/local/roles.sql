@@ -18,6 +18,12 @@ begin
   if not exists (select from pg_catalog.pg_roles where rolname = 'supabase_auth_admin') then
     create role supabase_auth_admin login noinherit;
   end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = 'supabase_storage_admin') then
+    create role supabase_storage_admin login noinherit;
+  end if;
+  if not exists (select from pg_catalog.pg_roles where rolname = 'supabase_realtime_admin') then
+    create role supabase_realtime_admin login noinherit;
+  end if;
   if not exists (select from pg_catalog.pg_roles where rolname = 'postgres') then
     create role postgres login nosuperuser createrole createdb bypassrls;
   end if;
@@ -30,6 +36,11 @@ grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role to postgres with admin option;
 grant authenticator to postgres with admin option;
 
+-- Storage and Realtime ask the policies as the caller's role.
+grant anon, authenticated, service_role to supabase_storage_admin, supabase_realtime_admin;
+-- Policies on their tables are written by migrations: a hosted project allows that to postgres by its extension supautils.
+grant supabase_storage_admin, supabase_realtime_admin to postgres;
+
 -- As on hosted projects: before PostgreSQL 17's pg_cron its cron.database_name is shown to superusers and monitors only.
 grant pg_monitor to postgres;
 
@@ -38,5 +49,7 @@ alter role authenticated set statement_timeout = '8s';
 alter role authenticator set statement_timeout = '8s';
 alter role authenticator set lock_timeout = '8s';
 alter role supabase_auth_admin set search_path = auth;
+alter role supabase_storage_admin set search_path = storage;
+alter role supabase_realtime_admin set search_path = realtime;
 alter role supabase_auth_admin set idle_in_transaction_session_timeout = '60s';
 alter role postgres set search_path = "$user", public, extensions;

@@ -8,12 +8,22 @@ import { startFunction } from './functions.ts';
 import { startGateway } from './gateway.ts';
 import { createKeyRing, createSigner } from './keys.ts';
 import type { Part } from './part.ts';
+import type { RequestLine } from './request-log.ts';
+import { startStorage } from './storage.ts';
 import { startWorker } from './worker.ts';
+
+export type ServiceRole =
+  | 'authenticator'
+  | 'supabase_auth_admin'
+  | 'supabase_storage_admin'
+  | 'supabase_realtime_admin'
+  | 'fieldtrack_worker'
+  | 'fieldtrack_edge';
 
 export type ServicesOptions = {
   port: number;
   /** The connection of a role to the database that is served. */
-  urlOf: (role: 'authenticator' | 'supabase_auth_admin' | 'fieldtrack_worker' | 'fieldtrack_edge') => string;
+  urlOf: (role: ServiceRole) => string;
   jwtSecret: string;
   publishableKey: string;
   secretKey: string;
@@ -24,6 +34,9 @@ export type ServicesOptions = {
   poolSize?: number;
   /** The folder of the built administrator's page. */
   consoleDir?: string | undefined;
+  /** Where Storage keeps files; without it they go when the services stop. */
+  storageFolder?: string;
+  onRequest?: (line: RequestLine) => void;
   onLine: (part: string, line: string) => void;
   onMail?: (mail: Mail) => void;
 };
@@ -56,7 +69,7 @@ export async function startServices(options: ServicesOptions): Promise<Services>
         jwtSecret,
         publicUrl: url,
         socketDir,
-        onLine: (line) => onLine('rest', line),
+        onLine: (line) => onLine('rest', withoutQuery(line)),
         ...(options.poolSize ? { poolSize: options.poolSize } : {}),
       });
       parts.push(rest.part);
@@ -76,6 +89,15 @@ export async function startServices(options: ServicesOptions): Promise<Services>
       stops.push(auth.stop);
       return auth;
     };
+    const startFiles = async () => {
+      const storage = await startStorage({
+        databaseUrl: options.urlOf('supabase_storage_admin'),
+        jwtSecret,
+        folder: options.storageFolder ?? join(socketDir, 'storage'),
+      });
+      stops.push(storage.stop);
+      return storage;
+    };
     const startFunctions = async () => {
       const declared = options.functions ? declaredFunctions(config) : [];
       const env = {
@@ -86,8 +108,7 @@ export async function startServices(options: ServicesOptions): Promise<Services>
         SUPABASE_SECRET_KEYS: JSON.stringify({ default: secretKey }),
         FIELDTRACK_JWT_SECRET: jwtSecret,
         FIELDTRACK_EDGE_DATABASE_URL: options.urlOf('fieldtrack_edge'),
-        // The pages of one's own app, as Auth knows it.
-        FIELDTRACK_ALLOWED_ORIGINS: new URL(config.auth.site_url).origin,
+        FIELDTRACK_ALLOWED_ORIGINS: allowedOrigins(config.auth.site_url),
         ...options.functionEnv,
       };
       const start = async (entry: (typeof declared)[number]) => {
@@ -99,14 +120,26 @@ export async function startServices(options: ServicesOptions): Promise<Services>
       };
       return new Map(await all(declared.map(start)));
     };
-    const [rest, auth, functions] = await all([startRest(), startAuthentication(), startFunctions()]);
-    return { rest, auth, functions };
+    const [rest, auth, storage, functions] = await all([
+      startRest(),
+      startAuthentication(),
+      startFiles(),
+      startFunctions(),
+    ]);
+    return { rest, auth, storage, functions };
   }
 
   try {
     const { consoleDir: folder, publishableKey } = options;
     const adminConsole = folder === undefined ? undefined : { folder, publishableKey };
-    const gateway = await startGateway({ port: options.port, keys, signer, adminConsole, routes: startBehind });
+    const gateway = await startGateway({
+      port: options.port,
+      keys,
+      signer,
+      adminConsole,
+      routes: startBehind,
+      ...(options.onRequest ? { onRequest: options.onRequest } : {}),
+    });
     stops.push(gateway.stop);
     if (options.worker) {
       const worker = startWorker({
@@ -132,4 +165,16 @@ export async function startServices(options: ServicesOptions): Promise<Services>
 async function all<const T extends readonly Promise<unknown>[]>(starts: T) {
   await Promise.allSettled(starts);
   return Promise.all(starts);
+}
+
+/** The pages that may call the functions: those of one's own app as Auth knows it, and what Vite and Next.js listen on. */
+function allowedOrigins(siteUrl: string): string {
+  if (process.env.FIELDTRACK_ALLOWED_ORIGINS !== undefined) return process.env.FIELDTRACK_ALLOWED_ORIGINS;
+  const usual = ['localhost', '127.0.0.1'].flatMap((host) => [3000, 5173].map((port) => `http://${host}:${port}`));
+  return [...new Set([new URL(siteUrl).origin, ...usual])].join(',');
+}
+
+/** PostgREST logs the URL of what it refuses; a query may hold an address, a position or an invitation's token. */
+function withoutQuery(line: string): string {
+  return line.replace(/("[A-Z]+ [^"?\s]*)\?[^"\s]*/g, '$1?…');
 }

@@ -1,10 +1,11 @@
 import { parseArgs } from 'node:util';
-import { say, usage, welcome } from './console.ts';
+import { partLine, say, usage, welcome } from './console.ts';
 import { removeInstallation } from './installation.ts';
 import { startLocalStack } from './local-stack.ts';
 import { takeLock } from './lock.ts';
 import { localDir } from './paths.ts';
 import { Refusal } from './refusal.ts';
+import { requestText } from './request-log.ts';
 
 const undo: (() => void | Promise<void>)[] = [];
 let isStopping = false;
@@ -25,7 +26,7 @@ async function stopAndExit(code: number): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { port, reset, help } = readArguments();
+  const { port, reset, quiet, help } = readArguments();
   if (help) return say(usage);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
@@ -41,7 +42,12 @@ async function main(): Promise<void> {
     removeInstallation(folder);
     lock.release();
   }
-  const stack = await startLocalStack({ folder, port, onStop: (undoOne) => undo.push(undoOne) });
+  const stack = await startLocalStack({
+    folder,
+    port,
+    onStop: (undoOne) => undo.push(undoOne),
+    ...(quiet ? {} : { onRequest: (line) => partLine('http', requestText(line)) }),
+  });
   const { url, databaseUrl, secrets } = stack;
   const seconds = (performance.now() - began) / 1000;
   say(welcome({ url, databaseUrl, publishableKey: secrets.publishableKey, secretKey: secrets.secretKey, seconds }));
@@ -53,12 +59,13 @@ async function main(): Promise<void> {
   }
 }
 
-function readArguments(): { port: number; reset: boolean; help: boolean } {
+function readArguments(): { port: number; reset: boolean; quiet: boolean; help: boolean } {
   try {
     const { values } = parseArgs({
       options: {
         port: { type: 'string', default: '54321' },
         reset: { type: 'boolean', default: false },
+        quiet: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
     });

@@ -265,7 +265,7 @@ from pg_catalog.pg_proc as p
 join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
 where p.prosecdef
   and n.nspname not in (
-    'pg_catalog', 'information_schema', 'extensions', 'auth', 'storage', 'realtime', 'vault', 'graphql', 'cron'
+    'pg_catalog', 'information_schema', 'extensions', 'auth', 'storage', 'realtime', '_realtime', 'vault', 'graphql', 'cron'
   )
   and not exists (select from pg_catalog.pg_depend as d where d.objid = p.oid and d.deptype = 'e');
 

@@ -4,22 +4,6 @@ begin;
 select plan(8);
 select tests.cast_on_stage();
 
--- What Supabase Storage brings, as far as policies see it.
-create schema storage;
-create table storage.buckets (
-  id text primary key, name text, public boolean, file_size_limit bigint, allowed_mime_types text[]
-);
-create table storage.objects (
-  id uuid primary key default gen_random_uuid(), bucket_id text references storage.buckets (id), name text, owner_id text
-);
-alter table storage.objects enable row level security;
-create function storage.foldername(name text) returns text[] language sql immutable as $$
-  select (string_to_array(name, '/'))[1 : array_length(string_to_array(name, '/'), 1) - 1]
-$$;
-grant usage on schema storage to authenticated;
-grant execute on function storage.foldername(text) to authenticated;
-grant select, insert, delete on storage.objects to authenticated;
-select private.install_platform() is not null as installed;
 insert into storage.objects (bucket_id, name)
 select 'receipts', format('%s/%s/%s.jpg', tests.acme(), tests.user_id(person), n)
 from unnest('{bob,carol}'::text[]) as person cross join generate_series(1, 2) as n;

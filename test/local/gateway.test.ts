@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
@@ -7,12 +8,20 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startGateway } from '../../supabase/local/gateway.ts';
 import { createKeyRing, createSigner, newSecret } from '../../supabase/local/keys.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
+import { type RequestLine, requestText } from '../../supabase/local/request-log.ts';
 import { missingWhere } from '../../supabase/local/where-clause.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
 
 let stack: TestStack;
+const requests: RequestLine[] = [];
+const restLines = () =>
+  stack.lines
+    .filter(({ part }) => part === 'rest')
+    .map(({ line }) => line)
+    .join('\n');
+
 beforeAll(async () => {
-  stack = await startTestStack({ functions: true });
+  stack = await startTestStack({ functions: true, onRequest: (line) => requests.push(line) });
   await stack.admin.unsafe(`
     create function public.test_caller() returns jsonb language sql stable set search_path = '' as $$
       select jsonb_build_object(
@@ -99,6 +108,110 @@ describe('statements without WHERE', () => {
     expect(missingWhere('DELETE', '/notes', new URLSearchParams('limit=1&order=id'))).toBe('DELETE');
     expect(missingWhere('PATCH', '/rpc/x', new URLSearchParams())).toBeUndefined();
     expect(missingWhere('POST', '/notes', new URLSearchParams())).toBeUndefined();
+  });
+});
+
+describe('what the gateway answers itself', () => {
+  const rest = (path: string, init: RequestInit = {}) =>
+    fetch(`${stack.url}/rest/v1${path}`, { ...init, headers: { apikey: stack.secretKey, ...init.headers } });
+
+  test('a second question mark hides no filter: nothing is deleted', async () => {
+    const answer = await rest('/test_notes??id=eq.1', { method: 'DELETE' });
+    expect(answer.status).toBe(400);
+    expect(await stack.admin`select from public.test_notes`).toHaveLength(1500);
+  });
+
+  test('a filter on what is embedded is none on the rows', () => {
+    expect(
+      missingWhere('DELETE', '/expenses', new URLSearchParams('select=id,employee(name)&employee.name=eq.x')),
+    ).toBe('DELETE');
+    expect(missingWhere('DELETE', '/notes', new URLSearchParams('not.or=(id.eq.1,id.eq.2)'))).toBeUndefined();
+    expect(missingWhere('DELETE', '/notes', new URLSearchParams('data->>x=eq.1'))).toBeUndefined();
+  });
+
+  test('500 ids in a filter are answered; beyond what fits the refusal is JSON', async () => {
+    const ids = (count: number) => Array.from({ length: count }, () => randomUUID()).join(',');
+    const people = await rest(`/employees?id=in.(${ids(500)})`);
+    expect([people.status, await people.json()]).toEqual([200, []]);
+    const tooMany = await rest(`/employees?id=in.(${ids(3000)})`);
+    expect([tooMany.status, await tooMany.json()]).toEqual([
+      431,
+      expect.objectContaining({ code: '431', hint: expect.any(String) }),
+    ]);
+    expect(tooMany.headers.get('access-control-allow-origin')).toBe('*');
+    const longFilter = await rest(`/employees?name=eq.${'x'.repeat(15_000)}`);
+    expect(longFilter.status).toBe(200);
+  });
+
+  test('an array is no argument of a function: PostgREST would drop all of it but the first', async () => {
+    for (const body of ['[{"a":1},{"a":2}]', ' \n[]', `${' '.repeat(60_000)}[]`]) {
+      const answer = await rest('/rpc/test_caller', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body,
+      });
+      expect([answer.status, await answer.json()]).toEqual([
+        400,
+        expect.objectContaining({ code: 'invalid_argument', message: 'A function takes one JSON object' }),
+      ]);
+    }
+    const headers = { 'content-type': 'application/json' };
+    for (const body of ['{}', ' {} ', undefined]) {
+      const answer = await rest('/rpc/test_caller', { method: 'POST', headers, ...(body ? { body } : {}) });
+      expect(answer.status).toBe(200);
+    }
+  });
+
+  test('an API key as bearer is told where it belongs', async () => {
+    const answer = await rest('/employees', { headers: { authorization: `Bearer ft_live_abc_def` } });
+    expect([answer.status, await answer.json()]).toEqual([
+      401,
+      expect.objectContaining({ code: 'PGRST301', hint: expect.stringContaining('/functions/v1/api') }),
+    ]);
+  });
+
+  test('every answer carries the x-request-id that was sent, or a new one', async () => {
+    for (const path of [
+      '/rest/v1/employees',
+      '/auth/v1/health',
+      '/storage/v1/bucket',
+      '/functions/v1/api',
+      '/nothing',
+    ]) {
+      const sent = await fetch(`${stack.url}${path}`, {
+        headers: { apikey: stack.secretKey, 'x-request-id': 'mine-0001' },
+      });
+      expect(sent.headers.get('x-request-id'), path).toBe('mine-0001');
+      const odd = await fetch(`${stack.url}${path}`, { headers: { apikey: stack.secretKey, 'x-request-id': 'a b' } });
+      expect(odd.headers.get('x-request-id'), path).toMatch(/^[0-9a-f-]{36}$/);
+    }
+  });
+
+  test('requests are told one by one, without the query', async () => {
+    requests.length = 0;
+    await (await rest('/employees?select=id&name=eq.secret', { headers: { 'x-request-id': 'mine-0002' } })).text();
+    await expect
+      .poll(() => requests.find(({ id }) => id === 'mine-0002'))
+      .toEqual({
+        method: 'GET',
+        path: '/rest/v1/employees',
+        status: 200,
+        ms: expect.any(Number),
+        id: 'mine-0002',
+      });
+    expect(requestText({ method: 'GET', path: '/x', status: 200, ms: 3, id: 'mine-0002' })).toBe(
+      'GET /x 200 3 ms mine-0002',
+    );
+  });
+
+  test("PostgREST's log keeps no query of what it refused", async () => {
+    const answer = await rest('/rpc/accept_invitation?token=very-secret', {
+      headers: { apikey: stack.publishableKey },
+    });
+    expect(answer.status).toBeGreaterThanOrEqual(400);
+    await rest('/employees?nothing=eq.very-secret');
+    await expect.poll(() => restLines()).toMatch(/GET \/employees\?…/);
+    expect(restLines()).not.toContain('very-secret');
   });
 });
 
@@ -199,6 +312,7 @@ test('a stream passes event by event, and its end by the client reaches the func
     routes: async () => ({
       rest: socket,
       auth: { fetch: async () => new Response(), stop: async () => {} },
+      storage: { fetch: async () => new Response() },
       functions: new Map([
         ['stream', { socket, verifyJwt: false }],
         ['guarded', { socket, verifyJwt: true }],
