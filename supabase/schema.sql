@@ -2090,7 +2090,8 @@ AS $function$
 $function$;
 comment on function public.create_stream_ticket() is 'A ticket for one connection to the live stream within 30 seconds, for clients that cannot send a header (EventSource):
 GET /functions/v1/admin-events?ticket=… Answers {ticket, expires_at}; the ticket is shown only here.
-Administrators only; 30 a minute for each. Errors: admin_required 403, rate_limited 429.';
+Administrators, and managers for the people of their teams; 30 a minute for each.
+Errors: admin_required 403, rate_limited 429.';
 grant execute on function public.create_stream_ticket() to authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_team(name text)
@@ -4902,7 +4903,7 @@ CREATE OR REPLACE FUNCTION private.create_stream_ticket()
  SET search_path TO ''
 AS $function$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_leader();
   v_ticket text := private.make_token('ft_ticket_');
   v_expires_at timestamptz := now() + interval '30 seconds';
 begin
@@ -6016,14 +6017,14 @@ comment on function private.fail_session_distance(uuid,uuid) is 'Marks a session
 grant execute on function private.fail_session_distance(uuid,uuid) to fieldtrack_worker;
 
 CREATE OR REPLACE FUNCTION private.find_member(in_user_id uuid)
- RETURNS TABLE(organization_id uuid, employee_id uuid, app_role text)
+ RETURNS TABLE(organization_id uuid, employee_id uuid, app_role text, is_manager boolean)
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 begin
   return query
-  select e.organization_id, e.id, e.app_role
+  select e.organization_id, e.id, e.app_role, private.is_manager(e.organization_id, e.id)
   from public.employees as e
   where e.user_id = in_user_id and e.is_active;
 end;
@@ -6958,7 +6959,11 @@ begin
       for each row execute function private.tg_events__broadcast();
     drop policy if exists select_admin_of_channel on realtime.messages;
     create policy select_admin_of_channel on realtime.messages for select to authenticated using (
-      extension = 'broadcast' and (select realtime.topic()) = 'org:' || (select private.admin_organization_id())::text
+      extension = 'broadcast'
+      and (
+        (select realtime.topic()) = 'org:' || (select private.admin_organization_id())::text
+        or (select realtime.topic()) = any ((select private.managed_team_topics())::text[])
+      )
     );
   end if;
   return v_found;
@@ -7107,6 +7112,21 @@ end;
 $function$;
 comment on function private.is_log_kept_since(smallint,xid8,bigint) is 'Whether a reader that stopped at this position can go on from it without missing an event.';
 grant execute on function private.is_log_kept_since(smallint,xid8,bigint) to fieldtrack_edge;
+
+CREATE OR REPLACE FUNCTION private.is_manager(in_organization_id uuid, in_employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return exists (
+    select from public.team_managers as m
+    where m.organization_id = in_organization_id and m.employee_id = in_employee_id
+  );
+end;
+$function$;
+comment on function private.is_manager(uuid,uuid) is 'Whether a person manages a team. For definers.';
 
 CREATE OR REPLACE FUNCTION private.is_public_address(in_address inet)
  RETURNS boolean
@@ -7713,6 +7733,26 @@ end;
 $function$;
 comment on function private.managed_employee_ids() is 'The people of the teams that the signed-in caller manages now, without the caller; empty for everybody else.';
 grant execute on function private.managed_employee_ids() to authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION private.managed_team_topics()
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_user_id uuid := private.current_user_id();
+begin
+  return (
+    select coalesce(array_agg('team:' || m.team_id), '{}')
+    from public.employees as me
+    join public.team_managers as m on m.organization_id = me.organization_id and m.employee_id = me.id
+    where me.user_id = v_user_id and me.is_active
+  );
+end;
+$function$;
+comment on function private.managed_team_topics() is 'The Realtime channels (team:<team_id>) of the teams that the signed-in caller manages now.';
+grant execute on function private.managed_team_topics() to authenticated;
 
 CREATE OR REPLACE FUNCTION private.measure_points(in_organization_id uuid, in_session_id uuid, in_starts_at timestamp with time zone, in_ends_at timestamp with time zone, in_parameters jsonb)
  RETURNS TABLE(recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real, flag text, leg_m double precision, is_gap boolean)
@@ -9722,10 +9762,7 @@ begin
     return private.require_admin(in_scope);
   end if;
   v_employee := private.require_employee();
-  if v_employee.app_role <> 'ADMIN' and not exists (
-    select from public.team_managers as m
-    where m.organization_id = v_employee.organization_id and m.employee_id = v_employee.id
-  ) then
+  if v_employee.app_role <> 'ADMIN' and not private.is_manager(v_employee.organization_id, v_employee.id) then
     perform private.fail('admin_required', 'Only an administrator, or the manager of the person''s team, may do this.');
   end if;
   return row(v_employee.organization_id, v_employee.id, null)::private.caller;
@@ -10729,6 +10766,26 @@ end;
 $function$;
 comment on function private.take_token(uuid,text,uuid) is 'Takes one token or refuses with rate_limited 429 and Retry-After (seconds). For definers, after the caller is known.';
 
+CREATE OR REPLACE FUNCTION private.teams_of(in_organization_ids uuid[], in_employee_ids uuid[])
+ RETURNS TABLE(organization_id uuid, employee_id uuid, member_ids uuid[])
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select me.organization_id, me.id, coalesce(array_agg(e.id) filter (where e.id is not null and e.id <> me.id), '{}')
+  from unnest(in_organization_ids, in_employee_ids) as a (organization_id, employee_id)
+  join public.employees as me on me.organization_id = a.organization_id and me.id = a.employee_id
+  join public.team_managers as m on m.organization_id = me.organization_id and m.employee_id = me.id
+  left join public.employees as e on e.organization_id = m.organization_id and e.team_id = m.team_id
+  where me.is_active
+  group by me.organization_id, me.id;
+end;
+$function$;
+comment on function private.teams_of(uuid[],uuid[]) is 'Whom the given people lead, pair by pair, as private.managed_employee_ids says of a caller; no row for who manages no team or is not active: the stream ends for them.';
+grant execute on function private.teams_of(uuid[],uuid[]) to fieldtrack_edge;
+
 CREATE OR REPLACE FUNCTION private.test_webhook(in_webhook_id uuid)
  RETURNS public.webhook_deliveries
  LANGUAGE plpgsql
@@ -10977,15 +11034,22 @@ CREATE OR REPLACE FUNCTION private.tg_events__broadcast()
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
+declare
+  v_message jsonb := jsonb_build_object(
+    'id', format('%s.%s.%s', new.epoch, new.xact, new.id), 'type', new.type, 'timestamp', new.occurred_at);
+  v_topic text;
 begin
-  -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
-  execute 'select realtime.send($1, $2, $3, true)' using
-    jsonb_build_object(
-      'id', format('%s.%s.%s', new.epoch, new.xact, new.id),
-      'type', new.type,
-      'timestamp', new.occurred_at),
-    new.type,
-    'org:' || new.organization_id;
+  for v_topic in
+    select 'org:' || new.organization_id
+    union all
+    -- The team as it is now: a person who moves is told of to the new team's managers from the next event on.
+    select 'team:' || e.team_id
+    from public.employees as e
+    where e.organization_id = new.organization_id and e.id = new.employee_id and e.team_id is not null
+  loop
+    -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
+    execute 'select realtime.send($1, $2, $3, true)' using v_message, new.type, v_topic;
+  end loop;
   return null;
 exception
   -- Whatever Realtime does must not undo a check-in: this is the one place where everything is caught.
@@ -10994,7 +11058,7 @@ exception
     return null;
 end;
 $function$;
-comment on function private.tg_events__broadcast() is 'After insert, where Realtime is present: tells the private channel org:<organization_id>, without the payload.';
+comment on function private.tg_events__broadcast() is 'After insert, where Realtime is present: tells the private channels org:<organization_id> and, for an event about a person who belongs to a team, team:<team_id>, without the payload.';
 
 CREATE OR REPLACE FUNCTION private.tg_events__fan_out()
  RETURNS trigger
@@ -11587,7 +11651,7 @@ comment on function private.update_webhook(uuid,jsonb) is 'Body of public.update
 grant execute on function private.update_webhook(uuid,jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.use_stream_ticket(in_token_hash bytea)
- RETURNS TABLE(organization_id uuid, employee_id uuid)
+ RETURNS TABLE(organization_id uuid, employee_id uuid, app_role text, is_manager boolean)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
@@ -11599,11 +11663,11 @@ begin
   where t.token_hash = in_token_hash
     and t.expires_at > now()
     and e.organization_id = t.organization_id and e.id = t.employee_id
-    and e.is_active and e.app_role = 'ADMIN'
-  returning t.organization_id, t.employee_id;
+    and e.is_active and (e.app_role = 'ADMIN' or private.is_manager(e.organization_id, e.id))
+  returning t.organization_id, t.employee_id, e.app_role, private.is_manager(e.organization_id, e.id);
 end;
 $function$;
-comment on function private.use_stream_ticket(bytea) is 'Whose ticket (its SHA-256) it is, once: the administrator, if still one; no row for a ticket that expired, was used or never was.';
+comment on function private.use_stream_ticket(bytea) is 'Whose ticket (its SHA-256) it is, once: the administrator or manager, if still one; no row for a ticket that expired, was used or never was.';
 grant execute on function private.use_stream_ticket(bytea) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.verify_api_key(in_key_id text, in_secret_hash bytea, in_calls integer, OUT refusal text, OUT organization_id uuid, OUT api_key_id uuid, OUT scopes text[], OUT expires_at timestamp with time zone, OUT requests_per_minute integer, OUT granted integer, OUT remaining integer)

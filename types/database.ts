@@ -912,6 +912,7 @@ export type Database = {
         Returns: {
           app_role: string;
           employee_id: string;
+          is_manager: boolean;
           organization_id: string;
         }[];
       };
@@ -983,6 +984,7 @@ export type Database = {
       is_admin: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_cron_usable: { Args: Record<PropertyKey, never>; Returns: boolean };
       is_log_kept_since: { Args: { in_epoch: number; in_id: number; in_xact: unknown }; Returns: boolean };
+      is_manager: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       is_public_address: { Args: { in_address: unknown }; Returns: boolean };
       is_time_zone: { Args: { in_name: string }; Returns: boolean };
       issue_api_key: {
@@ -1121,6 +1123,7 @@ export type Database = {
       maintain_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       make_token: { Args: { in_prefix: string }; Returns: string };
       managed_employee_ids: { Args: Record<PropertyKey, never>; Returns: string[] };
+      managed_team_topics: { Args: Record<PropertyKey, never>; Returns: string[] };
       measure_points: {
         Args: {
           in_ends_at: string;
@@ -1532,6 +1535,14 @@ export type Database = {
         }[];
       };
       take_token: { Args: { in_kind: string; in_organization_id: string; in_subject_id: string }; Returns: undefined };
+      teams_of: {
+        Args: { in_employee_ids: string[]; in_organization_ids: string[] };
+        Returns: {
+          employee_id: string;
+          member_ids: string[];
+          organization_id: string;
+        }[];
+      };
       test_webhook: {
         Args: { in_webhook_id: string };
         Returns: Database['public']['Tables']['webhook_deliveries']['Row'];
@@ -1588,7 +1599,9 @@ export type Database = {
       use_stream_ticket: {
         Args: { in_token_hash: string };
         Returns: {
+          app_role: string;
           employee_id: string;
+          is_manager: boolean;
           organization_id: string;
         }[];
       };

@@ -18,7 +18,7 @@ const RETRY_MS = { least: 1000, spread: 2000 };
 
 const TICKET = /^ft_ticket_[\w-]{43}$/;
 
-export type Member = { organizationId: string; employeeId: string; appRole: string };
+export type Member = { organizationId: string; employeeId: string; appRole: string; isManager: boolean };
 
 export type StreamDeps = {
   kernel: Kernel;
@@ -29,7 +29,7 @@ export type StreamDeps = {
   verifyToken: TokenVerifier;
   findMember: (context: Context, userId: string) => Promise<Member | undefined>;
   /** SHA-256 of the ticket; whose it was, once. */
-  useTicket: (context: Context, ticketHash: Uint8Array) => Promise<Omit<Member, 'appRole'> | undefined>;
+  useTicket: (context: Context, ticketHash: Uint8Array) => Promise<Member | undefined>;
   verifyKey: VerifyKey;
   streamMs: number;
   heartbeatMs: number;
@@ -40,8 +40,8 @@ export type StreamDeps = {
 };
 
 /**
- * `GET /functions/v1/admin-events`: what happens in the organization, as server-sent events, for its administrators and for
- * API keys with the scope events:read.
+ * `GET /functions/v1/admin-events`: what happens in the organization, as server-sent events, for its administrators, for managers
+ * (of the people of their teams), and for API keys with the scope events:read.
  */
 export function createHandler(deps: StreamDeps): Handler {
   return deps.kernel({
@@ -117,7 +117,7 @@ async function authenticate(
         hint: 'Get a new one with create_stream_ticket; it is good for one connection within 30 seconds.',
       });
     }
-    return { viewer: administrator(owner), leftMs: Number.POSITIVE_INFINITY };
+    return { viewer: leader(owner), leftMs: Number.POSITIVE_INFINITY };
   }
   if (context.request.headers.has('x-api-key')) {
     context.route = 'key';
@@ -134,13 +134,15 @@ async function authenticate(
   const { sub, exp } = await deps.verifyToken(token);
   const member = UUID.test(sub) ? await deps.findMember(context, sub) : undefined;
   if (!member) throw refusal('not_a_member', 'You are not an active member of an organization.');
-  if (member.appRole !== 'ADMIN') throw refusal('admin_required', 'Only an administrator may do this.');
-  return { viewer: administrator(member), leftMs: (exp ?? 0) * 1000 - deps.wallClock() };
+  if (member.appRole !== 'ADMIN' && !member.isManager) {
+    throw refusal('admin_required', 'Only an administrator or the manager of a team may do this.');
+  }
+  return { viewer: leader(member), leftMs: (exp ?? 0) * 1000 - deps.wallClock() };
 }
 
-const administrator = ({ organizationId, employeeId }: Omit<Member, 'appRole'>): Viewer => ({
+const leader = ({ organizationId, employeeId, appRole }: Member): Viewer => ({
   organizationId,
-  kind: 'administrator',
+  kind: appRole === 'ADMIN' ? 'administrator' : 'manager',
   id: employeeId,
 });
 

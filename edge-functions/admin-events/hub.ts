@@ -15,6 +15,7 @@ export type Listener = {
 export type EndReason =
   | 'time is over'
   | 'not an administrator any more'
+  | 'manages no team any more'
   | 'the API key is not valid any more'
   | 'the process stops'
   | 'database unreachable';
@@ -31,6 +32,8 @@ export type Hub = {
 };
 
 export type Membership = {
+  /** Waits until it is known whom the viewer leads; at once for who is no manager. */
+  teamKnown: Promise<void>;
   /** How far the process has read; waits for the reader to start. */
   position: () => Promise<Position>;
   /**
@@ -79,6 +82,11 @@ export function createHub(deps: {
           for (const wake of waiting.splice(0)) wake();
         }
         const events = await log.readAfter(position, MAX_ROWS);
+        // Asked after the change was read and before it is handed out: a manager hears of nobody who has left the team.
+        const moved = new Set(
+          events.filter(({ changesTeams }) => changesTeams).map(({ organizationId }) => organizationId),
+        );
+        await refreshTeams([...moved].flatMap((id) => [...(channels.get(id)?.listeners ?? [])]));
         dispatch(events);
         pauseMs = events.length < MAX_ROWS ? deps.pollMs : 0;
       } catch (error) {
@@ -91,6 +99,24 @@ export function createHub(deps: {
     // Whoever comes next begins at the end of the log as it is then.
     position = undefined;
     isReading = false;
+  }
+
+  /** One after the other, so that an answer that was asked for later is never overwritten by an earlier one. */
+  let teamsInTurn: Promise<void> = Promise.resolve();
+  function refreshTeams(listeners: readonly Listener[]): Promise<void> {
+    const managers = listeners.filter(({ viewer }) => viewer.kind === 'manager');
+    if (managers.length === 0) return Promise.resolve();
+    const refreshed = teamsInTurn.then(async () => {
+      const byId = new Map(managers.map(({ viewer }) => [viewer.id, viewer]));
+      const teams = await log.teamsOf([...byId.values()]);
+      for (const { viewer, end } of managers) {
+        const team = teams.get(viewer.id);
+        if (team) viewer.team = team;
+        else end('manages no team any more');
+      }
+    });
+    teamsInTurn = refreshed.catch(() => {});
+    return refreshed;
   }
 
   function dispatch(events: readonly LogEvent[]): void {
@@ -110,7 +136,8 @@ export function createHub(deps: {
       for (const { noLongerAdmin } of own) {
         if (noLongerAdmin === null) continue;
         for (const listener of channel.listeners) {
-          if (listener.viewer.id === noLongerAdmin) listener.end('not an administrator any more');
+          const { kind, id } = listener.viewer;
+          if (kind === 'administrator' && id === noLongerAdmin) listener.end('not an administrator any more');
         }
       }
       const batch = batchOf(own);
@@ -129,10 +156,12 @@ export function createHub(deps: {
     isChecking = true;
     const asked = [...channels.values()].flatMap(({ listeners }) => [...listeners]);
     try {
-      const byId = new Map(asked.map(({ viewer }) => [viewer.id, viewer]));
+      await refreshTeams(asked);
+      const others = asked.filter(({ viewer }) => viewer.kind !== 'manager');
+      const byId = new Map(others.map(({ viewer }) => [viewer.id, viewer]));
       const allowed = await log.stillAllowed([...byId.values()]);
       checkedAt = time;
-      for (const { viewer, end } of asked) {
+      for (const { viewer, end } of others) {
         if (allowed.has(viewer.id)) continue;
         end(viewer.kind === 'api_key' ? 'the API key is not valid any more' : 'not an administrator any more');
       }
@@ -158,6 +187,7 @@ export function createHub(deps: {
         void readOn();
       }
       return {
+        teamKnown: refreshTeams([listener]),
         async position() {
           while (position === undefined) await new Promise<void>((resolve) => waiting.push(resolve));
           return position;

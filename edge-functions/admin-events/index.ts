@@ -4,11 +4,20 @@ import { kernelOf, serve } from '../_shared/boot.ts';
 import { ask, openDatabase } from '../_shared/database.ts';
 import { readEnv } from '../_shared/env.ts';
 import { createTokenVerifier } from '../_shared/jwt.ts';
-import { createHandler } from './handler.ts';
+import { createHandler, type Member } from './handler.ts';
 import { createHub } from './hub.ts';
 import { createLocationFeed, createLocationReader } from './locations.ts';
 import { createEventLog } from './log.ts';
 import { comparePositions } from './position.ts';
+
+type MemberRow = { organization_id: string; employee_id: string; app_role: string; is_manager: boolean };
+
+const memberOf = (row: MemberRow): Member => ({
+  organizationId: row.organization_id,
+  employeeId: row.employee_id,
+  appRole: row.app_role,
+  isManager: row.is_manager,
+});
 
 const seconds = z.coerce.number().min(1).max(86_400);
 
@@ -51,18 +60,18 @@ const server = serve(
     async findMember(context, userId) {
       const [row] = await ask(
         context.log,
-        database<{ organization_id: string; employee_id: string; app_role: string }[]>`
-          select m.organization_id, m.employee_id, m.app_role from private.find_member(${userId}) as m`,
+        database<MemberRow[]>`
+          select m.organization_id, m.employee_id, m.app_role, m.is_manager from private.find_member(${userId}) as m`,
       );
-      return row && { organizationId: row.organization_id, employeeId: row.employee_id, appRole: row.app_role };
+      return row && memberOf(row);
     },
     async useTicket(context, ticketHash) {
       const [row] = await ask(
         context.log,
-        database<{ organization_id: string; employee_id: string }[]>`
-          select t.organization_id, t.employee_id from private.use_stream_ticket(${ticketHash}) as t`,
+        database<MemberRow[]>`
+          select t.organization_id, t.employee_id, t.app_role, t.is_manager from private.use_stream_ticket(${ticketHash}) as t`,
       );
-      return row && { organizationId: row.organization_id, employeeId: row.employee_id };
+      return row && memberOf(row);
     },
     verifyKey: createKeyVerifier(database),
     streamMs: env.FIELDTRACK_STREAM_SECONDS * 1000,

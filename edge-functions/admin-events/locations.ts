@@ -1,7 +1,7 @@
 import type { Database } from '../_shared/database.ts';
 import { describeError, type Logger } from '../_shared/log.ts';
 import { concat } from './hub.ts';
-import { arrayOf, frameOf } from './log.ts';
+import { arrayOf, frameOf, mayHear, type Viewer } from './log.ts';
 
 /** A person's newest position, as JSON that goes out unread. */
 export type Location = { organizationId: string; employeeId: string; data: string };
@@ -16,15 +16,18 @@ export type LocationReader = {
 /** Positions for those streams that asked for them. */
 export type LocationFeed = {
   /** From now on: first where everybody at work is, then whoever moved. Ends with the function answered. */
-  follow: (organizationId: string, send: (chunk: Uint8Array) => void) => () => void;
+  follow: (viewer: Viewer, send: (chunk: Uint8Array) => void) => () => void;
 };
 
 type Send = (chunk: Uint8Array) => void;
 
+/** A message about a person, made once for all who follow. */
+type Message = { employeeId: string; frame: Uint8Array };
+
 type Room = {
   /** Those who have been told where everybody is, and those who have not yet. */
-  followers: Set<Send>;
-  newcomers: Set<Send>;
+  followers: Map<Send, Viewer>;
+  newcomers: Map<Send, Viewer>;
   /** What was last sent of each person at work, to compare with. */
   known: Map<string, { data: string; frame: Uint8Array }>;
 };
@@ -67,32 +70,48 @@ export function createLocationFeed(deps: { reader: LocationReader; logger: Logge
   }
 
   function send(room: Room, atWork: readonly Location[], left: readonly Location[]): void {
-    const changed = left.map(({ data }) => frameOf({ event: 'location', data }));
+    const changed: Message[] = left.map(({ employeeId, data }) => ({
+      employeeId,
+      frame: frameOf({ event: 'location', data }),
+    }));
     for (const { employeeId, data } of atWork) {
       if (room.known.get(employeeId)?.data === data) continue;
       const frame = frameOf({ event: 'location', data });
       room.known.set(employeeId, { data, frame });
-      changed.push(frame);
+      changed.push({ employeeId, frame });
     }
     // A copy of each: a follower who reads too slowly leaves while it is sent to.
-    if (changed.length > 0) {
-      const chunk = concat(changed);
-      for (const follower of [...room.followers]) follower(chunk);
-    }
+    tell([...room.followers], changed);
     const newcomers = [...room.newcomers];
     room.newcomers.clear();
-    for (const newcomer of newcomers) room.followers.add(newcomer);
-    if (newcomers.length > 0 && room.known.size > 0) {
-      const chunk = concat([...room.known.values()].map(({ frame }) => frame));
-      for (const newcomer of newcomers) newcomer(chunk);
+    for (const [newcomer, viewer] of newcomers) room.followers.set(newcomer, viewer);
+    tell(
+      newcomers,
+      [...room.known].map(([employeeId, { frame }]) => ({ employeeId, frame })),
+    );
+  }
+
+  /** Bytes are joined once for all who may hear everything; a manager gets those of the people whom they lead. */
+  function tell(followers: readonly [Send, Viewer][], messages: readonly Message[]): void {
+    if (followers.length === 0 || messages.length === 0) return;
+    let whole: Uint8Array | undefined;
+    for (const [follower, viewer] of followers) {
+      if (viewer.kind !== 'manager') {
+        whole ??= concat(messages.map(({ frame }) => frame));
+        follower(whole);
+        continue;
+      }
+      const heard = messages.filter(({ employeeId }) => mayHear(viewer, employeeId));
+      if (heard.length > 0) follower(concat(heard.map(({ frame }) => frame)));
     }
   }
 
   return {
-    follow(organizationId, follower) {
-      const room = rooms.get(organizationId) ?? { followers: new Set(), newcomers: new Set(), known: new Map() };
+    follow(viewer, follower) {
+      const { organizationId } = viewer;
+      const room = rooms.get(organizationId) ?? { followers: new Map(), newcomers: new Map(), known: new Map() };
       rooms.set(organizationId, room);
-      room.newcomers.add(follower);
+      room.newcomers.set(follower, viewer);
       if (!isReading) {
         isReading = true;
         void readOn();

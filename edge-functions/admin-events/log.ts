@@ -7,12 +7,26 @@ export type LogEvent = {
   organizationId: string;
   type: string;
   frame: Uint8Array;
+  /** Whom it is about; null for the organization's own. */
+  employeeId: string | null;
   /** The employee who stopped being an active administrator by this event, if it is such a one. */
   noLongerAdmin: string | null;
+  /** Somebody may have come into a team, left one, or begun or ended to manage one. */
+  changesTeams: boolean;
 };
 
-/** Who listens: an administrator (employees.id) or an API key (api_keys.id). */
-export type Viewer = { organizationId: string; kind: 'administrator' | 'api_key'; id: string };
+/** Who listens: an administrator or a manager (employees.id), or an API key (api_keys.id). */
+export type Viewer = {
+  organizationId: string;
+  kind: 'administrator' | 'manager' | 'api_key';
+  id: string;
+  /** The people whom a manager leads, as the hub knows them; of nobody else may a manager hear. */
+  team?: ReadonlySet<string>;
+};
+
+export function mayHear({ kind, id, team }: Viewer, employeeId: string | null): boolean {
+  return kind !== 'manager' || (employeeId !== null && (employeeId === id || team?.has(employeeId) === true));
+}
 
 /** What the stream asks the database. Nothing here knows clients. */
 export type EventLog = {
@@ -24,6 +38,8 @@ export type EventLog = {
   readOrganization: (organizationId: string, after: Position, last: Position, maxRows: number) => Promise<LogEvent[]>;
   /** Whether nothing after this position has been deleted. */
   isKeptSince: (position: Position) => Promise<boolean>;
+  /** Whom each of these managers leads now, by the manager's id; who is missing manages no team any more. */
+  teamsOf: (managers: readonly Viewer[]) => Promise<Map<string, ReadonlySet<string>>>;
   /** The ids of those viewers who are active administrators and valid keys now. */
   stillAllowed: (viewers: readonly Viewer[]) => Promise<Set<string>>;
 };
@@ -35,6 +51,7 @@ type Row = {
   id: string;
   type: string;
   data: string;
+  employee_id: string | null;
   no_longer_admin: string | null;
 };
 
@@ -42,7 +59,7 @@ export function createEventLog(database: Database): EventLog {
   // The database makes the JSON text: payloads are not parsed here only to be written again. PostgreSQL's JSON has no line
   // breaks, which end a line of the stream.
   const columns = database`
-    e.organization_id, e.epoch, e.xact::text as xact, e.id::text as id, e.type,
+    e.organization_id, e.epoch, e.xact::text as xact, e.id::text as id, e.type, e.employee_id,
     pg_catalog.jsonb_build_object(
       'id', pg_catalog.concat_ws('.', e.epoch, e.xact, e.id),
       'type', e.type,
@@ -89,6 +106,14 @@ export function createEventLog(database: Database): EventLog {
         ) as kept`;
       return row?.kept === true;
     },
+    async teamsOf(managers) {
+      const rows = await database<{ employee_id: string; members: string[] }[]>`
+        select t.employee_id, pg_catalog.array_to_json(t.member_ids) as members from private.teams_of(
+          ${arrayOf(managers.map(({ organizationId }) => organizationId))}::text::uuid[],
+          ${arrayOf(managers.map(({ id }) => id))}::text::uuid[]
+        ) as t`;
+      return new Map(rows.map(({ employee_id, members }) => [employee_id, new Set(members)]));
+    },
     async stillAllowed(viewers) {
       const people = viewers.filter(({ kind }) => kind === 'administrator');
       const keys = viewers.filter(({ kind }) => kind === 'api_key');
@@ -119,6 +144,8 @@ function toEvent(row: Row): LogEvent {
     organizationId: row.organization_id,
     type: row.type,
     frame: frameOf({ id: position, event: row.type, data: row.data }),
+    employeeId: row.employee_id,
+    changesTeams: /^(employee|team)\./.test(row.type),
     noLongerAdmin: row.no_longer_admin,
   };
 }

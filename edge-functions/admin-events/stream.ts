@@ -1,6 +1,6 @@
 import { type Batch, concat, type EndReason, type Listener, type Membership } from './hub.ts';
 import type { LocationFeed } from './locations.ts';
-import { commentOf, type EventLog, frameOf, type LogEvent, type Viewer } from './log.ts';
+import { commentOf, type EventLog, frameOf, type LogEvent, mayHear, type Viewer } from './log.ts';
 import { comparePositions, formatPosition, type Position } from './position.ts';
 
 export type StreamOptions = {
@@ -106,14 +106,15 @@ export function openStream(
     if (!first || !last) return undefined;
     // A client may have been further, by another process that had read more.
     const isAllNew = sent === undefined || comparePositions(first.position, sent) > 0;
-    const chunk = isAllNew && !wants ? batch.whole() : framesOf(batch.events);
+    const chunk = isAllNew && !wants && viewer.kind !== 'manager' ? batch.whole() : framesOf(batch.events);
     if (sent === undefined || comparePositions(last.position, sent) > 0) sent = last.position;
     return chunk;
   }
 
   function framesOf(events: readonly LogEvent[]): Uint8Array | undefined {
     const frames = events
-      .filter(({ position, type }) => (!sent || comparePositions(position, sent) > 0) && (!wants || wants(type)))
+      .filter(({ position }) => !sent || comparePositions(position, sent) > 0)
+      .filter(({ type, employeeId }) => (!wants || wants(type)) && mayHear(viewer, employeeId))
       .map(({ frame }) => frame);
     return frames.length > 0 ? concat(frames) : undefined;
   }
@@ -131,6 +132,7 @@ export function openStream(
 
   /** Sends a page of what was missed, or goes live. The stream asks again when the client has read. */
   async function catchUp(place: Membership): Promise<void> {
+    await place.teamKnown;
     sent ??= await begin(place);
     while (!isOver()) {
       const target = await place.position();
@@ -151,7 +153,7 @@ export function openStream(
         state = 'live';
         const data = JSON.stringify({ position: formatPosition(sent) });
         controller.enqueue(frameOf({ id: sent, event: 'ready', data }));
-        if (options.withLocations) unfollowLocations = deps.followLocations(viewer.organizationId, send);
+        if (options.withLocations) unfollowLocations = deps.followLocations(viewer, send);
         return;
       }
     }

@@ -223,6 +223,41 @@ comment on function private.require_admin(text) is
 
 grant execute on function private.require_admin(text) to authenticated, api_key;
 
+create function private.managed_team_topics() returns text[]
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.current_user_id();
+begin
+  return (
+    select coalesce(array_agg('team:' || m.team_id), '{}')
+    from public.employees as me
+    join public.team_managers as m on m.organization_id = me.organization_id and m.employee_id = me.id
+    where me.user_id = v_user_id and me.is_active
+  );
+end;
+$$;
+
+comment on function private.managed_team_topics() is
+  'The Realtime channels (team:<team_id>) of the teams that the signed-in caller manages now.';
+
+grant execute on function private.managed_team_topics() to authenticated;
+
+create function private.is_manager(in_organization_id uuid, in_employee_id uuid) returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return exists (
+    select from public.team_managers as m
+    where m.organization_id = in_organization_id and m.employee_id = in_employee_id
+  );
+end;
+$$;
+
+comment on function private.is_manager(uuid, uuid) is 'Whether a person manages a team. For definers.';
+
 -- Acts that a manager may do for the own team begin with this, and name the person by private.leads before they touch a row.
 create function private.require_leader(in_scope text default null) returns private.caller
 language plpgsql stable security definer
@@ -235,10 +270,7 @@ begin
     return private.require_admin(in_scope);
   end if;
   v_employee := private.require_employee();
-  if v_employee.app_role <> 'ADMIN' and not exists (
-    select from public.team_managers as m
-    where m.organization_id = v_employee.organization_id and m.employee_id = v_employee.id
-  ) then
+  if v_employee.app_role <> 'ADMIN' and not private.is_manager(v_employee.organization_id, v_employee.id) then
     perform private.fail('admin_required', 'Only an administrator, or the manager of the person''s team, may do this.');
   end if;
   return row(v_employee.organization_id, v_employee.id, null)::private.caller;

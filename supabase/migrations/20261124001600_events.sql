@@ -525,15 +525,22 @@ create function private.tg_events__broadcast() returns trigger
 language plpgsql security definer
 set search_path = ''
 as $$
+declare
+  v_message jsonb := jsonb_build_object(
+    'id', format('%s.%s.%s', new.epoch, new.xact, new.id), 'type', new.type, 'timestamp', new.occurred_at);
+  v_topic text;
 begin
-  -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
-  execute 'select realtime.send($1, $2, $3, true)' using
-    jsonb_build_object(
-      'id', format('%s.%s.%s', new.epoch, new.xact, new.id),
-      'type', new.type,
-      'timestamp', new.occurred_at),
-    new.type,
-    'org:' || new.organization_id;
+  for v_topic in
+    select 'org:' || new.organization_id
+    union all
+    -- The team as it is now: a person who moves is told of to the new team's managers from the next event on.
+    select 'team:' || e.team_id
+    from public.employees as e
+    where e.organization_id = new.organization_id and e.id = new.employee_id and e.team_id is not null
+  loop
+    -- Dynamic, because realtime.send is not there everywhere and plpgsql_check reads this function too.
+    execute 'select realtime.send($1, $2, $3, true)' using v_message, new.type, v_topic;
+  end loop;
   return null;
 exception
   -- Whatever Realtime does must not undo a check-in: this is the one place where everything is caught.
@@ -544,4 +551,5 @@ end;
 $$;
 
 comment on function private.tg_events__broadcast() is
-  'After insert, where Realtime is present: tells the private channel org:<organization_id>, without the payload.';
+  'After insert, where Realtime is present: tells the private channels org:<organization_id> and, for an event about a person who '
+  'belongs to a team, team:<team_id>, without the payload.';

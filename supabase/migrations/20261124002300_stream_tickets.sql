@@ -30,7 +30,7 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  v_admin private.caller := private.require_admin();
+  v_admin private.caller := private.require_leader();
   v_ticket text := private.make_token('ft_ticket_');
   v_expires_at timestamptz := now() + interval '30 seconds';
 begin
@@ -55,12 +55,14 @@ $$;
 comment on function public.create_stream_ticket() is
   'A ticket for one connection to the live stream within 30 seconds, for clients that cannot send a header (EventSource):
 GET /functions/v1/admin-events?ticket=… Answers {ticket, expires_at}; the ticket is shown only here.
-Administrators only; 30 a minute for each. Errors: admin_required 403, rate_limited 429.';
+Administrators, and managers for the people of their teams; 30 a minute for each.
+Errors: admin_required 403, rate_limited 429.';
 
 grant execute on function public.create_stream_ticket() to authenticated;
 
 -- One guarded statement: of two connections with one ticket the second waits for the first and finds nothing.
-create function private.use_stream_ticket(in_token_hash bytea) returns table (organization_id uuid, employee_id uuid)
+create function private.use_stream_ticket(in_token_hash bytea)
+returns table (organization_id uuid, employee_id uuid, app_role text, is_manager boolean)
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -71,13 +73,13 @@ begin
   where t.token_hash = in_token_hash
     and t.expires_at > now()
     and e.organization_id = t.organization_id and e.id = t.employee_id
-    and e.is_active and e.app_role = 'ADMIN'
-  returning t.organization_id, t.employee_id;
+    and e.is_active and (e.app_role = 'ADMIN' or private.is_manager(e.organization_id, e.id))
+  returning t.organization_id, t.employee_id, e.app_role, private.is_manager(e.organization_id, e.id);
 end;
 $$;
 
 comment on function private.use_stream_ticket(bytea) is
-  'Whose ticket (its SHA-256) it is, once: the administrator, if still one; no row for a ticket that expired, was used or never was.';
+  'Whose ticket (its SHA-256) it is, once: the administrator or manager, if still one; no row for a ticket that expired, was used or never was.';
 
 grant execute on function private.use_stream_ticket(bytea) to fieldtrack_edge;
 
@@ -99,13 +101,13 @@ comment on function private.purge_stream_tickets() is 'Deletes tickets that expi
 -- Who listens. The function has verified the token; the tenant and the role come from here, as everywhere.
 
 create function private.find_member(in_user_id uuid)
-returns table (organization_id uuid, employee_id uuid, app_role text)
+returns table (organization_id uuid, employee_id uuid, app_role text, is_manager boolean)
 language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
   return query
-  select e.organization_id, e.id, e.app_role
+  select e.organization_id, e.id, e.app_role, private.is_manager(e.organization_id, e.id)
   from public.employees as e
   where e.user_id = in_user_id and e.is_active;
 end;
@@ -133,6 +135,30 @@ comment on function private.keep_admins(uuid[], uuid[]) is
   'Of the given people, pair by pair, those who are active administrators now: the stream ends for the others.';
 
 grant execute on function private.keep_admins(uuid[], uuid[]) to fieldtrack_edge;
+
+-- A manager of teams without people leads nobody and keeps listening: somebody may come.
+create function private.teams_of(in_organization_ids uuid[], in_employee_ids uuid[])
+returns table (organization_id uuid, employee_id uuid, member_ids uuid[])
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select me.organization_id, me.id, coalesce(array_agg(e.id) filter (where e.id is not null and e.id <> me.id), '{}')
+  from unnest(in_organization_ids, in_employee_ids) as a (organization_id, employee_id)
+  join public.employees as me on me.organization_id = a.organization_id and me.id = a.employee_id
+  join public.team_managers as m on m.organization_id = me.organization_id and m.employee_id = me.id
+  left join public.employees as e on e.organization_id = m.organization_id and e.team_id = m.team_id
+  where me.is_active
+  group by me.organization_id, me.id;
+end;
+$$;
+
+comment on function private.teams_of(uuid[], uuid[]) is
+  'Whom the given people lead, pair by pair, as private.managed_employee_ids says of a caller; no row for who manages no team '
+  'or is not active: the stream ends for them.';
+
+grant execute on function private.teams_of(uuid[], uuid[]) to fieldtrack_edge;
 
 create function private.keep_api_keys(in_organization_ids uuid[], in_api_key_ids uuid[])
 returns table (organization_id uuid, api_key_id uuid)

@@ -344,7 +344,11 @@ begin
       for each row execute function private.tg_events__broadcast();
     drop policy if exists select_admin_of_channel on realtime.messages;
     create policy select_admin_of_channel on realtime.messages for select to authenticated using (
-      extension = 'broadcast' and (select realtime.topic()) = 'org:' || (select private.admin_organization_id())::text
+      extension = 'broadcast'
+      and (
+        (select realtime.topic()) = 'org:' || (select private.admin_organization_id())::text
+        or (select realtime.topic()) = any ((select private.managed_team_topics())::text[])
+      )
     );
   end if;
   return v_found;

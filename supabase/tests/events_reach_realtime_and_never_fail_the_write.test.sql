@@ -1,6 +1,6 @@
 -- What the database tells Realtime and whom the policy admits; that it arrives is tested by supabase-js (test/local/realtime.test.ts).
 begin;
-select plan(10);
+select plan(14);
 select tests.cast_on_stage();
 select ok('realtime' = any (private.install_platform()), 'realtime is found');
 select ok('realtime' = any (private.install_platform()), 'and may be set up again');
@@ -31,7 +31,26 @@ select is((select count(*) from realtime.messages), 0::bigint, 'an employee may 
 select tests.become('mallory');
 select is((select count(*) from realtime.messages), 0::bigint, 'another organization''s administrator may not');
 
+-- Carol manages Bob's team.
 select tests.become_postgres();
+insert into public.teams (organization_id, id, name) values (tests.acme(), tests.user_id('north'), 'North');
+insert into public.team_managers (organization_id, team_id, employee_id)
+values (tests.acme(), tests.user_id('north'), tests.user_id('carol'));
+select set_config('realtime.topic', 'team:' || tests.user_id('north'), true);
+update public.employees set team_id = tests.user_id('north') where id = tests.user_id('bob');
+select is(
+  (select array_agg(m.topic order by m.topic) from realtime.messages as m where m.event = 'employee.updated' and m.topic in ('org:' || tests.acme(), 'team:' || tests.user_id('north'))),
+  array['org:' || tests.acme(), 'team:' || tests.user_id('north')],
+  'the team of the person hears of it too');
+select tests.become('carol');
+select is((select count(*) > 0 from realtime.messages), true, 'its manager may listen');
+select tests.become('bob');
+select is((select count(*) from realtime.messages), 0::bigint, 'who belongs to it may not');
+select tests.become('mallory');
+select is((select count(*) from realtime.messages), 0::bigint, 'nor somebody else''s administrator');
+
+select tests.become_postgres();
+update public.employees set team_id = null where id = tests.user_id('bob');
 -- What the trigger calls is not there any more: a schema of that name, without the function.
 alter schema realtime rename to realtime_that_broke;
 select tests.become('bob');

@@ -22,7 +22,7 @@ function feedOf(reader: Partial<LocationReader>) {
   });
   const follow = (organizationId: string) => {
     const heard: string[] = [];
-    const leave = feed.follow(organizationId, (chunk) => {
+    const leave = feed.follow({ organizationId, kind: 'administrator', id: 'ada' }, (chunk) => {
       const text = new TextDecoder().decode(chunk);
       heard.push(...[...text.matchAll(/event: location\ndata: (.*)\n\n/g)].map(([, data = '']) => data));
     });

@@ -195,6 +195,61 @@ test('an administrator hears what happens in the own organization, and nothing e
   for (const stream of [ours, theirs]) stream.close();
 });
 
+test('a manager hears of the people of the team, and of who moves from before the next event on', async () => {
+  const { client } = acme.admin;
+  const [mia, carl] = await Promise.all([
+    addEmployee(stack, acme.admin, 'mia'),
+    addEmployee(stack, acme.admin, 'carl'),
+  ]);
+  const { data: team, error } = await client.rpc('create_team', { name: 'North' });
+  if (error) throw error;
+  const call = async (name: 'update_employee' | 'set_team_manager', args: object) => {
+    const { error: refused } = await client.rpc(name, args as never);
+    if (refused) throw refused;
+  };
+  await call('update_employee', { employee_id: bob.employeeId, changes: { team_id: team.id } });
+  expect(await refusalOf(await openEventStream(stack, { token: mia.accessToken }))).toEqual([403, 'admin_required']);
+  await call('set_team_manager', { team_id: team.id, employee_id: mia.employeeId });
+
+  const stream = await openReady(mia);
+  const aboutWhom = () => eventsOf(stream).map(({ data }) => (data.data as { employee_id: string }).employee_id);
+  const phoneOf = (member: Member, phone: string) =>
+    call('update_employee', { employee_id: member.employeeId, changes: { phone } });
+  await phoneOf(carl, '+386 11');
+  await phoneOf(bob, '+386 12');
+  await eventually('the event about bob', async () => aboutWhom().includes(bob.employeeId));
+  expect(new Set(aboutWhom())).toEqual(new Set([bob.employeeId]));
+
+  // Carl comes and Bob leaves while the stream is open.
+  await call('update_employee', { employee_id: carl.employeeId, changes: { team_id: team.id } });
+  await call('update_employee', { employee_id: bob.employeeId, changes: { team_id: null } });
+  const heardOfBob = () => aboutWhom().filter((id) => id === bob.employeeId).length;
+  await phoneOf(carl, '+386 13');
+  await eventually('the event about carl', async () =>
+    eventsOf(stream).some(
+      ({ data }) =>
+        JSON.stringify(data).includes('"phone"') &&
+        (data.data as { employee_id: string }).employee_id === carl.employeeId,
+    ),
+  );
+  const before = heardOfBob();
+  await phoneOf(bob, '+386 14');
+  await phoneOf(carl, '+386 15');
+  await eventually('two events about carl', async () => aboutWhom().filter((id) => id === carl.employeeId).length >= 3);
+  expect(heardOfBob()).toBe(before);
+
+  // What was missed is read with the team as it is now.
+  const first = eventsOf(stream)[0]?.id ?? '';
+  stream.close();
+  const again = await openReady(mia, '', first);
+  expect(new Set(eventsOf(again).map(({ data }) => (data.data as { employee_id: string }).employee_id))).toEqual(
+    new Set([carl.employeeId]),
+  );
+  await call('set_team_manager', { team_id: team.id, employee_id: mia.employeeId, is_manager: false });
+  expect(await again.ended).toBe(true);
+  expect(again.comments.at(-1)).toBe('manages no team any more');
+}, 60_000);
+
 test('types choose what is sent', async () => {
   const stream = await openReady(acme.admin, '?types=expense.*,organization.updated');
   await acme.admin.client.rpc('update_employee', { employee_id: bob.employeeId, changes: { phone: '+386 2' } });

@@ -15,7 +15,9 @@ const event = (id: number): LogEvent => ({
   organizationId: viewer.organizationId,
   type: 'organization.updated',
   frame: frameOf({ id: at(id), event: 'organization.updated', data: '{}' }),
+  employeeId: null,
   noLongerAdmin: null,
+  changesTeams: false,
 });
 
 let hub: Hub | undefined;
@@ -45,6 +47,7 @@ test('an event that comes while the last page of what was missed is read is neit
       return page;
     },
     isKeptSince: async () => true,
+    teamsOf: async () => new Map(),
     stillAllowed: async (viewers) => new Set(viewers.map(({ id }) => id)),
   };
   hub = createHub({

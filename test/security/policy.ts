@@ -202,7 +202,7 @@ export const rpcs: Record<string, RpcRights> = {
   create_device_token: administratorOnly,
   my_device_token: own,
   revoke_device_token: { employee: 'own', administrator: 'organization' },
-  create_stream_ticket: administratorOnly,
+  create_stream_ticket: { ...administratorOnly, manager: 'own' },
   create_webhook: { ...administratorOnly, key: ['webhooks:manage', 'events:read'] },
   update_webhook: { ...administratorOnly, key: ['webhooks:manage', 'events:read'] },
   rotate_webhook_secret: { ...administratorOnly, key: ['webhooks:manage'] },
