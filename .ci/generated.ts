@@ -1,13 +1,18 @@
-// The two files that are read from the migrated database and committed: what reviewers and the compiler see of it.
+// The files that are made from the migrated database and from types/, and committed: what reviewers, compilers and other
+// languages see of them.
 import { readFile } from 'node:fs/promises';
 import pg from 'pg';
 import { answers } from '../types/answers.ts';
+import { generateOpenApi } from './openapi/document.ts';
+import { generateEventsSchema } from './openapi/events.ts';
 import { outputOf } from './run-command.ts';
 import { dumpSchema } from './schema/dump.ts';
 
 export const generatedFiles = {
   'types/database.ts': generateTypes,
   'supabase/schema.sql': dumpSchema,
+  'docs/openapi.json': generateOpenApi,
+  'docs/events.schema.json': generateEventsSchema,
 } as const;
 
 export type GeneratedFile = keyof typeof generatedFiles;

@@ -93,3 +93,35 @@ export const eventPayloads = {
 export type EventType = keyof typeof eventPayloads;
 
 export type EventPayload<T extends EventType> = z.infer<(typeof eventPayloads)[T]>;
+
+/** What a webhook delivers. `data` is the payload of its type. */
+export const webhookBody = z.looseObject({ type: z.string(), timestamp: time, data: z.looseObject({}) });
+
+/** The `data:` of an event in the live stream; `id` is the place to resume from. */
+export const streamEvent = z.looseObject({
+  id: z.string(),
+  type: z.string(),
+  timestamp: time,
+  actor: z.looseObject({
+    type: z.enum(['employee', 'api_key', 'device', 'worker', 'service', 'system']),
+    id: id.nullable(),
+  }),
+  data: z.looseObject({}),
+});
+
+/** The `data:` of a location message in the live stream: where somebody is who is, or was, at work. */
+export const positionMessage = z.looseObject({
+  employee_id: id,
+  session_id: id,
+  is_checked_in: z.boolean(),
+  recorded_at: time,
+  latitude: z.number(),
+  longitude: z.number(),
+  accuracy_m: z.number().nullable(),
+  speed_mps: z.number().nullable(),
+  heading_deg: z.number().nullable(),
+  battery_pct: z.number().nullable(),
+  is_mock: z.boolean().nullable(),
+  distance_m: z.number().nullable(),
+  distance_is_provisional: z.boolean().nullable(),
+});

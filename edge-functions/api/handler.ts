@@ -34,6 +34,8 @@ export type ApiDeps = {
   restUrl: string;
   /** What lets a request through the platform's gateway; the token beside it decides what it may do. */
   publishableKey: string;
+  /** docs/openapi.json: what can be called here and at /rest/v1, for everybody to read. */
+  description: string;
   fetch: typeof fetch;
 };
 
@@ -45,6 +47,7 @@ export function createHandler(deps: ApiDeps): Handler {
     maxBodyBytes: MAX_BODY_BYTES,
     timeoutMs: TIMEOUT_MS,
     async handle(context) {
+      if (context.path === '/openapi.json') return describe(deps, context);
       const { token } = await deps.admit(context);
       if (!PATH.test(context.path)) {
         throw refusal('path_invalid', 'A path is /<table> or /rpc/<function>.', {
@@ -58,6 +61,15 @@ export function createHandler(deps: ApiDeps): Handler {
       return forward(deps, context, token);
     },
   });
+}
+
+function describe({ description }: ApiDeps, context: Context): Response {
+  context.route = context.path;
+  if (context.request.method !== 'GET' && context.request.method !== 'HEAD') {
+    throw refusal('method_not_allowed', 'The description is read with GET.', { headers: { allow: 'GET, HEAD' } });
+  }
+  const headers = { 'content-type': 'application/json', 'cache-control': 'public, max-age=300' };
+  return new Response(context.request.method === 'HEAD' ? null : description, { headers });
 }
 
 async function forward(deps: ApiDeps, context: Context, token: string): Promise<Response> {

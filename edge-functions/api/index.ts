@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import description from '../../docs/openapi.json' with { type: 'json' };
 import { createKeyVerifier } from '../_shared/api-key.ts';
 import { kernelOf, serve } from '../_shared/boot.ts';
 import { openDatabase } from '../_shared/database.ts';
@@ -40,6 +41,7 @@ serve(
     admit,
     restUrl: `${env.SUPABASE_URL}/rest/v1`,
     publishableKey: env.SUPABASE_PUBLISHABLE_KEYS ?? env.SUPABASE_ANON_KEY ?? '',
+    description: JSON.stringify(description),
     fetch,
   }),
 );

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { answers } from '../../types/answers.ts';
+import { describedAnswers, describedEvents } from '../fixtures/description.ts';
 import { eventually, readClock, straightNorth, zoneAtNoon } from '../fixtures/organization.ts';
 import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
 import { type Client, startTestStack, type TestStack } from '../fixtures/stack.ts';
@@ -30,6 +31,9 @@ Generated: \`test/api/documentation.test.ts\` plays each call against a running 
 - A refusal is \`{code, message, details, hint}\` with a fitting status: [error-codes.md](error-codes.md).
   Beside the codes that are named below, any call may answer not_authenticated and not_a_member, with a key api_key_invalid and
   scope_missing.
+- Other languages make their types from [openapi.json](openapi.json) (OpenAPI 3.1; everybody reads it at
+  \`/functions/v1/api/openapi.json\`) and [events.schema.json](events.schema.json) (events, webhook bodies). What a call may leave out
+  is listed as optional, with its default in brackets; the others that may be left out are null or empty then.
 - **Retry** after a timeout, a 5xx, conflict_retry or an answer whose \`code\` is empty (PostgREST 12 gives status 400 to a
   request whose database connection broke) with the same \`client_request_id\` (check_in, check_out, submit_expense) or the same
   points: the first answer comes again, nothing is doubled. After a 429 wait \`Retry-After\` seconds. 57014 (500) says that a read took
@@ -68,6 +72,7 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   const minutesAgo = readClock();
   const sections: { name: string; request: unknown; answer: unknown }[] = [];
   const people = new Map<string, Client>();
+  const described = describedAnswers();
   const call = async (who: string, name: string, request: Record<string, unknown>): Promise<Record<string, string>> => {
     const client = people.get(who);
     // The page is about any function; the compiler knows each one by itself.
@@ -76,6 +81,7 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     sections.push({ name, request, answer: data });
     // Strictly: what the types promise, and nothing that they keep silent about.
     if (name in answers) answers[name as keyof typeof answers].parse(data);
+    described.call(name, request, data);
     return data as Record<string, string>;
   };
 
@@ -236,6 +242,11 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   await call('ada', 'delete_organization', { slug: 'acme', reason: 'We use something else.' });
   await call('ada', 'keep_organization', {});
 
+  // Each webhook as docs/events.schema.json has it.
+  const isDescribed = describedEvents('WebhookBody');
+  expect(receiver.received.length).toBeGreaterThan(0);
+  for (const { body } of receiver.received) isDescribed(JSON.parse(body));
+
   // The views are those of **Export**.
   const tables = await stack.admin<{ name: string }[]>`
     select c.relname as name from pg_catalog.pg_class as c
@@ -261,7 +272,9 @@ test('docs/api.md shows every call of the API with a real request and answer', a
       isXml(value)
         ? `\`\`\`xml\n${standIn(value)}\n\`\`\``
         : `\`\`\`json\n${JSON.stringify(standIns(value), null, 2)}\n\`\`\``;
-    return `## ${name}\n\n${comments.get(name)}\n\nRequest\n\n${show(request)}\n\nAnswer\n\n${show(answer)}\n`;
+    const optional = described.optional(name);
+    const leftOut = optional.length > 0 ? `\n\nOptional: ${optional.join(', ')}.` : '';
+    return `## ${name}\n\n${comments.get(name)}${leftOut}\n\nRequest\n\n${show(request)}\n\nAnswer\n\n${show(answer)}\n`;
   });
   await expect([introduction(listed(tables.map(({ name }) => name))), ...page].join('\n')).toMatchFileSnapshot(
     join(repositoryDir, 'docs', 'api.md'),

@@ -63,6 +63,7 @@ beforeEach(() => {
     }),
     restUrl: 'http://gateway/rest/v1',
     publishableKey: 'sb_publishable_1',
+    description: '{}',
     async fetch(url, init) {
       const request = new Request(url as string, init as RequestInit);
       const { headers, method } = request;

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createKey } from '../fixtures/api-keys.ts';
+import { describedEvents } from '../fixtures/description.ts';
 import { emit, type OpenStream, openEventStream, type StreamRequest } from '../fixtures/event-stream.ts';
 import { addEmployee, eventually, foundOrganization, type Member, readClock } from '../fixtures/organization.ts';
 import { startTestStack, type TestStack } from '../fixtures/stack.ts';
@@ -59,6 +60,7 @@ describe.concurrent('positions', () => {
       openReady({ token: other.admin.accessToken, query: '?locations=1&types=expense.*' }),
     ]);
     await eventually('the positions as they are', async () => locationsOf(ours).length > 0, 2000);
+    for (const { data } of locationsOf(ours)) describedEvents('Position')(data);
     // Carol is at work and has sent nothing: there is no place to show.
     expect(locationsOf(ours)).toEqual([
       {

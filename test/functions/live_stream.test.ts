@@ -6,6 +6,7 @@ import postgres from 'postgres';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { comparePositions, parsePosition } from '../../edge-functions/admin-events/position.ts';
 import { startBreakingProxy } from '../fixtures/breaking-proxy.ts';
+import { describedEvents } from '../fixtures/description.ts';
 import {
   emit,
   followByEventSource,
@@ -177,6 +178,7 @@ test('an administrator hears what happens in the own organization, and nothing e
   expect(error).toBeNull();
   const isOurs = ({ messages }: OpenStream) => messages.some(({ data }) => JSON.stringify(data).includes('"phone"'));
   await eventually('the event', async () => isOurs(ours));
+  for (const { data } of eventsOf(ours)) describedEvents('StreamEvent')(data);
   expect(eventsOf(ours).slice(-1)).toEqual([
     {
       id: (await idsInLog(stack, acme.organizationId)).at(-1),
