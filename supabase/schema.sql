@@ -96,12 +96,14 @@ create table public.api_keys (
   revoked_at timestamp with time zone,
   last_used_at timestamp with time zone,
   created_by uuid,
+  scopes_set_by uuid,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint api_keys_pkey PRIMARY KEY (organization_id, id),
   constraint api_keys_key_id_key UNIQUE (key_id),
   constraint creator FOREIGN KEY (organization_id, created_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (created_by),
   constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint scope_setter FOREIGN KEY (organization_id, scopes_set_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (scopes_set_by),
   constraint expires_at_is_a_time CHECK (isfinite(expires_at)),
   constraint key_id_is_valid CHECK ((key_id ~ '^[0-9A-Za-z]{12}$'::text)),
   constraint last_four_is_valid CHECK ((last_four ~ '^[0-9A-Za-z]{4}$'::text)),
@@ -112,6 +114,7 @@ create table public.api_keys (
 alter table public.api_keys enable row level security;
 CREATE INDEX api_keys_creator ON public.api_keys USING btree (organization_id, created_by);
 CREATE INDEX api_keys_newest ON public.api_keys USING btree (organization_id, created_at DESC, id);
+CREATE INDEX api_keys_scope_setter ON public.api_keys USING btree (organization_id, scopes_set_by);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 comment on table public.api_keys is 'API keys of the organization, for its administrators. The key itself is shown once.';
 comment on column public.api_keys.name is 'What the key is for, in the administrator''s words.';
@@ -123,6 +126,7 @@ comment on column public.api_keys.expires_at is 'The key is refused from then on
 comment on column public.api_keys.revoked_at is 'The key is refused from then on; null: not revoked.';
 comment on column public.api_keys.last_used_at is 'Last use, coarse (at most one write a minute).';
 comment on column public.api_keys.created_by is 'The administrator (employees.id) who made it.';
+comment on column public.api_keys.scopes_set_by is 'The administrator (employees.id) who changed its scopes last; null: its maker.';
 create policy refuse_estimates on public.api_keys
   as restrictive for select to api_key, authenticated
   using private.refuse_estimates();
@@ -692,6 +696,7 @@ create table public.expenses (
   reviewer_api_key_id uuid,
   reviewed_at timestamp with time zone,
   review_comment text,
+  is_self_reviewed boolean not null default false,
   client_request_id uuid not null,
   submitted_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
@@ -706,7 +711,7 @@ create table public.expenses (
   constraint category_is_valid CHECK ((category = ANY (ARRAY['TRAVEL'::text, 'MILEAGE'::text, 'MEALS'::text, 'LODGING'::text, 'FUEL'::text, 'SUPPLIES'::text, 'COMMUNICATION'::text, 'OTHER'::text]))),
   constraint currency_is_iso_4217_shaped CHECK ((currency ~ '^[A-Z]{3}$'::text)),
   constraint description_has_3_to_500_characters CHECK (((char_length(description) >= 3) AND (char_length(description) <= 500))),
-  constraint nobody_reviews_the_own_expense CHECK ((reviewer_id <> employee_id)),
+  constraint nobody_reviews_the_own_expense CHECK ((is_self_reviewed OR (reviewer_id <> employee_id))),
   constraint rejected_has_a_comment CHECK (((status <> 'REJECTED'::text) OR (char_length(review_comment) >= 1))),
   constraint review_comment_has_at_most_1000_characters CHECK ((char_length(review_comment) <= 1000)),
   constraint reviewed_by_a_person_or_a_key CHECK ((num_nonnulls(reviewer_id, reviewer_api_key_id) <= ((status <> 'PENDING'::text))::integer)),
@@ -740,6 +745,7 @@ comment on column public.expenses.reviewer_id is 'The administrator (employees.i
 comment on column public.expenses.reviewer_api_key_id is 'The API key (api_keys.id) that approved or rejected; one of the two is null.';
 comment on column public.expenses.reviewed_at is 'When that was; null while PENDING.';
 comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
+comment on column public.expenses.is_self_reviewed is 'The claimant decided over the own claim, as the only administrator of an organization that allows it.';
 comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
 create policy refuse_estimates on public.expenses
@@ -1048,6 +1054,7 @@ create table public.organizations (
   location_retention_days integer not null default 365,
   deletion_due_at timestamp with time zone,
   device_checks_in boolean not null default false,
+  allows_self_review boolean not null default false,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint organizations_pkey PRIMARY KEY (id),
@@ -1085,6 +1092,7 @@ comment on column public.organizations.late_upload_grace_hours is 'How far back 
 comment on column public.organizations.location_retention_days is 'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); sessions keep their figures.';
 comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
 comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
+comment on column public.organizations.allows_self_review is 'Whether an administrator decides over the own expenses while there is no other administrator; such a claim is marked (is_self_reviewed).';
 create policy refuse_estimates on public.organizations
   as restrictive for select to api_key, authenticated
   using private.refuse_estimates();
@@ -2900,8 +2908,10 @@ CREATE OR REPLACE FUNCTION public.review_expense(expense_id uuid, status text, a
 AS $function$
   select private.review_expense(expense_id, status, approved_amount, comment);
 $function$;
-comment on function public.review_expense(uuid,text,numeric,text) is 'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators,
-managers for their teams, and keys with expenses:review. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
+comment on function public.review_expense(uuid,text,numeric,text) is 'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person: not one of another
+employment of the caller, nor by a key that the claimant made. The only administrator may where the organization allows it
+(allows_self_review). Administrators, managers for their teams, and keys with expenses:review.
+Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
 (details: its state), period_locked 409, invalid_argument 400.';
 grant execute on function public.review_expense(uuid,text,numeric,text) to api_key, authenticated;
 
@@ -3039,7 +3049,8 @@ AS $function$
   select private.update_organization(changes);
 $function$;
 comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
-max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in.
+max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in,
+allows_self_review.
 locked_until moves forward when every session that began before it is closed and has its figures. Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';
@@ -7149,6 +7160,31 @@ end;
 $function$;
 comment on function private.is_public_address(inet) is 'Whether an address belongs to the public network; special ranges do not.';
 
+CREATE OR REPLACE FUNCTION private.is_same_person(in_caller private.caller, in_employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return exists (
+    select
+    from (
+      select (in_caller).employee_id
+      union all
+      select m.employee_id
+      from public.api_keys as k
+      cross join lateral (values (k.created_by), (k.scopes_set_by)) as m (employee_id)
+      where k.organization_id = (in_caller).organization_id and k.id = (in_caller).api_key_id
+    ) as c (employee_id)
+    join public.employees as a on a.organization_id = (in_caller).organization_id and a.id = c.employee_id
+    join public.employees as b on b.organization_id = a.organization_id and b.id = in_employee_id
+    where a.id = b.id or a.user_id = b.user_id
+  );
+end;
+$function$;
+comment on function private.is_same_person(private.caller,uuid) is 'Whether the employee is the caller: the person, a key that the person made or gave its scopes, or another employment of the same account. For definers behind require_admin.';
+
 CREATE OR REPLACE FUNCTION private.is_time_zone(in_name text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -7229,6 +7265,32 @@ exception
 end;
 $function$;
 comment on function private.issue_device_token(uuid,uuid,text,uuid) is 'Makes a device token and audits it. For definers that know whose it is to be.';
+
+CREATE OR REPLACE FUNCTION private.judge_own_expense(in_caller private.caller, in_expense public.expenses)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  if not private.is_same_person(in_caller, in_expense.employee_id) then
+    return false;
+  end if;
+  if (in_caller).employee_id is not null
+    and (select o.allows_self_review from public.organizations as o where o.id = in_expense.organization_id)
+    and not exists (
+      select from public.employees as e
+      where e.organization_id = in_expense.organization_id and e.id <> (in_caller).employee_id
+        and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
+    )
+  then
+    return true;
+  end if;
+  perform private.fail('own_expense', 'Nobody decides over the own expense.', in_expense.id::text,
+    'Another administrator has to do it. Where there is no other one, update_organization can set allows_self_review.');
+end;
+$function$;
+comment on function private.judge_own_expense(private.caller,public.expenses) is 'False: the claim is somebody else''s. True: it is the own one of the only administrator, and the organization allows that. Errors: own_expense.';
 
 CREATE OR REPLACE FUNCTION private.judge_webhook(in_organization_id uuid, in_webhook_id uuid, in_succeeded boolean, in_failures integer, in_pause_s double precision, in_gone boolean)
  RETURNS void
@@ -9914,6 +9976,7 @@ declare
   v_after public.expenses;
   v_comment text := nullif(btrim(in_comment), '');
   v_locked_until date;
+  v_is_own boolean;
 begin
   if in_status is null or in_status not in ('APPROVED', 'REJECTED') then
     perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
@@ -9938,10 +10001,7 @@ begin
   if not found then
     perform private.fail('expense_not_found', 'There is no such expense.', in_expense_id::text);
   end if;
-  if v_before.employee_id = v_admin.employee_id then
-    perform private.fail('own_expense', 'Nobody reviews the own expense.', v_before.id::text,
-      'Another administrator has to do it.');
-  end if;
+  v_is_own := private.judge_own_expense(v_admin, v_before);
   if in_approved_amount <= 0 or in_approved_amount > v_before.amount
     or scale(trim_scale(in_approved_amount)) > 2
   then
@@ -9959,6 +10019,7 @@ begin
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
     reviewer_api_key_id = v_admin.api_key_id,
+    is_self_reviewed = v_is_own,
     reviewed_at = now()
   where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
   returning e.* into v_after;
@@ -11537,11 +11598,11 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
-      'device_checks_in'] <> '{}'
+      'device_checks_in', 'allows_self_review'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
-      'late_upload_grace_hours, location_retention_days and device_checks_in; only those to change.');
+      'late_upload_grace_hours, location_retention_days, device_checks_in and allows_self_review; only those to change.');
   end if;
   if in_changes ? 'locked_until' then
     perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
@@ -11560,7 +11621,8 @@ begin
     max_session_hours = v_after.max_session_hours,
     late_upload_grace_hours = v_after.late_upload_grace_hours,
     location_retention_days = v_after.location_retention_days,
-    device_checks_in = v_after.device_checks_in
+    device_checks_in = v_after.device_checks_in,
+    allows_self_review = v_after.allows_self_review
   where o.id = v_admin.organization_id
   returning o.* into v_after;
   if v_after.locked_until > coalesce(v_before.locked_until, '-infinity') then

@@ -986,6 +986,10 @@ export type Database = {
       is_log_kept_since: { Args: { in_epoch: number; in_id: number; in_xact: unknown }; Returns: boolean };
       is_manager: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       is_public_address: { Args: { in_address: unknown }; Returns: boolean };
+      is_same_person: {
+        Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_employee_id: string };
+        Returns: boolean;
+      };
       is_time_zone: { Args: { in_name: string }; Returns: boolean };
       issue_api_key: {
         Args: {
@@ -1001,6 +1005,16 @@ export type Database = {
       issue_device_token: {
         Args: { in_created_by: string; in_employee_id: string; in_name: string; in_organization_id: string };
         Returns: Json;
+      };
+      judge_own_expense: {
+        Args: {
+          in_caller: Database['private']['CompositeTypes']['caller'];
+          in_expense: Omit<
+            Database['public']['Tables']['expenses']['Row'],
+            Database['public']['Tables']['expenses']['ComputedFields']
+          >;
+        };
+        Returns: boolean;
       };
       judge_webhook: {
         Args: {
@@ -1736,6 +1750,7 @@ export type Database = {
           requests_per_minute: number;
           revoked_at: string | null;
           scopes: string[];
+          scopes_set_by: string | null;
           updated_at: string;
         };
         ComputedFields: never;
@@ -1752,6 +1767,7 @@ export type Database = {
           requests_per_minute?: number;
           revoked_at?: string | null;
           scopes: string[];
+          scopes_set_by?: string | null;
           updated_at?: string;
         };
         Update: {
@@ -1767,6 +1783,7 @@ export type Database = {
           requests_per_minute?: number;
           revoked_at?: string | null;
           scopes?: string[];
+          scopes_set_by?: string | null;
           updated_at?: string;
         };
         Relationships: [
@@ -1783,6 +1800,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'organizations';
             referencedColumns: ['id'];
+          },
+          {
+            foreignKeyName: 'scope_setter';
+            columns: ['organization_id', 'scopes_set_by'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
           },
         ];
       };
@@ -2421,6 +2445,7 @@ export type Database = {
           description: string;
           employee_id: string;
           id: string;
+          is_self_reviewed: boolean;
           organization_id: string;
           receipt_path: string | null;
           review_comment: string | null;
@@ -2442,6 +2467,7 @@ export type Database = {
           description: string;
           employee_id: string;
           id?: string;
+          is_self_reviewed?: boolean;
           organization_id: string;
           receipt_path?: string | null;
           review_comment?: string | null;
@@ -2462,6 +2488,7 @@ export type Database = {
           description?: string;
           employee_id?: string;
           id?: string;
+          is_self_reviewed?: boolean;
           organization_id?: string;
           receipt_path?: string | null;
           review_comment?: string | null;
@@ -2810,6 +2837,7 @@ export type Database = {
       };
       organizations: {
         Row: {
+          allows_self_review: boolean;
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
@@ -2830,6 +2858,7 @@ export type Database = {
         };
         ComputedFields: never;
         Insert: {
+          allows_self_review?: boolean;
           created_at?: string;
           currency: string;
           deletion_due_at?: string | null;
@@ -2849,6 +2878,7 @@ export type Database = {
           updated_at?: string;
         };
         Update: {
+          allows_self_review?: boolean;
           created_at?: string;
           currency?: string;
           deletion_due_at?: string | null;
@@ -3639,6 +3669,7 @@ export type Database = {
       create_organization: {
         Args: { currency?: string; name: string; slug: string; time_zone: string };
         Returns: {
+          allows_self_review: boolean;
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
@@ -3692,6 +3723,7 @@ export type Database = {
       delete_organization: {
         Args: { reason?: string | null; slug: string };
         Returns: {
+          allows_self_review: boolean;
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
@@ -3833,6 +3865,7 @@ export type Database = {
       keep_organization: {
         Args: Record<PropertyKey, never>;
         Returns: {
+          allows_self_review: boolean;
           created_at: string;
           currency: string;
           deletion_due_at: string | null;
@@ -3992,6 +4025,7 @@ export type Database = {
           description: string;
           employee_id: string;
           id: string;
+          is_self_reviewed: boolean;
           organization_id: string;
           receipt_path: string | null;
           review_comment: string | null;
@@ -4025,6 +4059,7 @@ export type Database = {
           requests_per_minute: number;
           revoked_at: string | null;
           scopes: string[];
+          scopes_set_by: string | null;
           updated_at: string;
         };
         SetofOptions: {
@@ -4106,6 +4141,7 @@ export type Database = {
           description: string;
           employee_id: string;
           id: string;
+          is_self_reviewed: boolean;
           organization_id: string;
           receipt_path: string | null;
           review_comment: string | null;
@@ -4176,6 +4212,7 @@ export type Database = {
       update_organization: {
         Args: { changes: Json };
         Returns: {
+          allows_self_review: boolean;
           created_at: string;
           currency: string;
           deletion_due_at: string | null;

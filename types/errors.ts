@@ -13,7 +13,7 @@ export const errors = {
   admin_required: { status: 403, meaning: 'Only an administrator of the organization may do this.' },
   scope_missing: { status: 403, meaning: 'The API key lacks the scope that details names.' },
   invitation_email_mismatch: { status: 403, meaning: 'The invitation is for another e-mail address.' },
-  own_expense: { status: 403, meaning: 'Nobody reviews the own expense.' },
+  own_expense: { status: 403, meaning: 'Nobody decides over the own expense.' },
   invalid_argument: { status: 400, meaning: 'An argument is missing or breaks a rule; details names it.' },
   batch_size: { status: 400, meaning: 'A call takes 1 to 100 points.' },
   employee_not_found: { status: 404, meaning: 'No such employee in the caller’s organization.' },

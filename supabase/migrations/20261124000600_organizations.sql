@@ -34,6 +34,7 @@ create table public.organizations (
   location_retention_days integer not null default 365,
   deletion_due_at timestamptz,
   device_checks_in boolean not null default false,
+  allows_self_review boolean not null default false,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
@@ -82,6 +83,9 @@ comment on column public.organizations.late_upload_grace_hours is
   'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
 comment on column public.organizations.device_checks_in is
   'The first point of a local day that a phone with a device token sends checks its person in.';
+comment on column public.organizations.allows_self_review is
+  'Whether an administrator decides over the own expenses while there is no other administrator; such a claim is marked '
+  '(is_self_reviewed).';
 comment on column public.organizations.location_retention_days is
   'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); '
   'sessions keep their figures.';

@@ -18,11 +18,14 @@ create table public.api_keys (
   revoked_at timestamptz,
   last_used_at timestamptz,
   created_by uuid,
+  scopes_set_by uuid,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (organization_id, id),
   constraint creator foreign key (organization_id, created_by)
     references public.employees (organization_id, id) on delete set null (created_by),
+  constraint scope_setter foreign key (organization_id, scopes_set_by)
+    references public.employees (organization_id, id) on delete set null (scopes_set_by),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
   constraint key_id_is_valid check (key_id ~ '^[0-9A-Za-z]{12}$'),
   constraint last_four_is_valid check (last_four ~ '^[0-9A-Za-z]{4}$'),
@@ -39,8 +42,9 @@ create table public.api_keys (
 
 alter table public.api_keys enable row level security;
 
--- The creator reference.
+-- The references to who made it and who gave it its scopes.
 create index api_keys_creator on public.api_keys (organization_id, created_by);
+create index api_keys_scope_setter on public.api_keys (organization_id, scopes_set_by);
 
 -- The administrator's list, newest first.
 create index api_keys_newest on public.api_keys (organization_id, created_at desc, id);
@@ -59,6 +63,7 @@ comment on column public.api_keys.expires_at is 'The key is refused from then on
 comment on column public.api_keys.revoked_at is 'The key is refused from then on; null: not revoked.';
 comment on column public.api_keys.last_used_at is 'Last use, coarse (at most one write a minute).';
 comment on column public.api_keys.created_by is 'The administrator (employees.id) who made it.';
+comment on column public.api_keys.scopes_set_by is 'The administrator (employees.id) who changed its scopes last; null: its maker.';
 
 create table private.api_key_secrets (
   organization_id uuid not null,

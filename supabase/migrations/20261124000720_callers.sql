@@ -318,6 +318,34 @@ $$;
 comment on function private.require_person(private.caller) is
   'Refuses an API key (admin_required). For definers, where the role ADMIN is concerned.';
 
+-- A rule about persons holds for every credential of theirs: the person has several employments over the years, and the keys that
+-- the person made or gave scopes to. So accounts are compared where there are any, not ids of rows.
+create function private.is_same_person(in_caller private.caller, in_employee_id uuid) returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return exists (
+    select
+    from (
+      select (in_caller).employee_id
+      union all
+      select m.employee_id
+      from public.api_keys as k
+      cross join lateral (values (k.created_by), (k.scopes_set_by)) as m (employee_id)
+      where k.organization_id = (in_caller).organization_id and k.id = (in_caller).api_key_id
+    ) as c (employee_id)
+    join public.employees as a on a.organization_id = (in_caller).organization_id and a.id = c.employee_id
+    join public.employees as b on b.organization_id = a.organization_id and b.id = in_employee_id
+    where a.id = b.id or a.user_id = b.user_id
+  );
+end;
+$$;
+
+comment on function private.is_same_person(private.caller, uuid) is
+  'Whether the employee is the caller: the person, a key that the person made or gave its scopes, or another employment of the '
+  'same account. For definers behind require_admin.';
+
 create function private.current_actor() returns private.actor
 language plpgsql stable security definer
 set search_path = ''

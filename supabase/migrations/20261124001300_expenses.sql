@@ -1,7 +1,8 @@
 -- Expenses: what people spent, and what an administrator made of it.
 --
 -- A claim is PENDING until one administrator approves (all of it or a part) or rejects it; that is one guarded statement,
--- so of two administrators one wins and the other learns the state. Nobody reviews the own claim. A retry with the same
+-- so of two administrators one wins and the other learns the state. Nobody reviews the own claim, by whatever credential; an
+-- organization with one administrator may allow it (allows_self_review), and such a claim is marked. A retry with the same
 -- client_request_id gets the first row. Receipts lie in the private bucket `receipts` under organization/employee/; the
 -- bucket's policies are set up by private.install_platform().
 
@@ -21,6 +22,7 @@ create table public.expenses (
   reviewer_api_key_id uuid,
   reviewed_at timestamptz,
   review_comment text,
+  is_self_reviewed boolean not null default false,
   client_request_id uuid not null,
   submitted_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -49,7 +51,7 @@ create table public.expenses (
   ),
   constraint rejected_has_a_comment check (status <> 'REJECTED' or char_length(review_comment) >= 1),
   constraint review_comment_has_at_most_1000_characters check (char_length(review_comment) <= 1000),
-  constraint nobody_reviews_the_own_expense check (reviewer_id <> employee_id)
+  constraint nobody_reviews_the_own_expense check (is_self_reviewed or reviewer_id <> employee_id)
 );
 
 alter table public.expenses enable row level security;
@@ -88,6 +90,8 @@ comment on column public.expenses.reviewer_api_key_id is
   'The API key (api_keys.id) that approved or rejected; one of the two is null.';
 comment on column public.expenses.reviewed_at is 'When that was; null while PENDING.';
 comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
+comment on column public.expenses.is_self_reviewed is
+  'The claimant decided over the own claim, as the only administrator of an organization that allows it.';
 comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
 
 create policy select_member on public.expenses for select to authenticated using (
@@ -274,6 +278,35 @@ Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_
 
 grant execute on function public.submit_expense(numeric, text, uuid, text, text, date, text) to authenticated;
 
+-- The rule about persons, for every act of an administrator on a claim. Answers whether the claim is the caller's own and the
+-- organization's only administrator decides over it.
+create function private.judge_own_expense(in_caller private.caller, in_expense public.expenses) returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  if not private.is_same_person(in_caller, in_expense.employee_id) then
+    return false;
+  end if;
+  if (in_caller).employee_id is not null
+    and (select o.allows_self_review from public.organizations as o where o.id = in_expense.organization_id)
+    and not exists (
+      select from public.employees as e
+      where e.organization_id = in_expense.organization_id and e.id <> (in_caller).employee_id
+        and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
+    )
+  then
+    return true;
+  end if;
+  perform private.fail('own_expense', 'Nobody decides over the own expense.', in_expense.id::text,
+    'Another administrator has to do it. Where there is no other one, update_organization can set allows_self_review.');
+end;
+$$;
+
+comment on function private.judge_own_expense(private.caller, public.expenses) is
+  'False: the claim is somebody else''s. True: it is the own one of the only administrator, and the organization allows that. '
+  'Errors: own_expense.';
+
 create function private.review_expense(in_expense_id uuid, in_status text, in_approved_amount numeric, in_comment text)
 returns public.expenses
 language plpgsql volatile security definer
@@ -285,6 +318,7 @@ declare
   v_after public.expenses;
   v_comment text := nullif(btrim(in_comment), '');
   v_locked_until date;
+  v_is_own boolean;
 begin
   if in_status is null or in_status not in ('APPROVED', 'REJECTED') then
     perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
@@ -309,10 +343,7 @@ begin
   if not found then
     perform private.fail('expense_not_found', 'There is no such expense.', in_expense_id::text);
   end if;
-  if v_before.employee_id = v_admin.employee_id then
-    perform private.fail('own_expense', 'Nobody reviews the own expense.', v_before.id::text,
-      'Another administrator has to do it.');
-  end if;
+  v_is_own := private.judge_own_expense(v_admin, v_before);
   if in_approved_amount <= 0 or in_approved_amount > v_before.amount
     or scale(trim_scale(in_approved_amount)) > 2
   then
@@ -330,6 +361,7 @@ begin
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
     reviewer_api_key_id = v_admin.api_key_id,
+    is_self_reviewed = v_is_own,
     reviewed_at = now()
   where e.organization_id = v_admin.organization_id and e.id = v_before.id and e.status = 'PENDING'
   returning e.* into v_after;
@@ -362,8 +394,10 @@ as $$
 $$;
 
 comment on function public.review_expense(uuid, text, numeric, text) is
-  'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person. Administrators,
-managers for their teams, and keys with expenses:review. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
+  'Approves (all, or approved_amount of it) or rejects (with a comment) a pending expense of another person: not one of another
+employment of the caller, nor by a key that the claimant made. The only administrator may where the organization allows it
+(allows_self_review). Administrators, managers for their teams, and keys with expenses:review.
+Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
 (details: its state), period_locked 409, invalid_argument 400.';
 
 grant execute on function public.review_expense(uuid, text, numeric, text) to authenticated, api_key;
