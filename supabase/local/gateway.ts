@@ -1,10 +1,13 @@
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { getRequestListener } from '@hono/node-server';
 import { serveAdminConsole } from './admin-console.ts';
 import type { Auth } from './auth.ts';
 import type { EdgeFunction } from './functions.ts';
-import { answer, CORS, refuseUnreadable } from './gateway-answers.ts';
+import { answer, CORS, refuseUnreadable, refuseUpgrade } from './gateway-answers.ts';
 import type { KeyRing, Signer } from './keys.ts';
+import type { Realtime } from './realtime.ts';
+import { CLIENTS_SEND_NOTHING } from './realtime-channel.ts';
 import { logRequest, type RequestLine, requestId } from './request-log.ts';
 import { isArray } from './rpc-body.ts';
 import type { Storage } from './storage.ts';
@@ -16,11 +19,14 @@ export type Routes = {
   rest: string;
   auth: Auth;
   storage: Pick<Storage, 'fetch'>;
+  realtime: Pick<Realtime, 'upgrade'>;
   functions: Map<string, Pick<EdgeFunction, 'socket' | 'verifyJwt'>>;
 };
 
 /** Auth paths that people open from a mail, where no client adds a key. */
 const OPEN_AUTH_PATHS = /^\/auth\/v1\/(verify|callback|authorize|health|\.well-known\/.*)$/;
+
+const WEBSOCKET_PATH = '/realtime/v1/websocket';
 
 /** URL and headers together: what PostgREST takes. Node's own limit of 16 KiB refuses a list of 400 ids. */
 const MAX_HEADER_BYTES = 48 * 1024;
@@ -54,10 +60,11 @@ export async function startGateway(options: {
     }
     if (version !== 'v1') return answer(outgoing, 404, `No service answers at ${url.pathname}`);
     if (service === 'functions') return toFunction(routes, url, incoming, outgoing);
-    if (service !== 'rest' && service !== 'auth' && service !== 'storage') {
+    if (service !== 'rest' && service !== 'auth' && service !== 'storage' && service !== 'realtime') {
       return answer(outgoing, 404, `The stack without Docker has no /${service}/v1`);
     }
     if (incoming.method === 'OPTIONS') return void outgoing.writeHead(204, CORS).end();
+    if (service === 'realtime') return answer(outgoing, ...realtimeByHttp(url.pathname));
     const apiKey = header(incoming, 'apikey') ?? url.searchParams.get('apikey') ?? undefined;
     const roleToken = options.keys.tokenFor(apiKey);
     // A signed URL is opened without any key; whoever else comes without one is refused by Storage itself.
@@ -168,6 +175,25 @@ export async function startGateway(options: {
     });
   });
   server.on('clientError', refuseUnreadable);
+  // server.close() waits for these too, and knows nothing of them.
+  const upgraded = new Set<Duplex>();
+  server.on('upgrade', (incoming: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const url = new URL(incoming.url ?? '/', 'http://gateway');
+    upgraded.add(socket.once('close', () => upgraded.delete(socket)).on('error', () => socket.destroy()));
+    const apiKey = header(incoming, 'apikey') ?? url.searchParams.get('apikey') ?? '';
+    const isOurs = options.keys.tokenFor(apiKey) !== undefined;
+    options.onRequest?.({
+      method: 'GET',
+      path: url.pathname,
+      status: !isOurs ? 401 : url.pathname === WEBSOCKET_PATH ? 101 : 404,
+      ms: 0,
+      id: requestId(incoming.headers['x-request-id']),
+    });
+    if (url.pathname !== WEBSOCKET_PATH || !routes)
+      return refuseUpgrade(socket, 404, `No WebSocket at ${url.pathname}`);
+    if (!isOurs) return refuseUpgrade(socket, 401, apiKey ? 'Invalid API key' : 'No API key found in request');
+    routes.realtime.upgrade(incoming, socket, head, apiKey);
+  });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, '127.0.0.1', resolve);
@@ -178,6 +204,7 @@ export async function startGateway(options: {
   const stop = () =>
     new Promise<void>((resolve) => {
       agent.destroy();
+      for (const socket of upgraded) socket.destroy();
       server.close(() => resolve());
       server.closeAllConnections();
     });
@@ -202,6 +229,12 @@ function header(incoming: IncomingMessage, name: string): string | undefined {
 function userToken(incoming: IncomingMessage): string | undefined {
   const [, token] = /^Bearer\s+(.+)$/i.exec(header(incoming, 'authorization') ?? '') ?? [];
   return token?.startsWith('sb_') ? undefined : token;
+}
+
+/** Realtime speaks by WebSocket; by HTTP a client would send broadcasts, which no policy lets it. */
+function realtimeByHttp(path: string): [number, string] {
+  if (path === WEBSOCKET_PATH) return [426, 'Realtime is reached by a WebSocket'];
+  return [403, CLIENTS_SEND_NOTHING];
 }
 
 /** What getRequestListener makes a Request of: its raw headers. */

@@ -52,7 +52,7 @@ export async function startLocalStack(options: {
   await migrate(cluster, secrets);
 
   const consoleDir = await step('the console', buildAdminConsole);
-  const services = await step('PostgREST, Auth, Storage, functions, worker', () =>
+  const services = await step('PostgREST, Auth, Storage, Realtime, functions', () =>
     startServices({
       port,
       urlOf: (role) => databaseUrl(cluster.port, role, secrets.passwords[role], DATABASE),

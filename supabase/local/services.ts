@@ -8,6 +8,7 @@ import { startFunction } from './functions.ts';
 import { startGateway } from './gateway.ts';
 import { createKeyRing, createSigner } from './keys.ts';
 import type { Part } from './part.ts';
+import { startRealtime } from './realtime.ts';
 import type { RequestLine } from './request-log.ts';
 import { startStorage } from './storage.ts';
 import { startWorker } from './worker.ts';
@@ -36,6 +37,7 @@ export type ServicesOptions = {
   consoleDir?: string | undefined;
   /** Where Storage keeps files; without it they go when the services stop. */
   storageFolder?: string;
+  realtimeRecheckMs?: number;
   onRequest?: (line: RequestLine) => void;
   onLine: (part: string, line: string) => void;
   onMail?: (mail: Mail) => void;
@@ -98,6 +100,16 @@ export async function startServices(options: ServicesOptions): Promise<Services>
       stops.push(storage.stop);
       return storage;
     };
+    const startChannels = async () => {
+      const realtime = await startRealtime({
+        databaseUrl: options.urlOf('supabase_realtime_admin'),
+        jwtSecret,
+        keys,
+        ...(options.realtimeRecheckMs ? { recheckMs: options.realtimeRecheckMs } : {}),
+      });
+      stops.push(realtime.stop);
+      return realtime;
+    };
     const startFunctions = async () => {
       const declared = options.functions ? declaredFunctions(config) : [];
       const env = {
@@ -120,13 +132,14 @@ export async function startServices(options: ServicesOptions): Promise<Services>
       };
       return new Map(await all(declared.map(start)));
     };
-    const [rest, auth, storage, functions] = await all([
+    const [rest, auth, storage, realtime, functions] = await all([
       startRest(),
       startAuthentication(),
       startFiles(),
+      startChannels(),
       startFunctions(),
     ]);
-    return { rest, auth, storage, functions };
+    return { rest, auth, storage, realtime, functions };
   }
 
   try {

@@ -313,6 +313,7 @@ test('a stream passes event by event, and its end by the client reaches the func
       rest: socket,
       auth: { fetch: async () => new Response(), stop: async () => {} },
       storage: { fetch: async () => new Response() },
+      realtime: { upgrade: () => {} },
       functions: new Map([
         ['stream', { socket, verifyJwt: false }],
         ['guarded', { socket, verifyJwt: true }],
