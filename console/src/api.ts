@@ -2,6 +2,7 @@ import { AuthClient, type Session } from '@supabase/auth-js';
 import { PostgrestClient } from '@supabase/postgrest-js';
 import type { Database } from '../../types/database.ts';
 import type { Config } from './config.ts';
+import { t } from './i18n/index.ts';
 
 export type Tables = { [Name in keyof Database['public']['Tables']]: Database['public']['Tables'][Name]['Row'] };
 export type Rest = PostgrestClient<Database>;
@@ -84,6 +85,13 @@ export async function ask<T>(call: Answer<T>): Promise<T> {
   // postgrest-js words a broken network as an error without a status.
   if (/Failed to fetch|NetworkError|Load failed/.test(message)) throw new Refusal({ code: 'offline', message });
   throw new Refusal({ code, message, hint, details: typeof details === 'string' ? details : null });
+}
+
+/** The only row of an answer; that there is none is a refusal like any other. */
+export function only<T>(rows: T[]): T {
+  const [row] = rows;
+  if (row === undefined) throw new Refusal({ code: 'not_found', message: t().notFound, hint: t().notFoundHint });
+  return row;
 }
 
 /** Storage of receipts, loaded when a receipt is first looked at. */

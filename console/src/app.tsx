@@ -20,15 +20,25 @@ type Screen = { path: string; icon: IconName; load: () => Promise<ComponentType>
 // Each screen is a file of its own, fetched when it is first opened.
 const adminScreens: Screen[] = [
   { path: 'now', icon: 'now', load: async () => (await import('./screens/now.tsx')).Now, inMenu: true },
-  //  { path: 'day', icon: 'day', load: async () => (await import('./screens/day.tsx')).Day, inMenu: true },
-  //  { path: 'approvals', icon: 'approvals', load: async () => (await import('./screens/approvals.tsx')).Approvals, inMenu: true },
-  //  { path: 'people', icon: 'people', load: async () => (await import('./screens/people.tsx')).People, inMenu: true },
-  //  { path: 'reports', icon: 'reports', load: async () => (await import('./screens/reports.tsx')).Reports, inMenu: true },
-  //  { path: 'integrations', icon: 'integrations', load: async () => (await import('./screens/integrations.tsx')).Integrations, inMenu: true },
+  { path: 'day', icon: 'day', load: async () => (await import('./screens/day.tsx')).Day, inMenu: true },
+  {
+    path: 'approvals',
+    icon: 'approvals',
+    load: async () => (await import('./screens/approvals.tsx')).Approvals,
+    inMenu: true,
+  },
+  { path: 'people', icon: 'people', load: async () => (await import('./screens/people.tsx')).People, inMenu: true },
+  { path: 'reports', icon: 'reports', load: async () => (await import('./screens/reports.tsx')).Reports, inMenu: true },
+  {
+    path: 'integrations',
+    icon: 'integrations',
+    load: async () => (await import('./screens/integrations.tsx')).Integrations,
+    inMenu: true,
+  },
 ];
 const ownScreens: Screen[] = [
-  //  { path: 'mine', icon: 'mine', load: async () => (await import('./screens/mine.tsx')).Mine, inMenu: true },
-  //  { path: 'route', icon: 'route', load: async () => (await import('./screens/route.tsx')).RouteScreen, inMenu: false },
+  { path: 'mine', icon: 'mine', load: async () => (await import('./screens/mine.tsx')).Mine, inMenu: true },
+  { path: 'route', icon: 'route', load: async () => (await import('./screens/route.tsx')).RouteScreen, inMenu: false },
 ];
 
 export function App() {

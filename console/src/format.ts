@@ -22,6 +22,10 @@ export const km = (metres: number | null | undefined): string =>
       ? `${number(Math.round(metres))} m`
       : `${number(metres / 1000, { minimumFractionDigits: 1, maximumFractionDigits: 1 })} km`;
 
+/** For the axis of a chart. */
+export const hoursShort = (hours: number): string => `${number(Math.round(hours * 10) / 10)} h`;
+export const kmShort = (kilometres: number): string => `${number(Math.round(kilometres))} km`;
+
 export const kmh = (metresPerSecond: number): string => `${number(Math.round(metresPerSecond * 3.6))} km/h`;
 
 export function span(seconds: number | null | undefined): string {

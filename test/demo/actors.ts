@@ -13,30 +13,30 @@ export interface Stack {
 
 type Organization = Database['public']['Tables']['organizations']['Row'];
 
-export async function signUp(stack: Stack, email: string, fullName: string): Promise<Client> {
+export async function signUp(stack: Stack, email: string, fullName: string, password?: string): Promise<Client> {
   const client = createClient<Database>(stack.url, stack.publishableKey, {
     auth: { persistSession: false, autoRefreshToken: false },
   });
   const { error } = await client.auth.signUp({
     email,
-    password: randomUUID(),
+    password: password ?? randomUUID(),
     options: { data: { full_name: fullName } },
   });
   if (error !== null) throw new Error(`Sign-up of ${email} failed: ${error.message}`);
   return client;
 }
 
-/** Signs somebody up who founds an organization of a fresh name. */
+/** Signs somebody up who founds an organization of a fresh name, or of the one that is given. */
 export async function found(
   stack: Stack,
   fullName: string,
   timeZone = 'Europe/Ljubljana',
+  as?: { email: string; password: string; name: string; slug: string },
 ): Promise<{ admin: Client; organization: Organization }> {
   const run = randomUUID().slice(0, 8);
-  const admin = await signUp(stack, `${run}@example.test`, fullName);
-  const organization = await answer(
-    admin.rpc('create_organization', { name: `Demo ${run}`, slug: `demo-${run}`, time_zone: timeZone }),
-  );
+  const admin = await signUp(stack, as?.email ?? `${run}@example.test`, fullName, as?.password);
+  const { name, slug } = as ?? { name: `Demo ${run}`, slug: `demo-${run}` };
+  const organization = await answer(admin.rpc('create_organization', { name, slug, time_zone: timeZone }));
   return { admin, organization };
 }
 

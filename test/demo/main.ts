@@ -6,12 +6,15 @@ import { type Day, playDay } from './day.ts';
 import { type FullDay, playFullDay } from './full-day.ts';
 import { plainSum } from './geodesic.ts';
 import { readGpx } from './gpx.ts';
+import { playLive } from './live.ts';
 import { runningStack } from './running-stack.ts';
 
 const help = `npm run demo                      a generated day: streets, lights, noise that drifts
 npm run demo -- --seed 7          another one
 npm run demo -- --gpx FILE        replays a recorded track (GPX with times)
 npm run demo -- --full            offline hours, expenses, a forced check-out, a correction
+npm run demo -- --live            a company of thirty in two cities, moving while you look at it in the console
+npm run demo -- --live --minutes 2
 
 Needs a running stack: npm start, in another terminal.`;
 
@@ -19,6 +22,8 @@ const { values } = parseArgs({
   options: {
     gpx: { type: 'string' },
     full: { type: 'boolean', default: false },
+    live: { type: 'boolean', default: false },
+    minutes: { type: 'string', default: '5' },
     seed: { type: 'string', default: '1' },
     help: { type: 'boolean', short: 'h' },
   },
@@ -28,7 +33,13 @@ if (values.help) {
   console.log(help);
 } else {
   try {
-    if (values.full) {
+    if (values.live) {
+      const minutes = Number(values.minutes);
+      if (!(minutes > 0 && minutes <= 120)) throw new Error('--minutes takes a number from 1 to 120.');
+      const company = await playLive(runningStack(), { minutes, say: console.log });
+      process.once('SIGINT', company.stop);
+      await company.ended;
+    } else if (values.full) {
       reportFull(await playFullDay(runningStack(), console.log));
     } else {
       const day = values.gpx === undefined ? makeWorkingDay(values.seed) : undefined;

@@ -114,7 +114,7 @@ export function vendoredStyle(dark: boolean): StyleSpecification {
             ['case', ['>', ['get', 'people'], 100], 17, 13],
           ],
           'text-anchor': 'bottom',
-          'text-offset': [0, -0.35],
+          'text-offset': ['interpolate', ['linear'], ['zoom'], 6, ['literal', [0, -0.35]], 8, ['literal', [0, -1.4]]],
           'symbol-sort-key': ['-', ['get', 'people']],
           'text-letter-spacing': 0.02,
         },

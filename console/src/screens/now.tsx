@@ -373,7 +373,12 @@ function PeopleMap(props: {
     const map = view.value;
     const who = chosen ? person(chosen) : undefined;
     if (!map || who?.longitude == null || who.latitude === null) return;
-    map.map.easeTo({ center: [who.longitude, who.latitude], zoom: Math.max(map.map.getZoom(), 12), duration: 600 });
+    map.map.easeTo({
+      center: [who.longitude, who.latitude],
+      zoom: Math.max(map.map.getZoom(), 12.5),
+      offset: [0, -90],
+      duration: 600,
+    });
   });
 
   return (
