@@ -32,7 +32,7 @@ const steps: Step[] = [
   // A registry that lacks another platform's binary makes npm write a lock file that npm ci then refuses.
   { name: 'npm ci accepts package-lock.json', run: tool('npm', 'ci', '--dry-run') },
   { name: 'biome (format and lint)', run: tool('biome', 'check', '--error-on-warnings', '.') },
-  { name: 'tsc (supabase/local, worker, types, test, .ci)', run: tool('tsc', '--project', '.') },
+  { name: 'tsc (supabase/local, worker, types, test, docs/examples, .ci)', run: tool('tsc', '--project', '.') },
   { name: 'tsc (console)', run: tool('tsc', '--project', 'console') },
   { name: 'tsc (console: build and tests)', run: tool('tsc', '--project', 'console/tsconfig.tools.json') },
   {
