@@ -738,7 +738,7 @@ comment on column public.expenses.amount is 'Claimed amount, at most two decimal
 comment on column public.expenses.currency is 'ISO 4217 code.';
 comment on column public.expenses.category is 'TRAVEL, MILEAGE, MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER.';
 comment on column public.expenses.description is '3 to 500 characters.';
-comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL.';
+comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL. The field receipt_is_uploaded says whether the file came.';
 comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
 comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
 comment on column public.expenses.reviewer_id is 'The administrator (employees.id) who approved or rejected.';
@@ -2797,6 +2797,20 @@ $function$;
 comment on function public.recalculate_session(uuid) is 'Asks for the distance of a closed session again; distance_status is PENDING until it is there. At most 5 a minute.
 Errors: session_not_found 404, session_open 409, session_sealed 409, period_locked 409, rate_limited 429.';
 grant execute on function public.recalculate_session(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.receipt_is_uploaded(expense public.expenses)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select private.is_receipt_uploaded(x.organization_id, x.receipt_path)
+  from public.expenses as x
+  where x.organization_id = expense.organization_id and x.id = expense.id;
+$function$;
+comment on function public.receipt_is_uploaded(public.expenses) is 'A field of expenses, read as expenses?select=*,receipt_is_uploaded or pending_expenses?select=*,expense(receipt_path,receipt_is_uploaded):
+false when the file under receipt_path was never uploaded, null when the claim names none.';
+grant execute on function public.receipt_is_uploaded(public.expenses) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION public.reconcile_snapshot_tables()
  RETURNS jsonb
@@ -7159,6 +7173,28 @@ begin
 end;
 $function$;
 comment on function private.is_public_address(inet) is 'Whether an address belongs to the public network; special ranges do not.';
+
+CREATE OR REPLACE FUNCTION private.is_receipt_uploaded(in_organization_id uuid, in_path text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_objects regclass := to_regclass('storage.objects');
+  v_is_there boolean;
+begin
+  if in_path is null or v_objects is null then
+    return null;
+  end if;
+  -- Put together, because the table is not there everywhere and plpgsql_check reads this function too.
+  execute format('select exists (select from %s as o where o.bucket_id = ''receipts'' and o.name = $1 and o.name like $2)', v_objects)
+    into v_is_there using in_path, in_organization_id || '/%';
+  return v_is_there;
+end;
+$function$;
+comment on function private.is_receipt_uploaded(uuid,text) is 'Whether the file of a receipt is in Storage; null where there is none.';
+grant execute on function private.is_receipt_uploaded(uuid,text) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.is_same_person(in_caller private.caller, in_employee_id uuid)
  RETURNS boolean

@@ -986,6 +986,7 @@ export type Database = {
       is_log_kept_since: { Args: { in_epoch: number; in_id: number; in_xact: unknown }; Returns: boolean };
       is_manager: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       is_public_address: { Args: { in_address: unknown }; Returns: boolean };
+      is_receipt_uploaded: { Args: { in_organization_id: string; in_path: string }; Returns: boolean };
       is_same_person: {
         Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_employee_id: string };
         Returns: boolean;
@@ -2456,8 +2457,9 @@ export type Database = {
           status: string;
           submitted_at: string;
           updated_at: string;
+          receipt_is_uploaded: boolean | null;
         };
-        ComputedFields: never;
+        ComputedFields: 'receipt_is_uploaded';
         Insert: {
           amount: number;
           approved_amount?: number | null;
@@ -3934,6 +3936,15 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      receipt_is_uploaded: {
+        Args: {
+          expense: Omit<
+            Database['public']['Tables']['expenses']['Row'],
+            Database['public']['Tables']['expenses']['ComputedFields']
+          >;
+        };
+        Returns: boolean;
       };
       reconcile_snapshot_tables: { Args: Record<PropertyKey, never>; Returns: Answers['reconcile_snapshot_tables'] };
       record_location: {

@@ -81,7 +81,7 @@ comment on column public.expenses.currency is 'ISO 4217 code.';
 comment on column public.expenses.category is
   'TRAVEL, MILEAGE, MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER.';
 comment on column public.expenses.description is '3 to 500 characters.';
-comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL.';
+comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL. The field receipt_is_uploaded says whether the file came.';
 comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
 comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
@@ -156,6 +156,47 @@ comment on function public.create_receipt_path(text, text) is
 submit_expense. Errors: invalid_argument 400, not_a_member 403.';
 
 grant execute on function public.create_receipt_path(text, text) to authenticated;
+
+-- A path may be named in a claim before its file is stored, and the file may never come: a phone is lost, an upload fails. Whoever
+-- reviews sees it. Definer, because a key reads claims and may not read Storage; the path is that of a claim that the caller may read.
+create function private.is_receipt_uploaded(in_organization_id uuid, in_path text) returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_objects regclass := to_regclass('storage.objects');
+  v_is_there boolean;
+begin
+  if in_path is null or v_objects is null then
+    return null;
+  end if;
+  -- Put together, because the table is not there everywhere and plpgsql_check reads this function too.
+  execute format('select exists (select from %s as o where o.bucket_id = ''receipts'' and o.name = $1 and o.name like $2)', v_objects)
+    into v_is_there using in_path, in_organization_id || '/%';
+  return v_is_there;
+end;
+$$;
+
+comment on function private.is_receipt_uploaded(uuid, text) is 'Whether the file of a receipt is in Storage; null where there is none.';
+
+grant execute on function private.is_receipt_uploaded(uuid, text) to authenticated, api_key, service_role;
+
+-- A computed field, for PostgREST: `expenses?select=*,receipt_is_uploaded`. It reads the claim again, under the caller's rights: a row
+-- that a caller makes up says nothing.
+create function public.receipt_is_uploaded(expense public.expenses) returns boolean
+language sql stable
+set search_path = ''
+as $$
+  select private.is_receipt_uploaded(x.organization_id, x.receipt_path)
+  from public.expenses as x
+  where x.organization_id = expense.organization_id and x.id = expense.id;
+$$;
+
+comment on function public.receipt_is_uploaded(public.expenses) is
+  'A field of expenses, read as expenses?select=*,receipt_is_uploaded or pending_expenses?select=*,expense(receipt_path,receipt_is_uploaded):
+false when the file under receipt_path was never uploaded, null when the claim names none.';
+
+grant execute on function public.receipt_is_uploaded(public.expenses) to authenticated, api_key, service_role;
 
 create function private.submit_expense(
   in_amount numeric,

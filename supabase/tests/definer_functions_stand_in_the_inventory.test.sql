@@ -68,6 +68,8 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'Trigger: counts in the organization of new; the counters are granted to nobody.'),
   ('private.take_token(uuid, text, uuid)', null, 'organization',
     'Called by definers once the caller is known; the buckets are granted to nobody.'),
+  ('private.is_receipt_uploaded(uuid, text)', 'api_key,authenticated,service_role', 'organization',
+    'A key that reviews claims may not read Storage; the public field passes the path of a claim that the caller may read.'),
   ('private.create_receipt_path(text, text)', 'authenticated', 'organization',
     'Counts against the caller''s limit. Behind require_employee; the path is the caller''s own.'),
   ('private.submit_expense(numeric, text, uuid, text, text, date, text)', 'authenticated', 'organization',

@@ -299,3 +299,30 @@ test('an organization that gave notice removes all of its files', async () => {
   expect((await receipts(admin).remove(paths)).data).toHaveLength(2);
   expect(files()).toBe(before - 2);
 });
+
+test('a claim whose receipt never came is shown as such to the reviewer, in the queue and in the list', async () => {
+  const submit = async (path: string) => {
+    const claim = { amount: 5, description: 'Parking', receipt_path: path, client_request_id: randomUUID() };
+    const { data, error } = await carol.client.rpc('submit_expense', claim);
+    if (error) throw error;
+    return data.id;
+  };
+  const came = await submit(await uploaded(carol));
+  const never = await submit(await newPath(carol));
+  const expected = new Map([
+    [came, true],
+    [never, false],
+  ]);
+  const queue = await alice.client
+    .from('pending_expenses')
+    .select('expense_id,expense(receipt_path,receipt_is_uploaded)')
+    .in('expense_id', [came, never]);
+  expect(queue.error).toBeNull();
+  const list = await alice.client.from('expenses').select('id,receipt_is_uploaded').in('id', [came, never]);
+  expect(new Map(list.data?.map((row) => [row.id, row.receipt_is_uploaded]))).toEqual(expected);
+  expect(
+    new Map(
+      queue.data?.map((row) => [row.expense_id, (row.expense as { receipt_is_uploaded: boolean }).receipt_is_uploaded]),
+    ),
+  ).toEqual(expected);
+});
