@@ -821,6 +821,7 @@ create table public.invitations (
   expires_at timestamp with time zone not null,
   invited_by uuid,
   accepted_at timestamp with time zone,
+  revoked_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint invitations_pkey PRIMARY KEY (organization_id, id),
@@ -830,9 +831,11 @@ create table public.invitations (
   constraint accepted_has_its_time CHECK (((status = 'ACCEPTED'::text) = (accepted_at IS NOT NULL))),
   constraint email_is_lower_case CHECK ((email = lower(email))),
   constraint email_is_plausible CHECK (((char_length(email) <= 320) AND (email ~ '^[^@\s]+@[^@\s]+$'::text))),
+  constraint revoked_has_its_time CHECK (((status = 'REVOKED'::text) OR (revoked_at IS NULL))),
   constraint status_is_valid CHECK ((status = ANY (ARRAY['PENDING'::text, 'ACCEPTED'::text, 'REVOKED'::text])))
 );
 alter table public.invitations enable row level security;
+CREATE INDEX invitations_email ON public.invitations USING btree (organization_id, email);
 CREATE INDEX invitations_employee ON public.invitations USING btree (organization_id, employee_id);
 CREATE INDEX invitations_inviter ON public.invitations USING btree (organization_id, invited_by);
 CREATE INDEX invitations_newest ON public.invitations USING btree (organization_id, created_at DESC, id);
@@ -844,6 +847,7 @@ comment on column public.invitations.status is 'PENDING, ACCEPTED or REVOKED. A 
 comment on column public.invitations.expires_at is 'Not accepted after this.';
 comment on column public.invitations.invited_by is 'The administrator (employees.id) who invited.';
 comment on column public.invitations.accepted_at is 'When a user accepted; null while it waits.';
+comment on column public.invitations.revoked_at is 'When it was revoked; null unless REVOKED. A month later it is forgotten.';
 create policy refuse_estimates on public.invitations
   as restrictive for select to api_key, authenticated
   using private.refuse_estimates();
@@ -1988,8 +1992,8 @@ CREATE OR REPLACE FUNCTION public.accept_invitation(token text)
 AS $function$
   select private.accept_invitation(token);
 $function$;
-comment on function public.accept_invitation(text) is 'Ties the signed-in user to the invited employee. The user''s confirmed e-mail address must be the invited one. Twice is
-not an error. Refresh the access token afterwards to see the new claims.
+comment on function public.accept_invitation(text) is 'Ties the signed-in user to the invited employee, or takes up the employment again that the user had here. The user''s confirmed
+e-mail address must be the invited one. Audited. Twice is not an error. Refresh the access token afterwards to see the new claims.
 Errors: invitation_not_found 404, invitation_expired 410, invitation_email_mismatch 403, already_in_organization 409.';
 grant execute on function public.accept_invitation(text) to authenticated;
 
@@ -2066,6 +2070,18 @@ comment on function public.create_device_token(uuid,text) is 'Makes a token with
 shown only here. Administrators, no API key; audited; 60 new keys and device tokens an hour.
 Errors: admin_required 403, employee_not_found 404, invalid_argument 400, rate_limited 429.';
 grant execute on function public.create_device_token(uuid,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_employee(name text, phone text DEFAULT NULL::text, employee_code text DEFAULT NULL::text)
+ RETURNS public.employees
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_employee(name, phone, employee_code);
+$function$;
+comment on function public.create_employee(text,text,text) is 'Employs a person without an e-mail address, who reports with a device token (create_device_token); an address can be given later
+(invite_employee with employee_id). Administrators, and keys with employees:write; 30 an hour for the organization, with
+invitations; audited. Errors: admin_required 403, employee_code_taken 409, rate_limited 429, invalid_argument 400.';
+grant execute on function public.create_employee(text,text,text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_organization(name text, slug text, time_zone text, currency text DEFAULT 'EUR'::text)
  RETURNS public.organizations
@@ -2169,8 +2185,8 @@ AS $function$
   select private.erase_employee(employee_id, reason);
 $function$;
 comment on function public.erase_employee(uuid,text) is 'Erases a person: name, phone, account link, invitations, device tokens, positions, points, free texts and receipts go; ids,
-times, distances, durations and amounts stay, so no figure changes. Of a person who left and came back it takes each
-employment. Cannot be undone. The rest of a long history follows within
+times, distances, durations and amounts stay, so no figure changes. It takes each employment of the account, and whoever was
+invited under an address of the person. Cannot be undone. The rest of a long history follows within
 minutes; call again to see (is_done). Delete the listed receipts with Storage''s remove(). The reason is kept: do not name the
 person in it. Answers {employee_id, is_done, receipts: [path]}. Administrators; audited.
 Errors: admin_required 403, employee_not_found 404, last_admin 409, invalid_argument 400.';
@@ -2737,19 +2753,20 @@ people keep their figures. Administrators and keys with analytics:read: anybody 
 (employee_id may be left out). Errors: employee_not_found 404, scope_missing 403, invalid_argument 400, not_a_member 403.';
 grant execute on function public.get_user_summary(uuid,date,date) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION public.invite_employee(email text, name text, app_role text DEFAULT 'EMPLOYEE'::text, phone text DEFAULT NULL::text, employee_code text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION public.invite_employee(email text, name text DEFAULT NULL::text, app_role text DEFAULT 'EMPLOYEE'::text, phone text DEFAULT NULL::text, employee_code text DEFAULT NULL::text, employee_id uuid DEFAULT NULL::uuid)
  RETURNS jsonb
  LANGUAGE sql
  SET search_path TO ''
 AS $function$
-  select private.invite_employee(email, name, app_role, phone, employee_code);
+  select private.invite_employee(email, name, app_role, phone, employee_code, employee_id);
 $function$;
-comment on function public.invite_employee(text,text,text,text,text) is 'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
-invitation that still waits, and app_role as it is said now. Answers {invitation_id, employee_id, token, expires_at}; the token
-is shown only here. Administrators, and keys with employees:write (no administrator); 30 an hour for the organization; audited.
-Errors: admin_required 403, already_a_member 409, employee_code_taken 409, conflict_retry 409, rate_limited 429, invalid_argument
-400.';
-grant execute on function public.invite_employee(text,text,text,text,text) to api_key, authenticated;
+comment on function public.invite_employee(text,text,text,text,text,uuid) is 'Makes an employee and an invitation for the address, valid for 7 days; again for the same address: a new token for the
+invitation that still waits, and app_role as it is said now. Who was here before under the address, or is named by employee_id (a
+former employee, or one without an account), continues in the same row by accepting. Answers {invitation_id, employee_id, token,
+expires_at}; the token is shown only here. Administrators, and keys with employees:write (no administrator); 30 an hour for the
+organization; audited. Errors: admin_required 403, already_a_member 409, employee_not_found 404, employee_code_taken 409,
+conflict_retry 409, rate_limited 429, invalid_argument 400.';
+grant execute on function public.invite_employee(text,text,text,text,text,uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.keep_organization()
  RETURNS public.organizations
@@ -2761,6 +2778,17 @@ $function$;
 comment on function public.keep_organization() is 'Takes delete_organization back, while its 30 days run. Without a notice nothing happens. Administrators; audited.
 Errors: admin_required 403.';
 grant execute on function public.keep_organization() to authenticated;
+
+CREATE OR REPLACE FUNCTION public.leave_organization()
+ RETURNS public.employees
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.leave_organization();
+$function$;
+comment on function public.leave_organization() is 'Ends the caller''s employment: the open session is closed, device tokens are revoked, the history stays with the organization. The
+account is free to join or found another one. Audited. Errors: not_a_member 403, last_admin 409.';
+grant execute on function public.leave_organization() to authenticated;
 
 CREATE OR REPLACE FUNCTION public.my_device_token(name text DEFAULT 'Phone'::text)
  RETURNS jsonb
@@ -2984,9 +3012,9 @@ AS $function$
   select private.set_employee_active(employee_id, is_active);
 $function$;
 comment on function public.set_employee_active(uuid,boolean) is 'Deactivates a person (the open session is closed, a pending invitation and device tokens are revoked, the next statement of a
-valid token is refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no
-administrator); audited. Twice is not an error.
-Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409, invalid_argument 400.';
+valid token is refused, the history stays), or activates one without an account. Whoever has an account comes back by an invitation
+(invite_employee with employee_id). Administrators, and keys with employees:write (no administrator); audited. Calling it again is
+safe. Errors: admin_required 403, employee_not_found 404, last_admin 409, invitation_needed 409, invalid_argument 400.';
 grant execute on function public.set_employee_active(uuid,boolean) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.set_team_manager(team_id uuid, employee_id uuid, is_manager boolean DEFAULT true)
@@ -3147,17 +3175,21 @@ begin
     perform private.fail('invitation_expired', 'This invitation has expired.', null, 'Ask your administrator for a new one.');
   end if;
 
+  -- A row that has an account already is taken up by that account only: the history is one person's.
   update public.employees as e
-  set user_id = v_user_id
+  set user_id = v_user_id, is_active = true
   where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
-    and e.user_id is null and e.is_active
+    and (e.user_id is null or (e.user_id = v_user_id and not e.is_active))
   returning e.* into v_employee;
   if not found then
-    perform private.fail('invitation_not_found', 'This invitation is no longer valid.', null, 'Ask your administrator.');
+    perform private.fail('invitation_email_mismatch', 'This invitation is for another account.', null,
+      'Sign in with the account that you had here before, or ask your administrator.');
   end if;
   update public.invitations as i
   set status = 'ACCEPTED', accepted_at = now()
   where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id;
+  perform private.audit(v_employee.organization_id, 'invitation.accepted', 'employee', v_employee.id, null,
+    jsonb_build_object('invitation_id', v_invitation.id, 'app_role', v_employee.app_role));
   return v_employee;
 exception
   when unique_violation then
@@ -4807,6 +4839,38 @@ $function$;
 comment on function private.create_device_token(uuid,text) is 'Body of public.create_device_token.';
 grant execute on function private.create_device_token(uuid,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.create_employee(in_name text, in_phone text, in_employee_code text)
+ RETURNS public.employees
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin('employees:write');
+  v_employee public.employees;
+  v_constraint text;
+  v_column text;
+begin
+  perform private.take_token(v_admin.organization_id, 'invitations', v_admin.organization_id);
+  insert into public.employees (organization_id, name, phone, employee_code)
+  values (v_admin.organization_id, btrim(in_name), in_phone, in_employee_code)
+  returning * into v_employee;
+  perform private.audit(v_employee.organization_id, 'employee.created', 'employee', v_employee.id, null,
+    jsonb_build_object('name', v_employee.name, 'employee_code', v_employee.employee_code));
+  return v_employee;
+exception
+  when unique_violation then
+    perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
+    perform private.fail('invalid_argument', 'The employee cannot have these values.', v_constraint,
+      'name has 1 to 200 characters, phone at most 40, employee_code at most 40.');
+end;
+$function$;
+comment on function private.create_employee(text,text,text) is 'Body of public.create_employee.';
+grant execute on function private.create_employee(text,text,text) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.create_location_partitions(in_first_month date, in_last_month date)
  RETURNS integer
  LANGUAGE plpgsql
@@ -5026,7 +5090,9 @@ declare
   v_role text := private.jwt() ->> 'role';
 begin
   if v_role = 'authenticated' then
-    return row('employee', private.current_employee_id())::private.actor;
+    -- Who leaves sets the second (private.leave_organization): by then there is no active employment.
+    return row('employee', coalesce(
+      private.current_employee_id(), nullif(current_setting('fieldtrack.leaving_id', true), '')::uuid))::private.actor;
   elsif v_role = 'api_key' then
     return row('api_key', (private.current_api_key()).id)::private.actor;
   elsif v_role = 'service_role' then
@@ -5651,6 +5717,33 @@ end;
 $function$;
 comment on function private.emit_team_event(text,public.teams) is 'Writes team.created, team.updated or team.deleted.';
 
+CREATE OR REPLACE FUNCTION private.end_employment(in_employee public.employees, in_closed_by text, in_reason text)
+ RETURNS public.employees
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees;
+begin
+  perform private.close_session(in_employee.organization_id, in_employee.id, now(), in_closed_by,
+    'session.force_checked_out', in_reason);
+  update public.invitations as i
+  set status = 'REVOKED', revoked_at = now()
+  where i.organization_id = in_employee.organization_id and i.employee_id = in_employee.id and i.status = 'PENDING';
+  -- For good: a phone that was lost must not report again because the person is back.
+  update public.device_tokens as t
+  set revoked_at = now()
+  where t.organization_id = in_employee.organization_id and t.employee_id = in_employee.id and t.revoked_at is null;
+  update public.employees as e
+  set is_active = false
+  where e.organization_id = in_employee.organization_id and e.id = in_employee.id
+  returning e.* into v_employee;
+  return v_employee;
+end;
+$function$;
+comment on function private.end_employment(public.employees,text,text) is 'Deactivates an employee: the open session is closed, pending invitations and device tokens are revoked. For definers.';
+
 CREATE OR REPLACE FUNCTION private.enqueue(in_queue text, in_data jsonb, in_singleton_key text DEFAULT NULL::text, in_start_after timestamp with time zone DEFAULT now())
  RETURNS uuid
  LANGUAGE plpgsql
@@ -5696,9 +5789,7 @@ AS $function$
 begin
   perform set_config('fieldtrack.erasure', 'on', true);
   update public.audit_log as a
-  set before = a.before - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
-    after = a.after - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
-    reason = null
+  set before = private.erased_values(a.before), after = private.erased_values(a.after), reason = null
   where a.organization_id = in_organization_id
     and (a.subject_type, a.subject_id) in (
       select 'employee', in_employee_id
@@ -5733,18 +5824,12 @@ begin
   if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
   end if;
-  -- A person who left and came back has a row for each time.
+  -- A person who left and came back, or was invited twice, has a row for each time.
   for v_employee in
     select e.*
     from public.employees as e
     where e.organization_id = v_admin.organization_id
-      and (
-        e.id = in_employee_id
-        or e.user_id = (
-          select n.user_id from public.employees as n
-          where n.organization_id = v_admin.organization_id and n.id = in_employee_id
-        )
-      )
+      and e.id = any (private.rows_of_person(v_admin.organization_id, in_employee_id))
     order by e.id
     for update
   loop
@@ -5752,37 +5837,7 @@ begin
       if v_employee.app_role = 'ADMIN' and v_employee.is_active then
         perform private.require_another_admin(v_admin.organization_id, v_employee.id);
       end if;
-      perform private.hold_sessions(v_admin.organization_id, v_employee.id);
-      perform private.close_session(v_admin.organization_id, v_employee.id, now(), 'ADMIN',
-        'session.force_checked_out', null);
-      update public.employees as e
-      set name = 'Erased',
-        phone = null,
-        user_id = null,
-        employee_code = 'ERASED-' || replace(e.id::text, '-', ''),
-        is_active = false,
-        erased_at = now()
-      where e.organization_id = v_admin.organization_id and e.id = v_employee.id;
-      delete from public.invitations as i
-      where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id;
-      update public.expenses as x
-      set description = 'Erased',
-        review_comment = case when x.status = 'REJECTED' then 'Erased' end,
-        receipt_path = null
-      where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
-      -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
-      delete from private.rate_buckets as b
-      where b.ctid = any (array(
-        select b.ctid from private.rate_buckets as b
-        where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id
-        for update skip locked
-      ));
-      -- Before the device tokens go: they say which acts were on the person's phones.
-      perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
-      -- The phone's way in, and what the person called it.
-      delete from public.device_tokens as t
-      where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id;
-      insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
+      perform private.erase_employment(v_admin.organization_id, v_employee.id);
       -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
       perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
         btrim(in_reason));
@@ -5808,6 +5863,47 @@ $function$;
 comment on function private.erase_employee(uuid,text) is 'Body of public.erase_employee.';
 grant execute on function private.erase_employee(uuid,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.erase_employment(in_organization_id uuid, in_employee_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.hold_sessions(in_organization_id, in_employee_id);
+  perform private.close_session(in_organization_id, in_employee_id, now(), 'ADMIN', 'session.force_checked_out', null);
+  update public.employees as e
+  set name = 'Erased',
+    phone = null,
+    user_id = null,
+    employee_code = 'ERASED-' || replace(e.id::text, '-', ''),
+    is_active = false,
+    erased_at = now()
+  where e.organization_id = in_organization_id and e.id = in_employee_id;
+  delete from public.invitations as i
+  where i.organization_id = in_organization_id and i.employee_id = in_employee_id;
+  update public.expenses as x
+  set description = 'Erased',
+    review_comment = case when x.status = 'REJECTED' then 'Erased' end,
+    receipt_path = null
+  where x.organization_id = in_organization_id and x.employee_id = in_employee_id;
+  -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
+  delete from private.rate_buckets as b
+  where b.ctid = any (array(
+    select b.ctid from private.rate_buckets as b
+    where b.organization_id = in_organization_id and b.subject_id = in_employee_id
+    for update skip locked
+  ));
+  -- Before the device tokens go: they say which acts were on the person's phones.
+  perform private.erase_audit_values(in_organization_id, in_employee_id);
+  -- The phone's way in, and what the person called it.
+  delete from public.device_tokens as t
+  where t.organization_id = in_organization_id and t.employee_id = in_employee_id;
+  insert into private.erasures (organization_id, employee_id) values (in_organization_id, in_employee_id);
+end;
+$function$;
+comment on function private.erase_employment(uuid,uuid) is 'Takes one employment''s identity, texts, invitations and tokens, and registers the rest for the schedule erasures.';
+
 CREATE OR REPLACE FUNCTION private.erased_payload(in_payload jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5815,14 +5911,41 @@ CREATE OR REPLACE FUNCTION private.erased_payload(in_payload jsonb)
  SET search_path TO ''
 AS $function$
 begin
-  return in_payload
-    || case when in_payload ? 'position' then '{"position": null}'::jsonb else '{}' end
-    || case when in_payload ? 'name' then '{"name": "Erased"}'::jsonb else '{}' end
-    || case when in_payload ? 'employee_code' then '{"employee_code": "ERASED"}'::jsonb else '{}' end
-    || case when in_payload ? 'review_comment' then '{"review_comment": null}'::jsonb else '{}' end;
+  return (
+    select coalesce(jsonb_object_agg(p.key, case
+      when p.key = 'name' then '"Erased"'
+      when p.key = 'employee_code' then '"ERASED"'
+      when p.key in ('position', 'user_id') then 'null'
+      when jsonb_typeof(p.value) = 'string' and p.value #>> '{}' !~ private.harmless_text() then 'null'
+      else p.value
+    end), '{}')
+    from jsonb_each(in_payload) as p
+  );
 end;
 $function$;
-comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and comment.';
+comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and free texts.';
+
+CREATE OR REPLACE FUNCTION private.erased_values(in_values jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return (
+    select coalesce(jsonb_object_agg(v.key, v.value), '{}')
+    from jsonb_each(in_values) as v
+    where v.key not in ('name', 'employee_code', 'user_id') and v.key !~ '(latitude|longitude|accuracy_m)$'
+      and case jsonb_typeof(v.value)
+        when 'string' then v.value #>> '{}' ~ private.harmless_text()
+        when 'object' then false
+        when 'array' then v.value::text !~ '[^][0-9a-f",. -]'
+        else true
+      end
+  );
+end;
+$function$;
+comment on function private.erased_values(jsonb) is 'Of an audit row''s values those that say nothing of a person: numbers, truth, ids, times and words of lists.';
 
 CREATE OR REPLACE FUNCTION private.error_status(in_code text)
  RETURNS integer
@@ -5862,6 +5985,7 @@ AS $function$
     when 'session_sealed' then 409
     when 'session_open' then 409
     when 'expense_already_reviewed' then 409
+    when 'invitation_needed' then 409
     when 'last_admin' then 409
     when 'too_many_webhooks' then 409
     when 'webhook_inactive' then 409
@@ -6057,6 +6181,59 @@ $function$;
 comment on function private.find_member(uuid) is 'The active employee row of a user whose token an edge function has verified.';
 grant execute on function private.find_member(uuid) to fieldtrack_edge;
 
+CREATE OR REPLACE FUNCTION private.find_or_make_invited(in_admin private.caller, in_email text, in_name text, in_app_role text, in_phone text, in_employee_code text, in_employee_id uuid)
+ RETURNS public.employees
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees;
+begin
+  -- The person before the invitation, like who accepts it.
+  if in_employee_id is not null then
+    select e.* into v_employee
+    from public.employees as e
+    where e.organization_id = in_admin.organization_id and e.id = in_employee_id and e.erased_at is null
+    for no key update;
+    if not found then
+      perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
+    end if;
+    if v_employee.is_active and v_employee.user_id is not null then
+      perform private.fail('already_a_member', 'This person is a member already.', 'employee_id');
+    end if;
+  else
+    select e.* into v_employee
+    from public.invitations as i
+    join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
+    where i.organization_id = in_admin.organization_id and i.email = in_email and e.erased_at is null
+      and (i.status = 'PENDING' or not e.is_active)
+    order by (i.status = 'PENDING') desc, (i.status = 'ACCEPTED') desc, i.created_at desc
+    limit 1
+    for no key update of e;
+    if not found then
+      insert into public.employees (organization_id, name, app_role, phone, employee_code)
+      values (in_admin.organization_id, btrim(in_name), in_app_role, in_phone, in_employee_code)
+      returning * into v_employee;
+      return v_employee;
+    end if;
+  end if;
+  -- A key may not renew what it could not have made.
+  if v_employee.app_role = 'ADMIN' then
+    perform private.require_person(in_admin);
+  end if;
+  update public.employees as e
+  set app_role = in_app_role,
+    name = case when e.is_active then e.name else coalesce(nullif(btrim(in_name), ''), e.name) end,
+    phone = case when e.is_active then e.phone else coalesce(in_phone, e.phone) end,
+    employee_code = case when e.is_active then e.employee_code else coalesce(in_employee_code, e.employee_code) end
+  where e.organization_id = in_admin.organization_id and e.id = v_employee.id
+  returning e.* into v_employee;
+  return v_employee;
+end;
+$function$;
+comment on function private.find_or_make_invited(private.caller,text,text,text,text,text,uuid) is 'The employee whom an invitation is for, with the role as it is said now. For private.invite_employee.';
+
 CREATE OR REPLACE FUNCTION private.force_check_out(in_employee_id uuid, in_checked_out_at timestamp with time zone, in_reason text)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
@@ -6092,6 +6269,58 @@ end;
 $function$;
 comment on function private.force_check_out(uuid,timestamp with time zone,text) is 'Body of public.force_check_out.';
 grant execute on function private.force_check_out(uuid,timestamp with time zone,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.forget_invitations()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_invitation record;
+  v_deleted integer := 0;
+begin
+  -- The person before the invitation, as who accepts it.
+  for v_invitation in
+    select i.organization_id, i.id, i.employee_id, i.email, e.erased_at
+    from public.invitations as i
+    join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
+    where (i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
+      or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days')
+    limit 500
+    for update of e skip locked
+  loop
+    -- As it is now: it may have been renewed or accepted meanwhile.
+    delete from public.invitations as i
+    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id
+      and (
+        (i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
+        or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days')
+      );
+    continue when not found;
+    if private.never_came(v_invitation.organization_id, v_invitation.employee_id) then
+      perform private.erase_employment(v_invitation.organization_id, v_invitation.employee_id);
+      perform private.audit(v_invitation.organization_id, 'invitation.expired', 'employee', v_invitation.employee_id, null, null);
+    else
+      -- The audit log would keep the address for as long as the organization is there.
+      perform set_config('fieldtrack.erasure', 'on', true);
+      update public.audit_log as a
+      set after = a.after - 'email'
+      where a.organization_id = v_invitation.organization_id and a.subject_type = 'employee'
+        and a.subject_id = v_invitation.employee_id and a.action = 'employee.invited'
+        and a.after ->> 'email' = v_invitation.email
+        and not exists (
+          select from public.invitations as i
+          where i.organization_id = a.organization_id and i.employee_id = a.subject_id and i.email = v_invitation.email
+        );
+      perform set_config('fieldtrack.erasure', '', true);
+    end if;
+    v_deleted := v_deleted + 1;
+  end loop;
+  return v_deleted;
+end;
+$function$;
+comment on function private.forget_invitations() is 'Deletes invitations a month past their expiry or revocation, and erases the people who never came by one. For purge_leftovers.';
 
 CREATE OR REPLACE FUNCTION private.forget_positions(in_organization_id uuid, in_session_id uuid, in_occurred_at timestamp with time zone[])
  RETURNS void
@@ -6461,6 +6690,16 @@ AS $function$
 $function$;
 comment on function private.gpx_longitude(numeric) is 'A longitude as GPX 1.1 has them: the 180th meridian is -180, and 180 is none.';
 grant execute on function private.gpx_longitude(numeric) to api_key, authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION private.harmless_text()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select '^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?|[A-Z]{3,20})$'
+$function$;
+comment on function private.harmless_text() is 'The pattern of texts that say nothing of a person, whatever column they come from.';
 
 CREATE OR REPLACE FUNCTION private.hash_token(in_token text)
  RETURNS bytea
@@ -6996,7 +7235,7 @@ end;
 $function$;
 comment on function private.install_platform() is 'Sets up the optional parts of the platform that are present (pg_cron, storage, realtime) and returns their names. Safe to run again.';
 
-CREATE OR REPLACE FUNCTION private.invite_employee(in_email text, in_name text, in_app_role text, in_phone text, in_employee_code text)
+CREATE OR REPLACE FUNCTION private.invite_employee(in_email text, in_name text, in_app_role text, in_phone text, in_employee_code text, in_employee_id uuid)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7024,35 +7263,19 @@ begin
   ) then
     perform private.fail('already_a_member', 'A person with this address is already a member.', 'email');
   end if;
+  v_employee := private.find_or_make_invited(
+    v_admin, v_email, in_name, in_app_role, in_phone, in_employee_code, in_employee_id);
 
-  -- The person before the invitation, like who accepts it.
-  select e.* into v_employee
-  from public.invitations as i
-  join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-  where i.organization_id = v_admin.organization_id and i.email = v_email and i.status = 'PENDING'
-  for no key update of e;
-  if found then
-    -- A key may not renew what it could not have made.
-    if v_employee.app_role = 'ADMIN' then
-      perform private.require_person(v_admin);
-    end if;
+  update public.invitations as i
+  set expires_at = now() + interval '7 days', invited_by = v_admin.employee_id
+  where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.email = v_email
+    and i.status = 'PENDING'
+  returning i.* into v_invitation;
+  if not found then
+    -- One invitation waits for a person: who is invited under another address now is not awaited under the first.
     update public.invitations as i
-    set expires_at = now() + interval '7 days', invited_by = v_admin.employee_id
-    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.email = v_email
-      and i.status = 'PENDING'
-    returning i.* into v_invitation;
-    if not found then
-      perform private.fail('conflict_retry', 'This invitation is being accepted or revoked right now.', null, 'Try again.');
-    end if;
-    update public.employees as e
-    set app_role = in_app_role
-    where e.organization_id = v_admin.organization_id and e.id = v_employee.id
-      and e.app_role is distinct from in_app_role;
-  else
-    insert into public.employees (organization_id, name, app_role, phone, employee_code)
-    values (v_admin.organization_id, btrim(in_name), in_app_role,
-      in_phone, in_employee_code)
-    returning * into v_employee;
+    set status = 'REVOKED', revoked_at = now()
+    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
     insert into public.invitations (organization_id, employee_id, email, expires_at, invited_by)
     values (v_admin.organization_id, v_employee.id, v_email, now() + interval '7 days', v_admin.employee_id)
     returning * into v_invitation;
@@ -7074,7 +7297,8 @@ exception
   when unique_violation then
     get stacked diagnostics v_constraint = constraint_name;
     if v_constraint = 'invitations_one_pending' then
-      perform private.fail('conflict_retry', 'This address is being invited by somebody else right now.', null, 'Try again.');
+      perform private.fail('conflict_retry', 'An invitation of another employee waits for this address, or is made right now.',
+        'email', 'Deactivate that employee, or try again.');
     end if;
     perform private.fail('employee_code_taken', 'This employee code is taken.', 'employee_code');
   when check_violation or not_null_violation then
@@ -7084,8 +7308,8 @@ exception
       'email must be an address, name has 1 to 200 characters, app_role is ADMIN or EMPLOYEE.');
 end;
 $function$;
-comment on function private.invite_employee(text,text,text,text,text) is 'Body of public.invite_employee.';
-grant execute on function private.invite_employee(text,text,text,text,text) to api_key, authenticated;
+comment on function private.invite_employee(text,text,text,text,text,uuid) is 'Body of public.invite_employee.';
+grant execute on function private.invite_employee(text,text,text,text,text,uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.is_admin()
  RETURNS boolean
@@ -7319,6 +7543,7 @@ begin
       where e.organization_id = in_expense.organization_id and e.id <> (in_caller).employee_id
         and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
     )
+    and private.is_admin()
   then
     return true;
   end if;
@@ -7586,6 +7811,37 @@ end;
 $function$;
 comment on function private.leads(private.caller,uuid) is 'Whether the caller of private.require_leader decides for this person: a key and an administrator for everybody of the organization, a manager for the people of the teams they manage. What is false looks to the caller as if it did not exist.';
 grant execute on function private.leads(private.caller,uuid) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.leave_organization()
+ RETURNS public.employees
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+begin
+  select e.* into strict v_employee
+  from public.employees as e
+  where e.organization_id = v_employee.organization_id and e.id = v_employee.id
+  for update;
+  if not v_employee.is_active then
+    return v_employee;
+  end if;
+  if v_employee.app_role = 'ADMIN' then
+    perform private.require_another_admin(v_employee.organization_id, v_employee.id);
+  end if;
+  perform private.audit(v_employee.organization_id, 'employee.left', 'employee', v_employee.id,
+    jsonb_build_object('is_active', true), jsonb_build_object('is_active', false));
+  -- Afterwards the caller is nobody's employee; the event names who acted all the same.
+  perform set_config('fieldtrack.leaving_id', v_employee.id::text, true);
+  v_employee := private.end_employment(v_employee, 'EMPLOYEE', 'left');
+  perform set_config('fieldtrack.leaving_id', '', true);
+  return v_employee;
+end;
+$function$;
+comment on function private.leave_organization() is 'Body of public.leave_organization.';
+grant execute on function private.leave_organization() to authenticated;
 
 CREATE OR REPLACE FUNCTION private.live_position(in_state public.employee_last_state)
  RETURNS text
@@ -8079,6 +8335,39 @@ $function$;
 comment on function private.my_device_token(text) is 'Body of public.my_device_token.';
 grant execute on function private.my_device_token(text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.never_came(in_organization_id uuid, in_employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return not exists (
+    select from public.employees as e
+    where e.organization_id = in_organization_id and e.id = in_employee_id
+      and (e.user_id is not null or e.erased_at is not null)
+    union all
+    select from public.invitations as i
+    where i.organization_id = in_organization_id and i.employee_id = in_employee_id
+    union all
+    select from public.attendance_sessions as s
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+    union all
+    select from public.expenses as x
+    where x.organization_id = in_organization_id and x.employee_id = in_employee_id
+    union all
+    select from public.device_tokens as t
+    where t.organization_id = in_organization_id and t.employee_id = in_employee_id
+    union all
+    -- Employed without an address, and invited later.
+    select from public.audit_log as a
+    where a.organization_id = in_organization_id and a.subject_type = 'employee' and a.subject_id = in_employee_id
+      and a.action in ('employee.created', 'invitation.accepted', 'employee.account_deleted')
+  );
+end;
+$function$;
+comment on function private.never_came(uuid,uuid) is 'Whether an employee was invited and nothing else: no account, no other invitation, nothing recorded. For definers.';
+
 CREATE OR REPLACE FUNCTION private.new_webhook_secret(in_organization_id uuid, in_webhook_id uuid)
  RETURNS text
  LANGUAGE plpgsql
@@ -8182,7 +8471,6 @@ AS $function$
 declare
   v_rows bigint;
   v_deleted bigint := 0;
-  v_invitation record;
 begin
   -- A bucket that nobody used for a day is full again.
   delete from private.rate_buckets as b
@@ -8197,30 +8485,7 @@ begin
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
-  -- An invitation that nobody took up is an address without a purpose; a month later it goes, and who never came is no employee.
-  -- The person before the invitation, as who accepts it.
-  for v_invitation in
-    select i.organization_id, i.id, i.employee_id
-    from public.invitations as i
-    join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-    where i.status = 'PENDING' and i.expires_at < now() - interval '30 days'
-    limit 500
-    for no key update of e skip locked
-  loop
-    -- As it is now: it may have been renewed or accepted meanwhile.
-    delete from public.invitations as i
-    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id
-      and i.status = 'PENDING' and i.expires_at < now() - interval '30 days';
-    continue when not found;
-    update public.employees as e
-    set is_active = false
-    where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
-      and e.user_id is null and e.is_active;
-    -- The audit log would keep the address for as long as the organization is there.
-    perform private.erase_audit_values(v_invitation.organization_id, v_invitation.employee_id);
-    perform private.audit(v_invitation.organization_id, 'invitation.expired', 'employee', v_invitation.employee_id, null, null);
-    v_deleted := v_deleted + 1;
-  end loop;
+  v_deleted := v_deleted + private.forget_invitations();
 
   -- pg_cron keeps a row a run for ever.
   if to_regclass('cron.job_run_details') is not null then
@@ -8236,7 +8501,7 @@ begin
   return v_deleted;
 end;
 $function$;
-comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, leases that ended an hour ago, invitations a month past their expiry (their employees are deactivated) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
+comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, leases that ended an hour ago, invitations a month past their expiry or revocation (who never came is erased) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
 
 CREATE OR REPLACE FUNCTION private.purge_locations(in_max_sessions integer DEFAULT 500, in_max_points integer DEFAULT 50000)
  RETURNS bigint
@@ -10220,6 +10485,53 @@ $function$;
 comment on function private.rotate_webhook_secret(uuid,integer) is 'Body of public.rotate_webhook_secret.';
 grant execute on function private.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION private.rows_of_person(in_organization_id uuid, in_employee_id uuid)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_ids uuid[] := array(
+    select e.id from public.employees as e where e.organization_id = in_organization_id and e.id = in_employee_id
+  );
+  v_users uuid[];
+  v_emails text[];
+  v_found uuid[];
+begin
+  loop
+    v_users := array(
+      select e.user_id from public.employees as e
+      where e.organization_id = in_organization_id and e.id = any (v_ids) and e.user_id is not null
+    );
+    v_emails := array(
+      select i.email from public.invitations as i
+      where i.organization_id = in_organization_id and i.employee_id = any (v_ids)
+      union
+      select lower(u.email) from auth.users as u where u.id = any (v_users)
+    );
+    v_found := array(
+      select e.id
+      from public.employees as e
+      where e.organization_id = in_organization_id
+        and (
+          e.id = any (v_ids)
+          or e.user_id = any (v_users)
+          or ((e.user_id is null or e.user_id = any (v_users)) and e.id in (
+            select i.employee_id from public.invitations as i
+            where i.organization_id = in_organization_id and i.email = any (v_emails)
+          ))
+        )
+      order by e.id
+    );
+    exit when cardinality(v_found) = cardinality(v_ids);
+    v_ids := v_found;
+  end loop;
+  return v_ids;
+end;
+$function$;
+comment on function private.rows_of_person(uuid,uuid) is 'Ids of all employees of the organization that are the same person, by account and by invited address; empty if there is none.';
+
 CREATE OR REPLACE FUNCTION private.run_reconciliation(in_max_repairs integer DEFAULT 300)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -10428,35 +10740,35 @@ begin
     perform private.require_person(v_admin);
   end if;
   if v_employee.is_active = in_is_active then
+    if not in_is_active then
+      -- A former employee whose return was offered: that is taken back.
+      update public.invitations as i
+      set status = 'REVOKED', revoked_at = now()
+      where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
+    end if;
     return v_employee;
   end if;
   if not in_is_active then
     if v_employee.app_role = 'ADMIN' then
       perform private.require_another_admin(v_admin.organization_id, v_employee.id);
     end if;
-    perform private.close_session(v_admin.organization_id, v_employee.id, now(), 'ADMIN',
-      'session.force_checked_out', 'deactivation');
-    update public.invitations as i
-    set status = 'REVOKED'
-    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
-    -- For good: a phone that was lost must not report again because the person is back.
-    update public.device_tokens as t
-    set revoked_at = now()
-    where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id and t.revoked_at is null;
+    v_employee := private.end_employment(v_employee, 'ADMIN', 'deactivation');
+  else
+    -- Coming back is the person's decision. It would also tell whether the account works elsewhere now, and show its new address.
+    if v_employee.user_id is not null then
+      perform private.fail('invitation_needed', 'Whoever had an account here comes back by an invitation.',
+        in_employee_id::text, 'Call invite_employee with the address and this employee_id; accepting it activates the person.');
+    end if;
+    update public.employees as e
+    set is_active = true
+    where e.organization_id = v_admin.organization_id and e.id = v_employee.id
+    returning e.* into v_employee;
   end if;
-  update public.employees as e
-  set is_active = in_is_active
-  where e.organization_id = v_admin.organization_id and e.id = v_employee.id
-  returning e.* into v_employee;
   perform private.audit(v_admin.organization_id,
     case when v_employee.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', v_employee.id,
     jsonb_build_object('is_active', not v_employee.is_active),
     jsonb_build_object('is_active', v_employee.is_active));
   return v_employee;
-exception
-  when unique_violation then
-    perform private.fail('already_in_organization', 'This person belongs to another organization now.',
-      in_employee_id::text);
 end;
 $function$;
 comment on function private.set_employee_active(uuid,boolean) is 'Body of public.set_employee_active.';

@@ -774,6 +774,16 @@ export type Database = {
         Args: { in_employee_id: string; in_name: string };
         Returns: Answers['create_device_token'];
       };
+      create_employee: {
+        Args: { in_employee_code: string; in_name: string; in_phone: string };
+        Returns: Database['public']['Tables']['employees']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       create_location_partitions: { Args: { in_first_month: string; in_last_month: string }; Returns: number };
       create_organization: {
         Args: { in_currency: string; in_name: string; in_slug: string; in_time_zone: string };
@@ -889,13 +899,32 @@ export type Database = {
         };
         Returns: undefined;
       };
+      end_employment: {
+        Args: {
+          in_closed_by: string;
+          in_employee: Omit<
+            Database['public']['Tables']['employees']['Row'],
+            Database['public']['Tables']['employees']['ComputedFields']
+          >;
+          in_reason: string;
+        };
+        Returns: Database['public']['Tables']['employees']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       enqueue: {
         Args: { in_data: Json; in_queue: string; in_singleton_key?: string; in_start_after?: string };
         Returns: string;
       };
       erase_audit_values: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
       erase_employee: { Args: { in_employee_id: string; in_reason: string }; Returns: Answers['erase_employee'] };
+      erase_employment: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
       erased_payload: { Args: { in_payload: Json }; Returns: Json };
+      erased_values: { Args: { in_values: Json }; Returns: Json };
       error_status: { Args: { in_code: string }; Returns: number };
       event_types: { Args: Record<PropertyKey, never>; Returns: string[] };
       export_employee_data: {
@@ -916,6 +945,24 @@ export type Database = {
           organization_id: string;
         }[];
       };
+      find_or_make_invited: {
+        Args: {
+          in_admin: Database['private']['CompositeTypes']['caller'];
+          in_app_role: string;
+          in_email: string;
+          in_employee_code: string;
+          in_employee_id: string;
+          in_name: string;
+          in_phone: string;
+        };
+        Returns: Database['public']['Tables']['employees']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       force_check_out: {
         Args: { in_checked_out_at: string; in_employee_id: string; in_reason: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
@@ -926,6 +973,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      forget_invitations: { Args: Record<PropertyKey, never>; Returns: number };
       forget_positions: {
         Args: { in_occurred_at: string[]; in_organization_id: string; in_session_id: string };
         Returns: undefined;
@@ -941,6 +989,7 @@ export type Database = {
         Returns: Answers['get_user_summary'];
       };
       gpx_longitude: { Args: { in_longitude: number }; Returns: number };
+      harmless_text: { Args: Record<PropertyKey, never>; Returns: string };
       hash_token: { Args: { in_token: string }; Returns: string };
       health_audience: { Args: Record<PropertyKey, never>; Returns: string };
       hold_employee: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
@@ -978,7 +1027,14 @@ export type Database = {
       };
       install_platform: { Args: Record<PropertyKey, never>; Returns: string[] };
       invite_employee: {
-        Args: { in_app_role: string; in_email: string; in_employee_code: string; in_name: string; in_phone: string };
+        Args: {
+          in_app_role: string;
+          in_email: string;
+          in_employee_code: string;
+          in_employee_id: string;
+          in_name: string;
+          in_phone: string;
+        };
         Returns: Answers['invite_employee'];
       };
       is_admin: { Args: Record<PropertyKey, never>; Returns: boolean };
@@ -1094,6 +1150,16 @@ export type Database = {
         Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_employee_id: string };
         Returns: boolean;
       };
+      leave_organization: {
+        Args: Record<PropertyKey, never>;
+        Returns: Database['public']['Tables']['employees']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       live_position: {
         Args: {
           in_state: Omit<
@@ -1169,6 +1235,7 @@ export type Database = {
       migration_version: { Args: Record<PropertyKey, never>; Returns: string };
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       my_device_token: { Args: { in_name: string }; Returns: Answers['my_device_token'] };
+      never_came: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       new_webhook_secret: { Args: { in_organization_id: string; in_webhook_id: string }; Returns: string };
       organizations_unread_by: { Args: { in_consumer: string }; Returns: string[] };
       position_json: { Args: { in_accuracy_m: number; in_latitude: number; in_longitude: number }; Returns: Json };
@@ -1467,6 +1534,7 @@ export type Database = {
         Args: { in_overlap_hours: number; in_webhook_id: string };
         Returns: Answers['rotate_webhook_secret'];
       };
+      rows_of_person: { Args: { in_employee_id: string; in_organization_id: string }; Returns: string[] };
       run_reconciliation: { Args: { in_max_repairs?: number }; Returns: number };
       run_schedule: { Args: { in_name: string }; Returns: string };
       save_team: {
@@ -2593,6 +2661,7 @@ export type Database = {
           id: string;
           invited_by: string | null;
           organization_id: string;
+          revoked_at: string | null;
           status: string;
           updated_at: string;
         };
@@ -2606,6 +2675,7 @@ export type Database = {
           id?: string;
           invited_by?: string | null;
           organization_id: string;
+          revoked_at?: string | null;
           status?: string;
           updated_at?: string;
         };
@@ -2618,6 +2688,7 @@ export type Database = {
           id?: string;
           invited_by?: string | null;
           organization_id?: string;
+          revoked_at?: string | null;
           status?: string;
           updated_at?: string;
         };
@@ -3668,6 +3739,29 @@ export type Database = {
         Returns: Answers['create_api_key'];
       };
       create_device_token: { Args: { employee_id: string; name?: string }; Returns: Answers['create_device_token'] };
+      create_employee: {
+        Args: { employee_code?: string | null; name: string; phone?: string | null };
+        Returns: {
+          app_role: string;
+          created_at: string;
+          employee_code: string;
+          erased_at: string | null;
+          id: string;
+          is_active: boolean;
+          name: string;
+          organization_id: string;
+          phone: string | null;
+          team_id: string | null;
+          updated_at: string;
+          user_id: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       create_organization: {
         Args: { currency?: string; name: string; slug: string; time_zone: string };
         Returns: {
@@ -3861,7 +3955,14 @@ export type Database = {
         Returns: Answers['get_user_summary'];
       };
       invite_employee: {
-        Args: { app_role?: string; email: string; employee_code?: string | null; name: string; phone?: string | null };
+        Args: {
+          app_role?: string;
+          email: string;
+          employee_code?: string | null;
+          employee_id?: string | null;
+          name?: string | null;
+          phone?: string | null;
+        };
         Returns: Answers['invite_employee'];
       };
       keep_organization: {
@@ -3889,6 +3990,29 @@ export type Database = {
         SetofOptions: {
           from: '*';
           to: 'organizations';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      leave_organization: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          app_role: string;
+          created_at: string;
+          employee_code: string;
+          erased_at: string | null;
+          id: string;
+          is_active: boolean;
+          name: string;
+          organization_id: string;
+          phone: string | null;
+          team_id: string | null;
+          updated_at: string;
+          user_id: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
           isOneToOne: true;
           isSetofReturn: false;
         };

@@ -354,7 +354,9 @@ declare
   v_role text := private.jwt() ->> 'role';
 begin
   if v_role = 'authenticated' then
-    return row('employee', private.current_employee_id())::private.actor;
+    -- Who leaves sets the second (private.leave_organization): by then there is no active employment.
+    return row('employee', coalesce(
+      private.current_employee_id(), nullif(current_setting('fieldtrack.leaving_id', true), '')::uuid))::private.actor;
   elsif v_role = 'api_key' then
     return row('api_key', (private.current_api_key()).id)::private.actor;
   elsif v_role = 'service_role' then

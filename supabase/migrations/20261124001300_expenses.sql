@@ -336,6 +336,7 @@ begin
       where e.organization_id = in_expense.organization_id and e.id <> (in_caller).employee_id
         and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
     )
+    and private.is_admin()
   then
     return true;
   end if;

@@ -102,6 +102,34 @@ invalid_argument 400.';
 
 grant execute on function public.update_employee(uuid, jsonb) to authenticated, api_key;
 
+-- What ends with an employment, whoever ends it. The caller holds the row `for update` and has judged whether it may end.
+create function private.end_employment(in_employee public.employees, in_closed_by text, in_reason text) returns public.employees
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees;
+begin
+  perform private.close_session(in_employee.organization_id, in_employee.id, now(), in_closed_by,
+    'session.force_checked_out', in_reason);
+  update public.invitations as i
+  set status = 'REVOKED', revoked_at = now()
+  where i.organization_id = in_employee.organization_id and i.employee_id = in_employee.id and i.status = 'PENDING';
+  -- For good: a phone that was lost must not report again because the person is back.
+  update public.device_tokens as t
+  set revoked_at = now()
+  where t.organization_id = in_employee.organization_id and t.employee_id = in_employee.id and t.revoked_at is null;
+  update public.employees as e
+  set is_active = false
+  where e.organization_id = in_employee.organization_id and e.id = in_employee.id
+  returning e.* into v_employee;
+  return v_employee;
+end;
+$$;
+
+comment on function private.end_employment(public.employees, text, text) is
+  'Deactivates an employee: the open session is closed, pending invitations and device tokens are revoked. For definers.';
+
 create function private.set_employee_active(in_employee_id uuid, in_is_active boolean) returns public.employees
 language plpgsql volatile security definer
 set search_path = ''
@@ -124,35 +152,35 @@ begin
     perform private.require_person(v_admin);
   end if;
   if v_employee.is_active = in_is_active then
+    if not in_is_active then
+      -- A former employee whose return was offered: that is taken back.
+      update public.invitations as i
+      set status = 'REVOKED', revoked_at = now()
+      where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
+    end if;
     return v_employee;
   end if;
   if not in_is_active then
     if v_employee.app_role = 'ADMIN' then
       perform private.require_another_admin(v_admin.organization_id, v_employee.id);
     end if;
-    perform private.close_session(v_admin.organization_id, v_employee.id, now(), 'ADMIN',
-      'session.force_checked_out', 'deactivation');
-    update public.invitations as i
-    set status = 'REVOKED'
-    where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id and i.status = 'PENDING';
-    -- For good: a phone that was lost must not report again because the person is back.
-    update public.device_tokens as t
-    set revoked_at = now()
-    where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id and t.revoked_at is null;
+    v_employee := private.end_employment(v_employee, 'ADMIN', 'deactivation');
+  else
+    -- Coming back is the person's decision. It would also tell whether the account works elsewhere now, and show its new address.
+    if v_employee.user_id is not null then
+      perform private.fail('invitation_needed', 'Whoever had an account here comes back by an invitation.',
+        in_employee_id::text, 'Call invite_employee with the address and this employee_id; accepting it activates the person.');
+    end if;
+    update public.employees as e
+    set is_active = true
+    where e.organization_id = v_admin.organization_id and e.id = v_employee.id
+    returning e.* into v_employee;
   end if;
-  update public.employees as e
-  set is_active = in_is_active
-  where e.organization_id = v_admin.organization_id and e.id = v_employee.id
-  returning e.* into v_employee;
   perform private.audit(v_admin.organization_id,
     case when v_employee.is_active then 'employee.activated' else 'employee.deactivated' end, 'employee', v_employee.id,
     jsonb_build_object('is_active', not v_employee.is_active),
     jsonb_build_object('is_active', v_employee.is_active));
   return v_employee;
-exception
-  when unique_violation then
-    perform private.fail('already_in_organization', 'This person belongs to another organization now.',
-      in_employee_id::text);
 end;
 $$;
 
@@ -169,11 +197,55 @@ $$;
 
 comment on function public.set_employee_active(uuid, boolean) is
   'Deactivates a person (the open session is closed, a pending invitation and device tokens are revoked, the next statement of a
-valid token is refused, the history stays) or takes the person back. Administrators, and keys with employees:write (no
-administrator); audited. Twice is not an error.
-Errors: admin_required 403, employee_not_found 404, last_admin 409, already_in_organization 409, invalid_argument 400.';
+valid token is refused, the history stays), or activates one without an account. Whoever has an account comes back by an invitation
+(invite_employee with employee_id). Administrators, and keys with employees:write (no administrator); audited. Calling it again is
+safe. Errors: admin_required 403, employee_not_found 404, last_admin 409, invitation_needed 409, invalid_argument 400.';
 
 grant execute on function public.set_employee_active(uuid, boolean) to authenticated, api_key;
+
+create function private.leave_organization() returns public.employees
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees := private.require_employee();
+begin
+  select e.* into strict v_employee
+  from public.employees as e
+  where e.organization_id = v_employee.organization_id and e.id = v_employee.id
+  for update;
+  if not v_employee.is_active then
+    return v_employee;
+  end if;
+  if v_employee.app_role = 'ADMIN' then
+    perform private.require_another_admin(v_employee.organization_id, v_employee.id);
+  end if;
+  perform private.audit(v_employee.organization_id, 'employee.left', 'employee', v_employee.id,
+    jsonb_build_object('is_active', true), jsonb_build_object('is_active', false));
+  -- Afterwards the caller is nobody's employee; the event names who acted all the same.
+  perform set_config('fieldtrack.leaving_id', v_employee.id::text, true);
+  v_employee := private.end_employment(v_employee, 'EMPLOYEE', 'left');
+  perform set_config('fieldtrack.leaving_id', '', true);
+  return v_employee;
+end;
+$$;
+
+comment on function private.leave_organization() is 'Body of public.leave_organization.';
+
+grant execute on function private.leave_organization() to authenticated;
+
+create function public.leave_organization() returns public.employees
+language sql volatile
+set search_path = ''
+as $$
+  select private.leave_organization();
+$$;
+
+comment on function public.leave_organization() is
+  'Ends the caller''s employment: the open session is closed, device tokens are revoked, the history stays with the organization. The
+account is free to join or found another one. Audited. Errors: not_a_member 403, last_admin 409.';
+
+grant execute on function public.leave_organization() to authenticated;
 
 -- A lock date is worth that nothing behind it changes any more. So it moves over settled sessions only; those before the old date
 -- are.

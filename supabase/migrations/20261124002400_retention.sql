@@ -154,6 +154,94 @@ comment on function private.drop_location_partition() is
 
 -- Leftovers: what no longer says anything
 
+-- An invitation that nobody took up, or that was taken back, is an address without a purpose: a month later it goes. Who never came
+-- is erased like a person who asked for it; of who did come, the address goes.
+create function private.forget_invitations() returns integer
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_invitation record;
+  v_deleted integer := 0;
+begin
+  -- The person before the invitation, as who accepts it.
+  for v_invitation in
+    select i.organization_id, i.id, i.employee_id, i.email, e.erased_at
+    from public.invitations as i
+    join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
+    where (i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
+      or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days')
+    limit 500
+    for update of e skip locked
+  loop
+    -- As it is now: it may have been renewed or accepted meanwhile.
+    delete from public.invitations as i
+    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id
+      and (
+        (i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
+        or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days')
+      );
+    continue when not found;
+    if private.never_came(v_invitation.organization_id, v_invitation.employee_id) then
+      perform private.erase_employment(v_invitation.organization_id, v_invitation.employee_id);
+      perform private.audit(v_invitation.organization_id, 'invitation.expired', 'employee', v_invitation.employee_id, null, null);
+    else
+      -- The audit log would keep the address for as long as the organization is there.
+      perform set_config('fieldtrack.erasure', 'on', true);
+      update public.audit_log as a
+      set after = a.after - 'email'
+      where a.organization_id = v_invitation.organization_id and a.subject_type = 'employee'
+        and a.subject_id = v_invitation.employee_id and a.action = 'employee.invited'
+        and a.after ->> 'email' = v_invitation.email
+        and not exists (
+          select from public.invitations as i
+          where i.organization_id = a.organization_id and i.employee_id = a.subject_id and i.email = v_invitation.email
+        );
+      perform set_config('fieldtrack.erasure', '', true);
+    end if;
+    v_deleted := v_deleted + 1;
+  end loop;
+  return v_deleted;
+end;
+$$;
+
+comment on function private.forget_invitations() is
+  'Deletes invitations a month past their expiry or revocation, and erases the people who never came by one. For purge_leftovers.';
+
+-- Made by an invitation that nobody took up, and nothing was ever recorded under the name.
+create function private.never_came(in_organization_id uuid, in_employee_id uuid) returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return not exists (
+    select from public.employees as e
+    where e.organization_id = in_organization_id and e.id = in_employee_id
+      and (e.user_id is not null or e.erased_at is not null)
+    union all
+    select from public.invitations as i
+    where i.organization_id = in_organization_id and i.employee_id = in_employee_id
+    union all
+    select from public.attendance_sessions as s
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+    union all
+    select from public.expenses as x
+    where x.organization_id = in_organization_id and x.employee_id = in_employee_id
+    union all
+    select from public.device_tokens as t
+    where t.organization_id = in_organization_id and t.employee_id = in_employee_id
+    union all
+    -- Employed without an address, and invited later.
+    select from public.audit_log as a
+    where a.organization_id = in_organization_id and a.subject_type = 'employee' and a.subject_id = in_employee_id
+      and a.action in ('employee.created', 'invitation.accepted', 'employee.account_deleted')
+  );
+end;
+$$;
+
+comment on function private.never_came(uuid, uuid) is
+  'Whether an employee was invited and nothing else: no account, no other invitation, nothing recorded. For definers.';
+
 create function private.purge_leftovers() returns bigint
 language plpgsql volatile security definer
 set search_path = ''
@@ -161,7 +249,6 @@ as $$
 declare
   v_rows bigint;
   v_deleted bigint := 0;
-  v_invitation record;
 begin
   -- A bucket that nobody used for a day is full again.
   delete from private.rate_buckets as b
@@ -176,30 +263,7 @@ begin
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
-  -- An invitation that nobody took up is an address without a purpose; a month later it goes, and who never came is no employee.
-  -- The person before the invitation, as who accepts it.
-  for v_invitation in
-    select i.organization_id, i.id, i.employee_id
-    from public.invitations as i
-    join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-    where i.status = 'PENDING' and i.expires_at < now() - interval '30 days'
-    limit 500
-    for no key update of e skip locked
-  loop
-    -- As it is now: it may have been renewed or accepted meanwhile.
-    delete from public.invitations as i
-    where i.organization_id = v_invitation.organization_id and i.id = v_invitation.id
-      and i.status = 'PENDING' and i.expires_at < now() - interval '30 days';
-    continue when not found;
-    update public.employees as e
-    set is_active = false
-    where e.organization_id = v_invitation.organization_id and e.id = v_invitation.employee_id
-      and e.user_id is null and e.is_active;
-    -- The audit log would keep the address for as long as the organization is there.
-    perform private.erase_audit_values(v_invitation.organization_id, v_invitation.employee_id);
-    perform private.audit(v_invitation.organization_id, 'invitation.expired', 'employee', v_invitation.employee_id, null, null);
-    v_deleted := v_deleted + 1;
-  end loop;
+  v_deleted := v_deleted + private.forget_invitations();
 
   -- pg_cron keeps a row a run for ever.
   if to_regclass('cron.job_run_details') is not null then
@@ -217,5 +281,5 @@ end;
 $$;
 
 comment on function private.purge_leftovers() is
-  'Deletes rate buckets unused for a day, leases that ended an hour ago, invitations a month past their expiry (their employees '
-  'are deactivated) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
+  'Deletes rate buckets unused for a day, leases that ended an hour ago, invitations a month past their expiry or revocation '
+  '(who never came is erased) and pg_cron''s history past a week. Run by schedule; answers how many rows.';

@@ -22,21 +22,109 @@ create index erasures_unfinished on private.erasures (requested_at) where comple
 
 comment on table private.erasures is 'People whose data is being taken out, step by step, by the schedule erasures.';
 
--- What of an event's payload tells who or where somebody was. The shape stays that of types/events.ts.
+-- An id, a date or time, or a word of a list such as REJECTED.
+create function private.harmless_text() returns text
+language sql immutable
+set search_path = ''
+as $$
+  select '^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?|[A-Z]{3,20})$'
+$$;
+
+comment on function private.harmless_text() is 'The pattern of texts that say nothing of a person, whatever column they come from.';
+
+-- What of an event's payload tells who or where somebody was. The shape stays that of types/events.ts. A text that is no id, no time
+-- and no word of a list is somebody's own, whatever its name: what is added to a payload later is erased without being named here.
 create function private.erased_payload(in_payload jsonb) returns jsonb
 language plpgsql immutable
 set search_path = ''
 as $$
 begin
-  return in_payload
-    || case when in_payload ? 'position' then '{"position": null}'::jsonb else '{}' end
-    || case when in_payload ? 'name' then '{"name": "Erased"}'::jsonb else '{}' end
-    || case when in_payload ? 'employee_code' then '{"employee_code": "ERASED"}'::jsonb else '{}' end
-    || case when in_payload ? 'review_comment' then '{"review_comment": null}'::jsonb else '{}' end;
+  return (
+    select coalesce(jsonb_object_agg(p.key, case
+      when p.key = 'name' then '"Erased"'
+      when p.key = 'employee_code' then '"ERASED"'
+      when p.key in ('position', 'user_id') then 'null'
+      when jsonb_typeof(p.value) = 'string' and p.value #>> '{}' !~ private.harmless_text() then 'null'
+      else p.value
+    end), '{}')
+    from jsonb_each(in_payload) as p
+  );
 end;
 $$;
 
-comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and comment.';
+comment on function private.erased_payload(jsonb) is 'A payload without position, name, code and free texts.';
+
+-- Values of the audit log have no contract: what is not harmless goes with its key.
+create function private.erased_values(in_values jsonb) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_object_agg(v.key, v.value), '{}')
+    from jsonb_each(in_values) as v
+    where v.key not in ('name', 'employee_code', 'user_id') and v.key !~ '(latitude|longitude|accuracy_m)$'
+      and case jsonb_typeof(v.value)
+        when 'string' then v.value #>> '{}' ~ private.harmless_text()
+        when 'object' then false
+        when 'array' then v.value::text !~ '[^][0-9a-f",. -]'
+        else true
+      end
+  );
+end;
+$$;
+
+comment on function private.erased_values(jsonb) is
+  'Of an audit row''s values those that say nothing of a person: numbers, truth, ids, times and words of lists.';
+
+-- All rows that stand for one person: employments of the same account, and what was invited under an address of the person. A row
+-- that belongs to another account is another person's, although the address may once have been given to both.
+create function private.rows_of_person(in_organization_id uuid, in_employee_id uuid) returns uuid[]
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_ids uuid[] := array(
+    select e.id from public.employees as e where e.organization_id = in_organization_id and e.id = in_employee_id
+  );
+  v_users uuid[];
+  v_emails text[];
+  v_found uuid[];
+begin
+  loop
+    v_users := array(
+      select e.user_id from public.employees as e
+      where e.organization_id = in_organization_id and e.id = any (v_ids) and e.user_id is not null
+    );
+    v_emails := array(
+      select i.email from public.invitations as i
+      where i.organization_id = in_organization_id and i.employee_id = any (v_ids)
+      union
+      select lower(u.email) from auth.users as u where u.id = any (v_users)
+    );
+    v_found := array(
+      select e.id
+      from public.employees as e
+      where e.organization_id = in_organization_id
+        and (
+          e.id = any (v_ids)
+          or e.user_id = any (v_users)
+          or ((e.user_id is null or e.user_id = any (v_users)) and e.id in (
+            select i.employee_id from public.invitations as i
+            where i.organization_id = in_organization_id and i.email = any (v_emails)
+          ))
+        )
+      order by e.id
+    );
+    exit when cardinality(v_found) = cardinality(v_ids);
+    v_ids := v_found;
+  end loop;
+  return v_ids;
+end;
+$$;
+
+comment on function private.rows_of_person(uuid, uuid) is
+  'Ids of all employees of the organization that are the same person, by account and by invited address; empty if there is none.';
 
 create function private.hold_sessions(in_organization_id uuid, in_employee_id uuid) returns void
 language plpgsql volatile
@@ -206,6 +294,48 @@ $$;
 
 comment on function private.receipt_paths(uuid, uuid) is 'Paths of the files that a person put into the bucket receipts.';
 
+-- What is small, at once; positions and events follow in steps (private.continue_erasure). The caller holds the row `for update`.
+create function private.erase_employment(in_organization_id uuid, in_employee_id uuid) returns void
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  perform private.hold_sessions(in_organization_id, in_employee_id);
+  perform private.close_session(in_organization_id, in_employee_id, now(), 'ADMIN', 'session.force_checked_out', null);
+  update public.employees as e
+  set name = 'Erased',
+    phone = null,
+    user_id = null,
+    employee_code = 'ERASED-' || replace(e.id::text, '-', ''),
+    is_active = false,
+    erased_at = now()
+  where e.organization_id = in_organization_id and e.id = in_employee_id;
+  delete from public.invitations as i
+  where i.organization_id = in_organization_id and i.employee_id = in_employee_id;
+  update public.expenses as x
+  set description = 'Erased',
+    review_comment = case when x.status = 'REJECTED' then 'Erased' end,
+    receipt_path = null
+  where x.organization_id = in_organization_id and x.employee_id = in_employee_id;
+  -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
+  delete from private.rate_buckets as b
+  where b.ctid = any (array(
+    select b.ctid from private.rate_buckets as b
+    where b.organization_id = in_organization_id and b.subject_id = in_employee_id
+    for update skip locked
+  ));
+  -- Before the device tokens go: they say which acts were on the person's phones.
+  perform private.erase_audit_values(in_organization_id, in_employee_id);
+  -- The phone's way in, and what the person called it.
+  delete from public.device_tokens as t
+  where t.organization_id = in_organization_id and t.employee_id = in_employee_id;
+  insert into private.erasures (organization_id, employee_id) values (in_organization_id, in_employee_id);
+end;
+$$;
+
+comment on function private.erase_employment(uuid, uuid) is
+  'Takes one employment''s identity, texts, invitations and tokens, and registers the rest for the schedule erasures.';
+
 create function private.erase_employee(in_employee_id uuid, in_reason text) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
@@ -219,18 +349,12 @@ begin
   if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
     perform private.fail('invalid_argument', 'An erasure needs a reason of 3 to 1000 characters.', 'reason');
   end if;
-  -- A person who left and came back has a row for each time.
+  -- A person who left and came back, or was invited twice, has a row for each time.
   for v_employee in
     select e.*
     from public.employees as e
     where e.organization_id = v_admin.organization_id
-      and (
-        e.id = in_employee_id
-        or e.user_id = (
-          select n.user_id from public.employees as n
-          where n.organization_id = v_admin.organization_id and n.id = in_employee_id
-        )
-      )
+      and e.id = any (private.rows_of_person(v_admin.organization_id, in_employee_id))
     order by e.id
     for update
   loop
@@ -238,37 +362,7 @@ begin
       if v_employee.app_role = 'ADMIN' and v_employee.is_active then
         perform private.require_another_admin(v_admin.organization_id, v_employee.id);
       end if;
-      perform private.hold_sessions(v_admin.organization_id, v_employee.id);
-      perform private.close_session(v_admin.organization_id, v_employee.id, now(), 'ADMIN',
-        'session.force_checked_out', null);
-      update public.employees as e
-      set name = 'Erased',
-        phone = null,
-        user_id = null,
-        employee_code = 'ERASED-' || replace(e.id::text, '-', ''),
-        is_active = false,
-        erased_at = now()
-      where e.organization_id = v_admin.organization_id and e.id = v_employee.id;
-      delete from public.invitations as i
-      where i.organization_id = v_admin.organization_id and i.employee_id = v_employee.id;
-      update public.expenses as x
-      set description = 'Erased',
-        review_comment = case when x.status = 'REJECTED' then 'Erased' end,
-        receipt_path = null
-      where x.organization_id = v_admin.organization_id and x.employee_id = v_employee.id;
-      -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
-      delete from private.rate_buckets as b
-      where b.ctid = any (array(
-        select b.ctid from private.rate_buckets as b
-        where b.organization_id = v_admin.organization_id and b.subject_id = v_employee.id
-        for update skip locked
-      ));
-      -- Before the device tokens go: they say which acts were on the person's phones.
-      perform private.erase_audit_values(v_admin.organization_id, v_employee.id);
-      -- The phone's way in, and what the person called it.
-      delete from public.device_tokens as t
-      where t.organization_id = v_admin.organization_id and t.employee_id = v_employee.id;
-      insert into private.erasures (organization_id, employee_id) values (v_admin.organization_id, v_employee.id);
+      perform private.erase_employment(v_admin.organization_id, v_employee.id);
       -- The reason is the administrator's and stays: it must not name the person, which docs/api.md says.
       perform private.audit(v_admin.organization_id, 'employee.erased', 'employee', v_employee.id, null, null,
         btrim(in_reason));
@@ -303,9 +397,7 @@ as $$
 begin
   perform set_config('fieldtrack.erasure', 'on', true);
   update public.audit_log as a
-  set before = a.before - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
-    after = a.after - array['name', 'phone', 'employee_code', 'email', 'user_id', 'description', 'review_comment'],
-    reason = null
+  set before = private.erased_values(a.before), after = private.erased_values(a.after), reason = null
   where a.organization_id = in_organization_id
     and (a.subject_type, a.subject_id) in (
       select 'employee', in_employee_id
@@ -338,8 +430,8 @@ $$;
 
 comment on function public.erase_employee(uuid, text) is
   'Erases a person: name, phone, account link, invitations, device tokens, positions, points, free texts and receipts go; ids,
-times, distances, durations and amounts stay, so no figure changes. Of a person who left and came back it takes each
-employment. Cannot be undone. The rest of a long history follows within
+times, distances, durations and amounts stay, so no figure changes. It takes each employment of the account, and whoever was
+invited under an address of the person. Cannot be undone. The rest of a long history follows within
 minutes; call again to see (is_done). Delete the listed receipts with Storage''s remove(). The reason is kept: do not name the
 person in it. Answers {employee_id, is_done, receipts: [path]}. Administrators; audited.
 Errors: admin_required 403, employee_not_found 404, last_admin 409, invalid_argument 400.';

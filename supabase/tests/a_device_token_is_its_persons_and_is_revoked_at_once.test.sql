@@ -48,7 +48,11 @@ select is(
 
 select tests.become('alice');
 select public.set_employee_active(tests.user_id('bob'), false) is not null as away;
-select public.set_employee_active(tests.user_id('bob'), true) is not null as back;
+create temporary table back on commit drop as
+select public.invite_employee('bob@example.test', employee_id => tests.user_id('bob')) ->> 'token' as token;
+grant select on back to authenticated;
+select tests.become('bob');
+select public.accept_invitation((select token from back)) is not null as back;
 select tests.become_role('fieldtrack_edge');
 select tests.throws_code(
   format($$select private.ingest_locations(sha256(%L), '[]', 0, 'osmand', null)$$,

@@ -1,6 +1,6 @@
 -- Nobody promotes themselves, an organization keeps an administrator, and deactivation closes the day.
 begin;
-select plan(19);
+select plan(20);
 select tests.cast_on_stage();
 select tests.become('bob');
 select tests.throws_code(format($$select public.update_employee(%L, '{"app_role": "ADMIN"}')$$, tests.user_id('bob')),
@@ -33,8 +33,13 @@ select is((select count(*) from public.audit_log where action = 'employee.deacti
 select tests.become('bob');
 select tests.throws_code('select public.get_my_profile()', 'not_a_member', 'the next statement is refused');
 select tests.become('alice');
-select is((public.set_employee_active(tests.user_id('bob'), true)).is_active, true, 'taken back');
+select tests.throws_code(format('select public.set_employee_active(%L, true)', tests.user_id('bob')), 'invitation_needed',
+  'coming back is the person''s decision');
+create temporary table token on commit drop as
+select public.invite_employee('bob@example.test', employee_id => tests.user_id('bob')) ->> 'token' as value;
+grant select on token to authenticated;
 select tests.become('bob');
+select is((public.accept_invitation((select value from token))).id, tests.user_id('bob'), 'who takes up the employment again');
 select is(public.get_my_profile() ->> 'name', 'Bob O''Neil 🚚', 'and may work again');
 
 select tests.become('alice');

@@ -237,6 +237,12 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   people.set('service_role', stack.service());
   await call('service_role', 'reconcile_snapshot_tables', {});
   await call('ada', 'system_health', {});
+  const ivo = await stack.signUp('ivo@example.test');
+  people.set('ivo', ivo.client);
+  await stack.admin`
+    insert into public.employees (organization_id, user_id, name) select o.id, ${ivo.userId}, 'Ivo' from public.organizations as o`;
+  await call('ivo', 'leave_organization', {});
+  await call('ada', 'create_employee', { name: 'Zora', employee_code: 'Z-1' });
   await call('ada', 'set_employee_active', { employee_id, is_active: false });
   await call('ada', 'erase_employee', { employee_id, reason: 'Asked for by letter of 3 March.' });
   await call('ada', 'delete_organization', { slug: 'acme', reason: 'We use something else.' });

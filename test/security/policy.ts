@@ -183,6 +183,8 @@ export const rpcs: Record<string, RpcRights> = {
   force_check_out: { ...administratorOnly, manager: 'team' },
   invite_employee: { ...administratorOnly, key: ['employees:write'] },
   update_employee: { ...administratorOnly, key: ['employees:write'] },
+  create_employee: { ...administratorOnly, key: ['employees:write'] },
+  leave_organization: own,
   set_employee_active: { ...administratorOnly, key: ['employees:write'] },
   create_team: { ...administratorOnly, key: ['employees:write'] },
   update_team: { ...administratorOnly, key: ['employees:write'] },

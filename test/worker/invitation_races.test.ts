@@ -51,7 +51,7 @@ test('An invitation that is accepted while its person is deactivated waits, and 
     () => other`select public.accept_invitation('fti_eva')`,
   );
   expect(waits).toBe(true);
-  await one`update public.invitations set status = 'REVOKED' where id = ${invitationId}`;
+  await one`update public.invitations set status = 'REVOKED', revoked_at = now() where id = ${invitationId}`;
   await one`update public.employees set is_active = false where id = ${employeeId}`;
   await one`commit`;
   await expect(ended).rejects.toThrow('invitation_not_found');
