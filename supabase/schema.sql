@@ -109,7 +109,7 @@ create table public.api_keys (
   constraint last_four_is_valid CHECK ((last_four ~ '^[0-9A-Za-z]{4}$'::text)),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
   constraint requests_per_minute_is_1_to_60000 CHECK (((requests_per_minute >= 1) AND (requests_per_minute <= 60000))),
-  constraint scopes_are_valid CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['sessions:read'::text, 'locations:read'::text, 'locations:write'::text, 'expenses:read'::text, 'expenses:review'::text, 'employees:read'::text, 'employees:write'::text, 'analytics:read'::text, 'webhooks:manage'::text, 'events:read'::text])))
+  constraint scopes_are_valid CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['sessions:read'::text, 'locations:read'::text, 'locations:write'::text, 'expenses:read'::text, 'expenses:review'::text, 'employees:read'::text, 'employees:write'::text, 'analytics:read'::text, 'webhooks:manage'::text, 'events:read'::text, 'sites:read'::text, 'sites:write'::text])))
 );
 alter table public.api_keys enable row level security;
 CREATE INDEX api_keys_creator ON public.api_keys USING btree (organization_id, created_by);
@@ -197,6 +197,7 @@ CREATE TRIGGER _300_emit_on_update AFTER UPDATE OF status, corrected_at, distanc
 CREATE TRIGGER _400_refresh_snapshots_on_delete AFTER DELETE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
 CREATE TRIGGER _400_refresh_snapshots_on_insert AFTER INSERT ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
 CREATE TRIGGER _400_refresh_snapshots_on_update AFTER UPDATE ON public.attendance_sessions FOR EACH ROW WHEN (((((((old.status IS DISTINCT FROM new.status) OR (old.checked_in_at IS DISTINCT FROM new.checked_in_at)) OR (old.checked_out_at IS DISTINCT FROM new.checked_out_at)) OR (old.distance_m IS DISTINCT FROM new.distance_m)) OR (old.distance_status IS DISTINCT FROM new.distance_status)) OR (old.points_purged_at IS DISTINCT FROM new.points_purged_at))) EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
+CREATE TRIGGER _500_follow_visits AFTER UPDATE OF checked_in_at, checked_out_at, status, points_purged_at ON public.attendance_sessions FOR EACH ROW WHEN ((((old.checked_in_at IS DISTINCT FROM new.checked_in_at) OR (old.checked_out_at IS DISTINCT FROM new.checked_out_at)) OR (old.points_purged_at IS DISTINCT FROM new.points_purged_at))) EXECUTE FUNCTION private.tg_attendance_sessions__follow_visits();
 comment on table public.attendance_sessions is 'Sessions of work. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.attendance_sessions.status is 'ACTIVE (open) or CLOSED.';
 comment on column public.attendance_sessions.checked_in_at is 'When it happened, by the phone''s clock.';
@@ -784,6 +785,7 @@ create table public.gps_locations (
 ) partition by RANGE (recorded_at);
 alter table public.gps_locations enable row level security;
 CREATE TRIGGER _400_refresh_last_state AFTER INSERT ON public.gps_locations REFERENCING NEW TABLE AS new_points FOR EACH STATEMENT EXECUTE FUNCTION private.tg_gps_locations__refresh_last_state();
+CREATE TRIGGER _500_follow_visits AFTER INSERT ON public.gps_locations REFERENCING NEW TABLE AS new_points FOR EACH STATEMENT EXECUTE FUNCTION private.tg_gps_locations__follow_visits();
 comment on table public.gps_locations is 'Points of sessions, as reported; none is changed or deleted but by retention and erasure. Reading: get_session_route.';
 comment on column public.gps_locations.recorded_at is 'When the phone took the fix, by its clock.';
 comment on column public.gps_locations.latitude is 'WGS84 degrees, -90 to 90.';
@@ -1262,6 +1264,55 @@ grant delete, select on public.session_days to fieldtrack_worker;
 grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m) on public.session_days to fieldtrack_worker;
 grant select on public.session_days to service_role;
 
+create table public.sites (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  name text not null,
+  external_id text,
+  latitude private.latitude not null,
+  longitude private.longitude not null,
+  radius_m integer,
+  polygon jsonb,
+  is_active boolean not null default true,
+  area box not null,
+  shape polygon,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint sites_pkey PRIMARY KEY (organization_id, id),
+  constraint sites_organization_id_external_id_key UNIQUE (organization_id, external_id),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint circle_or_polygon CHECK ((((radius_m IS NULL) <> (polygon IS NULL)) AND ((polygon IS NULL) = (shape IS NULL)))),
+  constraint external_id_has_1_to_200_characters CHECK (((char_length(external_id) >= 1) AND (char_length(external_id) <= 200))),
+  constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
+  constraint radius_is_30_to_2000_m CHECK (((radius_m >= 30) AND (radius_m <= 2000)))
+);
+alter table public.sites enable row level security;
+CREATE INDEX sites_area ON public.sites USING gist (organization_id, area) WHERE is_active;
+CREATE INDEX sites_by_name ON public.sites USING btree (organization_id, name, id);
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.sites FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+comment on table public.sites is 'Places of work of an organization, which its members read. Visits say who was there and when.';
+comment on column public.sites.name is '1 to 200 characters.';
+comment on column public.sites.external_id is 'The organization''s own name for it, such as a customer''s number; unique where there is one.';
+comment on column public.sites.latitude is 'Centre, WGS84 degrees, -80 to 80.';
+comment on column public.sites.longitude is 'Centre, WGS84 degrees.';
+comment on column public.sites.radius_m is 'Radius of a circle, 30 to 2,000 metres; null for a polygon.';
+comment on column public.sites.polygon is 'Ring of [longitude, latitude] pairs, as in GeoJSON, the last equal to the first; null for a circle.';
+comment on column public.sites.is_active is 'Whether new visits are recognised.';
+comment on column public.sites.area is 'Box in degrees that holds the site: how it is found.';
+comment on column public.sites.shape is 'The polygon in metres east and north of the centre; null for a circle.';
+create policy refuse_estimates on public.sites
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
+create policy select_key on public.sites
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('sites:read'::text) AS key_organization_id));
+create policy select_member on public.sites
+  as permissive for select to authenticated
+  using (organization_id = ( SELECT private.current_organization_id() AS current_organization_id));
+grant select on public.sites to api_key;
+grant select on public.sites to authenticated;
+grant select on public.sites to service_role;
+
 create table public.team_managers (
   organization_id uuid not null,
   team_id uuid not null,
@@ -1317,6 +1368,42 @@ create policy select_member on public.teams
 grant select on public.teams to api_key;
 grant select on public.teams to authenticated;
 grant select on public.teams to service_role;
+
+create table public.visits (
+  organization_id uuid not null,
+  session_id uuid not null,
+  site_id uuid not null,
+  entered_at timestamp with time zone not null,
+  left_at timestamp with time zone,
+  employee_id uuid not null,
+  constraint visits_pkey PRIMARY KEY (organization_id, session_id, site_id, entered_at),
+  constraint session FOREIGN KEY (organization_id, session_id, employee_id) REFERENCES public.attendance_sessions(organization_id, id, employee_id) ON DELETE CASCADE,
+  constraint site FOREIGN KEY (organization_id, site_id) REFERENCES public.sites(organization_id, id) ON DELETE CASCADE,
+  constraint left_after_entered CHECK ((left_at >= entered_at))
+);
+alter table public.visits enable row level security;
+CREATE INDEX visits_of_employee ON public.visits USING btree (organization_id, employee_id, entered_at DESC);
+CREATE INDEX visits_of_site ON public.visits USING btree (organization_id, site_id, entered_at DESC);
+CREATE INDEX visits_session ON public.visits USING btree (organization_id, session_id, employee_id);
+CREATE TRIGGER _300_emit AFTER INSERT OR UPDATE OF left_at ON public.visits FOR EACH ROW EXECUTE FUNCTION private.tg_visits__emit();
+comment on table public.visits is 'When people were at sites, at least two minutes each. Administrators read all, managers their teams'', an employee their own.';
+comment on column public.visits.session_id is 'The session whose points say so.';
+comment on column public.visits.site_id is 'The site (sites.id).';
+comment on column public.visits.entered_at is 'The first point inside.';
+comment on column public.visits.left_at is 'The first of the points outside, or the check-out; null while the person is there.';
+comment on column public.visits.employee_id is 'The person (employees.id).';
+create policy refuse_estimates on public.visits
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
+create policy select_key on public.visits
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('locations:read'::text) AS key_organization_id));
+create policy select_member on public.visits
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
+grant select on public.visits to api_key;
+grant select on public.visits to authenticated;
+grant select on public.visits to service_role;
 
 create table public.webhook_attempts (
   organization_id uuid not null,
@@ -1754,6 +1841,25 @@ alter table private.stream_tickets enable row level security;
 CREATE INDEX stream_tickets_employee ON private.stream_tickets USING btree (organization_id, employee_id);
 comment on table private.stream_tickets is 'SHA-256 of tickets for the live stream that nobody has used yet.';
 
+create table private.visit_states (
+  organization_id uuid not null,
+  session_id uuid not null,
+  site_id uuid not null,
+  entered_at timestamp with time zone not null,
+  last_inside_at timestamp with time zone not null,
+  out_at timestamp with time zone,
+  out_place point,
+  last_out_at timestamp with time zone,
+  out_fixes smallint not null default 0,
+  out_moves boolean not null default false,
+  constraint visit_states_pkey PRIMARY KEY (organization_id, session_id, site_id),
+  constraint session FOREIGN KEY (organization_id, session_id) REFERENCES public.attendance_sessions(organization_id, id) ON DELETE CASCADE,
+  constraint site FOREIGN KEY (organization_id, site_id) REFERENCES public.sites(organization_id, id) ON DELETE CASCADE
+);
+alter table private.visit_states enable row level security;
+CREATE INDEX visit_states_site ON private.visit_states USING btree (organization_id, site_id);
+comment on table private.visit_states is 'Sites that open sessions are in, as far as their points were read.';
+
 create table private.webhook_leases (
   organization_id uuid not null,
   webhook_id uuid not null,
@@ -2055,7 +2161,8 @@ AS $function$
 $function$;
 comment on function public.create_api_key(text,text[],timestamp with time zone,integer) is 'Makes an API key for another system: {id, key, name, scopes, expires_at, requests_per_minute}; key is shown only here. Send it
 as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locations:write, expenses:read, expenses:review,
-employees:read, employees:write, analytics:read, webhooks:manage, events:read. Administrators, no API key; audited; 60 new
+employees:read, employees:write, analytics:read, webhooks:manage, events:read, sites:read,
+sites:write. Administrators, no API key; audited; 60 new
 keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
 grant execute on function public.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
 
@@ -2104,6 +2211,18 @@ $function$;
 comment on function public.create_receipt_path(text,text) is 'A new path for the caller''s receipt: {bucket, path, mime_type}. Upload the file there with storage, then name the path in
 submit_expense. Errors: invalid_argument 400, not_a_member 403.';
 grant execute on function public.create_receipt_path(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_site(site jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select to_jsonb(private.save_site(null, site)) - 'area' - 'shape';
+$function$;
+comment on function public.create_site(jsonb) is 'Makes a site: {name, latitude, longitude, radius_m} for a circle of 30 to 2,000 m, or {name, polygon: [[longitude, latitude], …]},
+each with external_id? and is_active?. Answers the site. Administrators, and keys with sites:write; audited.
+Errors: admin_required 403, site_external_id_taken 409, invalid_argument 400.';
+grant execute on function public.create_site(jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_stream_ticket()
  RETURNS jsonb
@@ -2328,6 +2447,18 @@ $function$;
 comment on function public.export_session_gpx(uuid) is 'A session as a GPX 1.1 file (Accept: application/gpx+xml): the points that count as movement as one track, a segment
 between gaps, and the stops as waypoints. Callers and errors as get_session_route.';
 grant execute on function public.export_session_gpx(uuid) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.export_sites()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select private.export_sites();
+$function$;
+comment on function public.export_sites() is 'The organization''s sites as a GeoJSON FeatureCollection, at most 10,000, which import_sites takes again. Members, and keys with
+sites:read; the same as CSV: GET sites with Accept: text/csv. Errors: not_a_member 403, scope_missing 403.';
+grant execute on function public.export_sites() to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.force_check_out(employee_id uuid, checked_out_at timestamp with time zone DEFAULT NULL::timestamp with time zone, reason text DEFAULT NULL::text)
  RETURNS public.attendance_sessions
@@ -2753,6 +2884,18 @@ people keep their figures. Administrators and keys with analytics:read: anybody 
 (employee_id may be left out). Errors: employee_not_found 404, scope_missing 403, invalid_argument 400, not_a_member 403.';
 grant execute on function public.get_user_summary(uuid,date,date) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.import_sites(sites jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.import_sites(sites);
+$function$;
+comment on function public.import_sites(jsonb) is 'Takes a GeoJSON FeatureCollection of at most 1,000 features: Points with properties {name, radius_m, external_id?, is_active?} and Polygons
+with {name, external_id?, is_active?}. A site with the same external_id is changed, any other is made. All or nothing. Answers
+{created, updated}. Administrators, and keys with sites:write; audited. Errors: admin_required 403, invalid_argument 400.';
+grant execute on function public.import_sites(jsonb) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION public.invite_employee(email text, name text DEFAULT NULL::text, app_role text DEFAULT 'EMPLOYEE'::text, phone text DEFAULT NULL::text, employee_code text DEFAULT NULL::text, employee_id uuid DEFAULT NULL::uuid)
  RETURNS jsonb
  LANGUAGE sql
@@ -3097,6 +3240,18 @@ locked_until moves forward when every session that began before it is closed and
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';
 grant execute on function public.update_organization(jsonb) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.update_site(site_id uuid, changes jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select to_jsonb(private.save_site(site_id, changes)) - 'area' - 'shape';
+$function$;
+comment on function public.update_site(uuid,jsonb) is 'Changes a site: {name?, external_id?, latitude?, longitude?, radius_m?, polygon?, is_active?}. Visits that were recorded stay as they
+are; another place or size counts for points that come from now on. Administrators, and keys with sites:write; audited.
+Errors: admin_required 403, site_not_found 404, site_external_id_taken 409, invalid_argument 400.';
+grant execute on function public.update_site(uuid,jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.update_team(team_id uuid, name text)
  RETURNS public.teams
@@ -5977,6 +6132,8 @@ AS $function$
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
     when 'team_name_taken' then 409
+    when 'site_not_found' then 404
+    when 'site_external_id_taken' then 409
     when 'team_not_found' then 404
     when 'already_a_member' then 409
     when 'session_already_open' then 409
@@ -6017,7 +6174,7 @@ begin
     'session.checked_in', 'session.checked_out', 'session.corrected', 'session.recalculated',
     'expense.submitted', 'expense.approved', 'expense.rejected',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
-    'team.created', 'team.updated', 'team.deleted',
+    'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',
     'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
   ];
 end;
@@ -6130,6 +6287,43 @@ $function$;
 comment on function private.export_employee_data(uuid,uuid,timestamp with time zone) is 'Body of public.export_employee_data.';
 grant execute on function private.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.export_sites()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization_id uuid;
+begin
+  if private.jwt() ->> 'role' = 'api_key' then
+    v_organization_id := (private.require_admin('sites:read')).organization_id;
+  else
+    v_organization_id := (private.require_employee()).organization_id;
+  end if;
+  return (
+    select jsonb_build_object('type', 'FeatureCollection', 'features', coalesce(jsonb_agg(jsonb_build_object(
+      'type', 'Feature',
+      'geometry', case
+        when s.polygon is null then jsonb_build_object('type', 'Point', 'coordinates', jsonb_build_array(s.longitude, s.latitude))
+        else jsonb_build_object('type', 'Polygon', 'coordinates', jsonb_build_array(s.polygon))
+      end,
+      'properties', jsonb_strip_nulls(jsonb_build_object(
+        'id', s.id, 'name', s.name, 'external_id', s.external_id, 'radius_m', s.radius_m, 'is_active', s.is_active))
+    ) order by s.name, s.id), '[]'))
+    from (
+      select o.*
+      from public.sites as o
+      where o.organization_id = v_organization_id
+      order by o.name, o.id
+      limit 10000
+    ) as s
+  );
+end;
+$function$;
+comment on function private.export_sites() is 'Body of public.export_sites.';
+grant execute on function private.export_sites() to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.fail(in_code text, in_message text, in_details text DEFAULT NULL::text, in_hint text DEFAULT NULL::text, in_headers jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -6233,6 +6427,164 @@ begin
 end;
 $function$;
 comment on function private.find_or_make_invited(private.caller,text,text,text,text,text,uuid) is 'The employee whom an invitation is for, with the role as it is said now. For private.invite_employee.';
+
+CREATE OR REPLACE FUNCTION private.follow_site(in_site public.sites, in_session public.attendance_sessions, in_from timestamp with time zone)
+ RETURNS TABLE(entered_at timestamp with time zone, left_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  v_rules record;
+  v_state private.visit_states;
+  v_point record;
+  v_outside_m double precision;
+  v_place point;
+  v_last_out_at timestamptz;
+begin
+  select r.* into v_rules from private.visit_rules() as r;
+  select t.* into v_state
+  from private.visit_states as t
+  where t.organization_id = (in_session).organization_id and t.session_id = (in_session).id and t.site_id = (in_site).id;
+  v_last_out_at := v_state.last_out_at;
+  for v_point in
+    select g.recorded_at, g.latitude, g.longitude, g.speed_mps, coalesce(g.accuracy_m, 20) as accuracy_m
+    from public.gps_locations as g
+    where g.organization_id = (in_session).organization_id and g.session_id = (in_session).id
+      and g.recorded_at >= greatest(in_from, (in_session).checked_in_at)
+      and g.recorded_at <= coalesce((in_session).checked_out_at, 'infinity')
+      and coalesce(g.accuracy_m, 20) <= v_rules.max_accuracy_m
+    order by g.recorded_at
+  loop
+    v_outside_m := private.metres_outside(in_site, v_point.latitude, v_point.longitude);
+    if v_outside_m = 0 then
+      if v_state.entered_at is null then
+        v_state.entered_at := v_point.recorded_at;
+      end if;
+      v_state.last_inside_at := v_point.recorded_at;
+      v_state.out_at := null;
+      v_state.out_fixes := 0;
+      v_state.out_moves := false;
+    elsif v_state.entered_at is not null and v_outside_m - least(v_point.accuracy_m, 100)
+      > greatest(v_rules.exit_m, v_rules.exit_share * coalesce((in_site).radius_m, 0))
+    then
+      v_place := private.site_plane((in_site).latitude, (in_site).longitude, v_point.latitude, v_point.longitude);
+      -- In the same direction from the site, and as near to one another as a person can have gone: else the fix begins anew.
+      if v_state.out_at is not null
+        and (v_state.out_place operator(pg_catalog.<->) v_place)
+          <= 50 + 40 * extract(epoch from v_point.recorded_at - v_last_out_at)
+        and v_state.out_place[0] * v_place[0] + v_state.out_place[1] * v_place[1]
+          > 0.5 * (v_state.out_place operator(pg_catalog.<->) point(0, 0)) * (v_place operator(pg_catalog.<->) point(0, 0))
+      then
+        v_state.out_fixes := v_state.out_fixes + 1;
+      else
+        v_state.out_at := v_point.recorded_at;
+        v_state.out_fixes := 1;
+        v_state.out_moves := false;
+      end if;
+      v_state.out_place := v_place;
+      v_last_out_at := v_point.recorded_at;
+      v_state.out_moves := v_state.out_moves or coalesce(v_point.speed_mps, 1) >= 0.5;
+      -- A phone that says that it lies still is believed to have left after the third fix only.
+      if v_state.out_fixes >= (case when v_state.out_moves then 2 else 3 end) then
+        if v_state.out_at - v_state.entered_at >= v_rules.min_dwell then
+          entered_at := v_state.entered_at;
+          left_at := v_state.out_at;
+          return next;
+        end if;
+        v_state.entered_at := null;
+        v_state.out_at := null;
+        v_state.out_fixes := 0;
+        v_state.out_moves := false;
+      end if;
+    end if;
+  end loop;
+
+  if v_state.entered_at is not null and (in_session).checked_out_at is not null then
+    v_state.out_at := coalesce(v_state.out_at, (in_session).checked_out_at);
+    if v_state.out_at - v_state.entered_at >= v_rules.min_dwell then
+      entered_at := v_state.entered_at;
+      left_at := v_state.out_at;
+      return next;
+    end if;
+    v_state.entered_at := null;
+  end if;
+  if v_state.entered_at is null then
+    delete from private.visit_states as t
+    where t.organization_id = (in_session).organization_id and t.session_id = (in_session).id and t.site_id = (in_site).id;
+  else
+    insert into private.visit_states as t (organization_id, session_id, site_id, entered_at, last_inside_at, out_at, out_place,
+      last_out_at, out_fixes, out_moves)
+    values ((in_session).organization_id, (in_session).id, (in_site).id, v_state.entered_at, v_state.last_inside_at,
+      v_state.out_at, v_state.out_place, v_last_out_at, coalesce(v_state.out_fixes, 0), coalesce(v_state.out_moves, false))
+    on conflict on constraint visit_states_pkey do update
+    set entered_at = excluded.entered_at, last_inside_at = excluded.last_inside_at, out_at = excluded.out_at,
+      out_place = excluded.out_place, last_out_at = excluded.last_out_at, out_fixes = excluded.out_fixes,
+      out_moves = excluded.out_moves;
+    if v_state.last_inside_at - v_state.entered_at >= v_rules.min_dwell then
+      entered_at := v_state.entered_at;
+      left_at := null;
+      return next;
+    end if;
+  end if;
+end;
+$function$;
+comment on function private.follow_site(public.sites,public.attendance_sessions,timestamp with time zone) is 'The visits of one session at one site that end at or after a time, or last; keeps what the next points need to know.';
+
+CREATE OR REPLACE FUNCTION private.follow_visits(in_session public.attendance_sessions, in_from timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_box box;
+  v_visits jsonb;
+begin
+  select box(point(min(g.longitude), min(g.latitude)), point(max(g.longitude), max(g.latitude))) into v_box
+  from public.gps_locations as g
+  where g.organization_id = (in_session).organization_id and g.session_id = (in_session).id and g.recorded_at >= in_from;
+  if in_from = '-infinity' then
+    delete from private.visit_states as t
+    where t.organization_id = (in_session).organization_id and t.session_id = (in_session).id;
+  end if;
+
+  select coalesce(jsonb_agg(jsonb_build_object('site_id', s.id, 'entered_at', f.entered_at, 'left_at', f.left_at)), '[]')
+  into v_visits
+  from public.sites as s
+  cross join lateral private.follow_site(s, in_session, in_from) as f
+  where s.organization_id = (in_session).organization_id
+    and (
+      s.is_active and s.area operator(pg_catalog.&&) v_box
+      -- A site that has been closed since keeps the visits that it had.
+      or exists (
+        select from public.visits as v
+        where v.organization_id = s.organization_id and v.session_id = (in_session).id and v.site_id = s.id
+      )
+      or exists (
+        select from private.visit_states as t
+        where t.organization_id = s.organization_id and t.session_id = (in_session).id and t.site_id = s.id
+      )
+    );
+
+  if in_from = '-infinity' then
+    delete from public.visits as v
+    where v.organization_id = (in_session).organization_id and v.session_id = (in_session).id
+      and not exists (
+        select from jsonb_to_recordset(v_visits) as n (site_id uuid, entered_at timestamptz)
+        where n.site_id = v.site_id and n.entered_at = v.entered_at
+      );
+  end if;
+  insert into public.visits as v (organization_id, session_id, site_id, entered_at, left_at, employee_id)
+  select (in_session).organization_id, (in_session).id, n.site_id, n.entered_at, n.left_at, (in_session).employee_id
+  from jsonb_to_recordset(v_visits) as n (site_id uuid, entered_at timestamptz, left_at timestamptz)
+  on conflict on constraint visits_pkey do update
+  set left_at = excluded.left_at
+  where v.left_at is distinct from excluded.left_at;
+end;
+$function$;
+comment on function private.follow_visits(public.attendance_sessions,timestamp with time zone) is 'Brings the visits of a session up to its points: all of them (-infinity), or those from a time on.';
 
 CREATE OR REPLACE FUNCTION private.force_check_out(in_employee_id uuid, in_checked_out_at timestamp with time zone, in_reason text)
  RETURNS public.attendance_sessions
@@ -6829,6 +7181,56 @@ end;
 $function$;
 comment on function private.horizon_report() is 'The oldest transaction, prepared transaction, snapshot and replication slot of the cluster, each with who holds it. Event readers wait for the first two, vacuum for all.';
 grant execute on function private.horizon_report() to fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.import_sites(in_features jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin('sites:write');
+  v_feature record;
+  v_site jsonb;
+  v_id uuid;
+  v_created integer := 0;
+  v_updated integer := 0;
+begin
+  if in_features ->> 'type' is distinct from 'FeatureCollection' or jsonb_typeof(in_features -> 'features') is distinct from 'array'
+    or jsonb_array_length(in_features -> 'features') > 1000
+  then
+    perform private.fail('invalid_argument', 'sites is a GeoJSON FeatureCollection of at most 1000 features.', 'sites');
+  end if;
+  for v_feature in
+    select f.feature, f.n from jsonb_array_elements(in_features -> 'features') with ordinality as f (feature, n)
+  loop
+    v_site := coalesce(v_feature.feature -> 'properties', '{}');
+    v_site := jsonb_strip_nulls(jsonb_build_object(
+      'name', v_site -> 'name', 'external_id', v_site -> 'external_id', 'radius_m', v_site -> 'radius_m',
+      'is_active', v_site -> 'is_active'));
+    if v_feature.feature #>> '{geometry,type}' = 'Point' then
+      v_site := v_site || jsonb_build_object(
+        'longitude', v_feature.feature #> '{geometry,coordinates,0}', 'latitude', v_feature.feature #> '{geometry,coordinates,1}');
+    elsif v_feature.feature #>> '{geometry,type}' = 'Polygon'
+      and jsonb_array_length(v_feature.feature #> '{geometry,coordinates}') = 1
+    then
+      v_site := v_site || jsonb_build_object('polygon', v_feature.feature #> '{geometry,coordinates,0}');
+    else
+      perform private.fail('invalid_argument',
+        format('Feature %s is neither a Point with properties.radius_m nor a Polygon of one ring.', v_feature.n), 'sites');
+    end if;
+    select s.id into v_id
+    from public.sites as s
+    where s.organization_id = v_admin.organization_id and s.external_id = v_site ->> 'external_id';
+    perform private.save_site(v_id, v_site);
+    v_created := v_created + (v_id is null)::integer;
+    v_updated := v_updated + (v_id is not null)::integer;
+  end loop;
+  return jsonb_build_object('created', v_created, 'updated', v_updated);
+end;
+$function$;
+comment on function private.import_sites(jsonb) is 'Body of public.import_sites.';
+grant execute on function private.import_sites(jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.ingest_locations(in_token_hash bytea, in_points jsonb, in_unreadable integer, in_protocol text, in_traceparent text)
  RETURNS jsonb
@@ -8129,6 +8531,23 @@ $function$;
 comment on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) is 'Each point of a session in order, with its flag, leg_m and is_gap: see private.advance_distance.';
 grant execute on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.metres_outside(in_site public.sites, in_latitude double precision, in_longitude double precision)
+ RETURNS double precision
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select case
+    when (in_site).shape is null then greatest(
+      (
+        private.site_plane((in_site).latitude, (in_site).longitude, in_latitude, in_longitude)
+          operator(pg_catalog.<->) point(0, 0)
+      ) - (in_site).radius_m, 0)
+    else private.site_plane((in_site).latitude, (in_site).longitude, in_latitude, in_longitude) operator(pg_catalog.<->) (in_site).shape
+  end;
+$function$;
+comment on function private.metres_outside(public.sites,double precision,double precision) is 'How far a place lies outside a site, metres; 0 inside.';
+
 CREATE OR REPLACE FUNCTION private.metric_limit()
  RETURNS integer
  LANGUAGE plpgsql
@@ -8918,6 +9337,67 @@ end;
 $function$;
 comment on function private.read_positions_of(uuid[],uuid[]) is 'The last position of the given people, pair by pair, at work or not: how those who just checked out are shown a last time.';
 grant execute on function private.read_positions_of(uuid[],uuid[]) to fieldtrack_edge;
+
+CREATE OR REPLACE FUNCTION private.read_ring(in_ring jsonb, OUT problem text, OUT latitude double precision, OUT longitude double precision, OUT shape polygon, OUT area box)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_lats double precision[];
+  v_lons double precision[];
+  v_points text;
+  v_n integer;
+  v_crossings integer;
+begin
+  if jsonb_typeof(in_ring) is distinct from 'array' or jsonb_array_length(in_ring) not between 4 and 500 then
+    problem := 'a polygon is a ring of 4 to 500 pairs, the last equal to the first';
+    return;
+  end if;
+  if exists (
+    select from jsonb_array_elements(in_ring) as p (pair)
+    where jsonb_typeof(p.pair) <> 'array' or jsonb_array_length(p.pair) < 2
+      or jsonb_typeof(p.pair -> 0) <> 'number' or jsonb_typeof(p.pair -> 1) <> 'number'
+      or (p.pair ->> 0)::numeric not between -180 and 180 or (p.pair ->> 1)::numeric not between -80 and 80
+  ) then
+    problem := 'each pair is [longitude -180 to 180, latitude -80 to 80]';
+    return;
+  end if;
+  if in_ring -> 0 <> in_ring -> -1 then
+    problem := 'the last pair of a ring equals the first';
+    return;
+  end if;
+  select array_agg((p.pair ->> 1)::double precision order by p.n), array_agg((p.pair ->> 0)::double precision order by p.n)
+  into v_lats, v_lons
+  from jsonb_array_elements(in_ring) with ordinality as p (pair, n);
+  select (min(a.lat) + max(a.lat)) / 2, (min(a.lon) + max(a.lon)) / 2,
+    box(point(min(a.lon), min(a.lat)), point(max(a.lon), max(a.lat)))
+  into latitude, longitude, area
+  from unnest(v_lats, v_lons) as a (lat, lon);
+  if (area[0])[0] - (area[1])[0] > 1 or (area[0])[1] - (area[1])[1] > 1 then
+    problem := 'a site is at most a degree wide; one over the 180th meridian has to be two sites';
+    return;
+  end if;
+  v_n := cardinality(v_lats) - 1;
+  -- Two sides that cross make an inside that nobody means. Neighbours share a corner and are left out.
+  select count(*) into v_crossings
+  from generate_series(1, v_n) as i
+  cross join generate_series(i + 2, v_n) as k
+  where not (i = 1 and k = v_n)
+    and lseg(point(v_lons[i], v_lats[i]), point(v_lons[i + 1], v_lats[i + 1])) operator(pg_catalog.?#)
+      lseg(point(v_lons[k], v_lats[k]), point(v_lons[k + 1], v_lats[k + 1]));
+  if v_crossings > 0 then
+    problem := 'the sides of a polygon do not cross';
+    return;
+  end if;
+  select '(' || string_agg(private.site_plane(latitude, longitude, v_lats[i], v_lons[i])::text, ',' order by i) || ')'
+  into v_points
+  from generate_series(1, v_n) as i;
+  shape := v_points::polygon;
+end;
+$function$;
+comment on function private.read_ring(jsonb) is 'A GeoJSON ring as a shape around its centre, or what is wrong with it.';
 
 CREATE OR REPLACE FUNCTION private.recalculate_session(in_session_id uuid)
  RETURNS public.attendance_sessions
@@ -10607,6 +11087,99 @@ $function$;
 comment on function private.run_schedule(text) is 'Runs a schedule by its name and writes its history: done, failed, or running when another run holds it.';
 grant execute on function private.run_schedule(text) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.save_site(in_site_id uuid, in_changes jsonb)
+ RETURNS public.sites
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin('sites:write');
+  v_before public.sites;
+  v_site public.sites;
+  v_ring record;
+  v_margin double precision;
+  v_constraint text;
+  v_column text;
+begin
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['name', 'external_id', 'latitude', 'longitude', 'radius_m', 'polygon', 'is_active'] <> '{}'
+  then
+    perform private.fail('invalid_argument',
+      'A site is an object of name, external_id, latitude, longitude, radius_m, polygon and is_active.', 'changes');
+  end if;
+  if in_site_id is not null then
+    select s.* into v_before
+    from public.sites as s
+    where s.organization_id = v_admin.organization_id and s.id = in_site_id
+    for no key update;
+    if not found then
+      perform private.fail('site_not_found', 'There is no such site.', in_site_id::text);
+    end if;
+  end if;
+  v_site := jsonb_populate_record(v_before, in_changes);
+  if in_changes ? 'polygon' and v_site.polygon is not null and jsonb_typeof(v_site.polygon) <> 'null' then
+    select r.* into v_ring from private.read_ring(v_site.polygon) as r;
+    if v_ring.problem is not null then
+      perform private.fail('invalid_argument', format('The polygon cannot be used: %s.', v_ring.problem), 'polygon');
+    end if;
+    v_site.latitude := v_ring.latitude;
+    v_site.longitude := v_ring.longitude;
+    v_site.shape := v_ring.shape;
+    v_site.area := v_ring.area;
+    v_site.radius_m := null;
+  else
+    if in_changes ? 'radius_m' and v_site.radius_m is not null then
+      v_site.polygon := null;
+      v_site.shape := null;
+    end if;
+    if v_site.polygon is null then
+      if v_site.latitude is null or v_site.longitude is null or v_site.radius_m is null then
+        perform private.fail('invalid_argument', 'A site has latitude, longitude and radius_m, or a polygon.', 'radius_m');
+      end if;
+      v_margin := v_site.radius_m / 111195.0;
+      if abs(v_site.latitude) > 80 or abs(v_site.longitude) + v_margin / cosd(v_site.latitude) > 180 then
+        perform private.fail('invalid_argument',
+          'A site lies between 80 degrees south and north, and not over the 180th meridian.', 'longitude');
+      end if;
+      v_site.area := box(
+        point(v_site.longitude - v_margin / cosd(v_site.latitude), v_site.latitude - v_margin),
+        point(v_site.longitude + v_margin / cosd(v_site.latitude), v_site.latitude + v_margin));
+    end if;
+  end if;
+  if in_site_id is null then
+    insert into public.sites (
+      organization_id, name, external_id, latitude, longitude, radius_m, polygon, is_active, area, shape
+    )
+    values (
+      v_admin.organization_id, btrim(v_site.name), v_site.external_id, v_site.latitude, v_site.longitude, v_site.radius_m,
+      v_site.polygon, coalesce(v_site.is_active, true), v_site.area, v_site.shape
+    )
+    returning * into v_site;
+  else
+    update public.sites as s
+    set name = btrim(v_site.name), external_id = v_site.external_id, latitude = v_site.latitude, longitude = v_site.longitude,
+      radius_m = v_site.radius_m, polygon = v_site.polygon, is_active = v_site.is_active, area = v_site.area, shape = v_site.shape
+    where s.organization_id = v_admin.organization_id and s.id = v_before.id
+    returning s.* into v_site;
+  end if;
+  perform private.audit(v_admin.organization_id, case when in_site_id is null then 'site.created' else 'site.updated' end, 'site',
+    v_site.id, c.old_values - 'area' - 'shape', c.new_values - 'area' - 'shape')
+  from private.changed(case when in_site_id is null then '{}' else to_jsonb(v_before) end, to_jsonb(v_site)) as c
+  where c.new_values is not null;
+  return v_site;
+exception
+  when unique_violation then
+    perform private.fail('site_external_id_taken', 'Another site has this external_id.', 'external_id');
+  when check_violation or not_null_violation or invalid_text_representation or numeric_value_out_of_range then
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    perform private.fail('invalid_argument', 'The site cannot have these values.', coalesce(nullif(v_constraint, ''), v_column),
+      'name has 1 to 200 characters, radius_m is 30 to 2000, latitude and longitude are degrees.');
+end;
+$function$;
+comment on function private.save_site(uuid,jsonb) is 'Body of public.create_site (without a site) and public.update_site.';
+grant execute on function private.save_site(uuid,jsonb) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION private.save_team(in_team_id uuid, in_name text)
  RETURNS public.teams
  LANGUAGE plpgsql
@@ -10881,6 +11454,16 @@ end;
 $function$;
 comment on function private.simplify_line(double precision[],double precision[],double precision) is 'Which points (from 1) of a line to keep so that it passes all of them within about a tolerance, metres; the first and the last are kept.';
 grant execute on function private.simplify_line(double precision[],double precision[],double precision) to api_key, authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION private.site_plane(in_latitude double precision, in_longitude double precision, in_at_latitude double precision, in_at_longitude double precision)
+ RETURNS point
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select point((in_at_longitude - in_longitude) * 111195 * cosd(in_latitude), (in_at_latitude - in_latitude) * 111195);
+$function$;
+comment on function private.site_plane(double precision,double precision,double precision,double precision) is 'Where a place lies on the plane around a centre: metres east and north.';
 
 CREATE OR REPLACE FUNCTION private.snapshot_report()
  RETURNS jsonb
@@ -11282,6 +11865,26 @@ end;
 $function$;
 comment on function private.tg_attendance_sessions__emit() is 'After insert or update: session.checked_in, session.checked_out, session.corrected, session.recalculated.';
 
+CREATE OR REPLACE FUNCTION private.tg_attendance_sessions__follow_visits()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  if new.points_purged_at is not null then
+    delete from public.visits as v where v.organization_id = new.organization_id and v.session_id = new.id;
+    delete from private.visit_states as t where t.organization_id = new.organization_id and t.session_id = new.id;
+    return null;
+  end if;
+  if exists (select from public.sites as s where s.organization_id = new.organization_id) then
+    perform private.follow_visits(new, '-infinity');
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_attendance_sessions__follow_visits() is 'After a session got other times or was sealed: makes its visits anew, or deletes them.';
+
 CREATE OR REPLACE FUNCTION private.tg_attendance_sessions__refresh_snapshots()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -11600,6 +12203,57 @@ end;
 $function$;
 comment on function private.tg_exports__refuse_write() is 'Instead of a write: refuses it.';
 
+CREATE OR REPLACE FUNCTION private.tg_gps_locations__follow_visits()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_batch record;
+  v_session public.attendance_sessions;
+  v_is_known boolean;
+  v_is_late boolean;
+begin
+  for v_batch in
+    select p.organization_id, p.session_id, min(p.recorded_at) as first_at, count(*) as points,
+      box(point(min(p.longitude), min(p.latitude)), point(max(p.longitude), max(p.latitude))) as area
+    from new_points as p
+    group by p.organization_id, p.session_id
+  loop
+    v_is_known := exists (
+        select from private.visit_states as t
+        where t.organization_id = v_batch.organization_id and t.session_id = v_batch.session_id
+      ) or exists (
+        select from public.visits as v
+        where v.organization_id = v_batch.organization_id and v.session_id = v_batch.session_id
+      );
+    continue when not v_is_known and not exists (
+      select from public.sites as s
+      where s.organization_id = v_batch.organization_id and s.is_active and s.area operator(pg_catalog.&&) v_batch.area
+    );
+    select s.* into v_session
+    from public.attendance_sessions as s
+    where s.organization_id = v_batch.organization_id and s.id = v_batch.session_id;
+    v_is_late := v_batch.points < (
+      select count(*)
+      from (
+        select from public.gps_locations as g
+        where g.organization_id = v_batch.organization_id and g.session_id = v_batch.session_id
+          and g.recorded_at >= v_batch.first_at
+        limit v_batch.points + 1
+      ) as g
+    );
+    perform private.follow_visits(v_session, case
+      when v_is_known and v_is_late or v_session.status = 'CLOSED' then '-infinity'
+      else v_batch.first_at
+    end);
+  end loop;
+  return null;
+end;
+$function$;
+comment on function private.tg_gps_locations__follow_visits() is 'After each insert statement: visits of the sessions whose points came.';
+
 CREATE OR REPLACE FUNCTION private.tg_gps_locations__refresh_last_state()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -11796,6 +12450,28 @@ begin
 end;
 $function$;
 comment on function private.tg_session_days__request_figures() is 'After insert or delete of session_days: asks for the figures of the employee-days that changed.';
+
+CREATE OR REPLACE FUNCTION private.tg_visits__emit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_payload jsonb := jsonb_build_object('session_id', new.session_id, 'employee_id', new.employee_id, 'site_id', new.site_id,
+    'entered_at', new.entered_at);
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'visit.started', 'session', new.session_id, new.employee_id, v_payload);
+  end if;
+  if new.left_at is not null then
+    perform private.emit_event(new.organization_id, 'visit.ended', 'session', new.session_id, new.employee_id,
+      v_payload || jsonb_build_object('left_at', new.left_at));
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_visits__emit() is 'After insert or another end: visit.started, visit.ended. A late point may end a visit again, at another time.';
 
 CREATE OR REPLACE FUNCTION private.tg_webhooks__audit_deletion()
  RETURNS trigger
@@ -12149,6 +12825,16 @@ end;
 $function$;
 comment on function private.verify_api_key(text,bytea,integer) is 'Whose key this is and how many of the calls asked for its limit grants (0: wait); or refusal: unknown, revoked, expired.';
 grant execute on function private.verify_api_key(text,bytea,integer) to fieldtrack_edge;
+
+CREATE OR REPLACE FUNCTION private.visit_rules(OUT max_accuracy_m real, OUT min_dwell interval, OUT exit_m real, OUT exit_share real)
+ RETURNS record
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select 300::real, interval '120 seconds', 20::real, 0.1::real;
+$function$;
+comment on function private.visit_rules() is 'The numbers by which visits are judged; the header of this chapter says why.';
 
 CREATE OR REPLACE FUNCTION private.webhook_body(in_type text, in_occurred_at timestamp with time zone, in_payload jsonb)
  RETURNS text

@@ -482,6 +482,46 @@ export type Database = {
           },
         ];
       };
+      visit_states: {
+        Row: {
+          entered_at: string;
+          last_inside_at: string;
+          last_out_at: string | null;
+          organization_id: string;
+          out_at: string | null;
+          out_fixes: number;
+          out_moves: boolean;
+          out_place: unknown;
+          session_id: string;
+          site_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          entered_at: string;
+          last_inside_at: string;
+          last_out_at?: string | null;
+          organization_id: string;
+          out_at?: string | null;
+          out_fixes?: number;
+          out_moves?: boolean;
+          out_place?: unknown;
+          session_id: string;
+          site_id: string;
+        };
+        Update: {
+          entered_at?: string;
+          last_inside_at?: string;
+          last_out_at?: string | null;
+          organization_id?: string;
+          out_at?: string | null;
+          out_fixes?: number;
+          out_moves?: boolean;
+          out_place?: unknown;
+          session_id?: string;
+          site_id?: string;
+        };
+        Relationships: [];
+      };
       webhook_leases: {
         Row: {
           delivery_id: string;
@@ -931,6 +971,7 @@ export type Database = {
         Args: { in_after_recorded_at: string; in_after_session_id: string; in_employee_id: string };
         Returns: Json;
       };
+      export_sites: { Args: Record<PropertyKey, never>; Returns: Json };
       fail: {
         Args: { in_code: string; in_details?: string; in_headers?: Json; in_hint?: string; in_message: string };
         Returns: undefined;
@@ -962,6 +1003,33 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      follow_site: {
+        Args: {
+          in_from: string;
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+          in_site: Omit<
+            Database['public']['Tables']['sites']['Row'],
+            Database['public']['Tables']['sites']['ComputedFields']
+          >;
+        };
+        Returns: {
+          entered_at: string;
+          left_at: string;
+        }[];
+      };
+      follow_visits: {
+        Args: {
+          in_from: string;
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
       };
       force_check_out: {
         Args: { in_checked_out_at: string; in_employee_id: string; in_reason: string };
@@ -1005,6 +1073,7 @@ export type Database = {
           role: string;
         }[];
       };
+      import_sites: { Args: { in_features: Json }; Returns: Json };
       ingest_locations: {
         Args: {
           in_points: Json;
@@ -1223,6 +1292,17 @@ export type Database = {
           recorded_at: string;
         }[];
       };
+      metres_outside: {
+        Args: {
+          in_latitude: number;
+          in_longitude: number;
+          in_site: Omit<
+            Database['public']['Tables']['sites']['Row'],
+            Database['public']['Tables']['sites']['ComputedFields']
+          >;
+        };
+        Returns: number;
+      };
       metric_limit: { Args: Record<PropertyKey, never>; Returns: number };
       metric_samples: {
         Args: Record<PropertyKey, never>;
@@ -1337,6 +1417,7 @@ export type Database = {
           organization_id: string;
         }[];
       };
+      read_ring: { Args: { in_ring: Json }; Returns: Record<string, unknown> };
       recalculate_session: {
         Args: { in_session_id: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
@@ -1537,6 +1618,16 @@ export type Database = {
       rows_of_person: { Args: { in_employee_id: string; in_organization_id: string }; Returns: string[] };
       run_reconciliation: { Args: { in_max_repairs?: number }; Returns: number };
       run_schedule: { Args: { in_name: string }; Returns: string };
+      save_site: {
+        Args: { in_changes: Json; in_site_id: string };
+        Returns: Database['public']['Tables']['sites']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'sites';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       save_team: {
         Args: { in_name: string; in_team_id: string };
         Returns: Database['public']['Tables']['teams']['Row'];
@@ -1585,6 +1676,10 @@ export type Database = {
       simplify_line: {
         Args: { in_latitudes: number[]; in_longitudes: number[]; in_tolerance_m: number };
         Returns: number[];
+      };
+      site_plane: {
+        Args: { in_at_latitude: number; in_at_longitude: number; in_latitude: number; in_longitude: number };
+        Returns: unknown;
       };
       snapshot_report: { Args: Record<PropertyKey, never>; Returns: Json };
       submit_expense: {
@@ -1692,6 +1787,7 @@ export type Database = {
         Args: { in_calls: number; in_key_id: string; in_secret_hash: string };
         Returns: Record<string, unknown>;
       };
+      visit_rules: { Args: Record<PropertyKey, never>; Returns: Record<string, unknown> };
       webhook_body: { Args: { in_occurred_at: string; in_payload: Json; in_type: string }; Returns: string };
       webhook_retry_delay: { Args: { in_failed_attempts: number }; Returns: string };
       webhook_url_problem: { Args: { in_url: string }; Returns: string };
@@ -3126,6 +3222,63 @@ export type Database = {
           },
         ];
       };
+      sites: {
+        Row: {
+          area: unknown;
+          created_at: string;
+          external_id: string | null;
+          id: string;
+          is_active: boolean;
+          latitude: number;
+          longitude: number;
+          name: string;
+          organization_id: string;
+          polygon: Json | null;
+          radius_m: number | null;
+          shape: unknown;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          area: unknown;
+          created_at?: string;
+          external_id?: string | null;
+          id?: string;
+          is_active?: boolean;
+          latitude: number;
+          longitude: number;
+          name: string;
+          organization_id: string;
+          polygon?: Json | null;
+          radius_m?: number | null;
+          shape?: unknown;
+          updated_at?: string;
+        };
+        Update: {
+          area?: unknown;
+          created_at?: string;
+          external_id?: string | null;
+          id?: string;
+          is_active?: boolean;
+          latitude?: number;
+          longitude?: number;
+          name?: string;
+          organization_id?: string;
+          polygon?: Json | null;
+          radius_m?: number | null;
+          shape?: unknown;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'organization';
+            columns: ['organization_id'];
+            isOneToOne: false;
+            referencedRelation: 'organizations';
+            referencedColumns: ['id'];
+          },
+        ];
+      };
       team_managers: {
         Row: {
           created_at: string;
@@ -3193,6 +3346,49 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'organizations';
             referencedColumns: ['id'];
+          },
+        ];
+      };
+      visits: {
+        Row: {
+          employee_id: string;
+          entered_at: string;
+          left_at: string | null;
+          organization_id: string;
+          session_id: string;
+          site_id: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          employee_id: string;
+          entered_at: string;
+          left_at?: string | null;
+          organization_id: string;
+          session_id: string;
+          site_id: string;
+        };
+        Update: {
+          employee_id?: string;
+          entered_at?: string;
+          left_at?: string | null;
+          organization_id?: string;
+          session_id?: string;
+          site_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'session';
+            columns: ['organization_id', 'session_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'attendance_sessions';
+            referencedColumns: ['organization_id', 'id', 'employee_id'];
+          },
+          {
+            foreignKeyName: 'site';
+            columns: ['organization_id', 'site_id'];
+            isOneToOne: false;
+            referencedRelation: 'sites';
+            referencedColumns: ['organization_id', 'id'];
           },
         ];
       };
@@ -3795,6 +3991,7 @@ export type Database = {
         Args: { extension: string; mime_type?: string | null };
         Returns: Answers['create_receipt_path'];
       };
+      create_site: { Args: { site: Json }; Returns: Json };
       create_stream_ticket: { Args: Record<PropertyKey, never>; Returns: Answers['create_stream_ticket'] };
       create_team: {
         Args: { name: string };
@@ -3878,6 +4075,7 @@ export type Database = {
       };
       export_session_geojson: { Args: { session_id: string }; Returns: unknown };
       export_session_gpx: { Args: { session_id: string }; Returns: unknown };
+      export_sites: { Args: Record<PropertyKey, never>; Returns: Json };
       force_check_out: {
         Args: { checked_out_at?: string | null; employee_id: string; reason?: string | null };
         Returns: {
@@ -3954,6 +4152,7 @@ export type Database = {
         Args: { employee_id?: string | null; from_day?: string | null; to_day?: string | null };
         Returns: Answers['get_user_summary'];
       };
+      import_sites: { Args: { sites: Json }; Returns: Json };
       invite_employee: {
         Args: {
           app_role?: string;
@@ -4373,6 +4572,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      update_site: { Args: { changes: Json; site_id: string }; Returns: Json };
       update_team: {
         Args: { name: string; team_id: string };
         Returns: {

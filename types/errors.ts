@@ -32,6 +32,8 @@ export const errors = {
   slug_taken: { status: 409, meaning: 'Another organization has this slug.' },
   employee_code_taken: { status: 409, meaning: 'Another employee of the organization has this code.' },
   team_name_taken: { status: 409, meaning: 'Another team of the organization has this name.' },
+  site_not_found: { status: 404, meaning: 'There is no site with this id in the organization.' },
+  site_external_id_taken: { status: 409, meaning: 'Another site of the organization has this external_id.' },
   team_not_found: { status: 404, meaning: 'There is no team with this id in the organization.' },
   already_a_member: { status: 409, meaning: 'A person with this address is already a member.' },
   session_already_open: { status: 409, meaning: 'The caller is checked in already; details names the session.' },

@@ -32,6 +32,8 @@ const employee = {
   is_active: z.boolean(),
 };
 
+const visit = { ...session, site_id: id, entered_at: time };
+
 const team = { team_id: id, name: z.string(), manager_ids: z.array(id) };
 
 const review = {
@@ -80,6 +82,8 @@ export const eventPayloads = {
   'team.created': z.strictObject(team),
   'team.updated': z.strictObject(team),
   'team.deleted': z.strictObject(team),
+  'visit.started': z.strictObject(visit),
+  'visit.ended': z.strictObject({ ...visit, left_at: time }),
   'consumer.dropped': z.strictObject({ consumer: z.string() }),
   'organization.updated': z.strictObject({ organization_id: id, changed: z.array(z.string()).min(1) }),
   'webhook.test': z.strictObject({ webhook_id: id }),

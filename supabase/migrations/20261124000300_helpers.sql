@@ -33,6 +33,8 @@ as $$
     when 'slug_taken' then 409
     when 'employee_code_taken' then 409
     when 'team_name_taken' then 409
+    when 'site_not_found' then 404
+    when 'site_external_id_taken' then 409
     when 'team_not_found' then 404
     when 'already_a_member' then 409
     when 'session_already_open' then 409

@@ -35,7 +35,8 @@ create table public.api_keys (
     cardinality(scopes) > 0
     and scopes <@ array[
       'sessions:read', 'locations:read', 'locations:write', 'expenses:read', 'expenses:review', 'employees:read',
-      'employees:write', 'analytics:read', 'webhooks:manage', 'events:read'
+      'employees:write', 'analytics:read', 'webhooks:manage', 'events:read', 'sites:read',
+      'sites:write'
     ]
   )
 );

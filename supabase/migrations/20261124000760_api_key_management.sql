@@ -144,7 +144,8 @@ $$;
 comment on function public.create_api_key(text, text[], timestamptz, integer) is
   'Makes an API key for another system: {id, key, name, scopes, expires_at, requests_per_minute}; key is shown only here. Send it
 as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locations:write, expenses:read, expenses:review,
-employees:read, employees:write, analytics:read, webhooks:manage, events:read. Administrators, no API key; audited; 60 new
+employees:read, employees:write, analytics:read, webhooks:manage, events:read, sites:read,
+sites:write. Administrators, no API key; audited; 60 new
 keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
 
 grant execute on function public.create_api_key(text, text[], timestamptz, integer) to authenticated;

@@ -30,7 +30,7 @@ begin
     'session.checked_in', 'session.checked_out', 'session.corrected', 'session.recalculated',
     'expense.submitted', 'expense.approved', 'expense.rejected',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
-    'team.created', 'team.updated', 'team.deleted',
+    'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',
     'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
   ];
 end;

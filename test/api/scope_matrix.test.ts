@@ -17,6 +17,8 @@ const scopes = [
   'analytics:read',
   'webhooks:manage',
   'events:read',
+  'sites:read',
+  'sites:write',
 ];
 
 /** Functions that read tables of two scopes as their caller need both, and so does who says where events go. */
@@ -91,7 +93,7 @@ beforeAll(async () => {
     select p.proname as name, pg_catalog.has_function_privilege('api_key', p.oid, 'execute') as granted,
       p.prosrc || coalesce((select b.prosrc from pg_catalog.pg_proc as b
         where b.pronamespace = 'private'::regnamespace and p.prosrc like '%private.' || b.proname || '(%'
-          and (b.proname = p.proname or p.proname in ('record_location')) limit 1), '') as source,
+          and (b.proname = p.proname or p.proname in ('record_location', 'create_site', 'update_site', 'create_team', 'update_team')) limit 1), '') as source,
       coalesce((select json_agg(json_build_object('name', a.name, 'type', pg_catalog.format_type(t.type, null),
           'optional', a.ordinality > p.pronargs - p.pronargdefaults) order by a.ordinality)
         from unnest(p.proargnames) with ordinality as a (name, ordinality)
@@ -115,6 +117,12 @@ async function staff(name: string): Promise<Tenant> {
   await bob.client.rpc('submit_expense', { amount: 5, description: 'Parking', client_request_id: crypto.randomUUID() });
   await admin.client.rpc('create_webhook', { url: 'https://example.com/hook', events: ['session.checked_in'] });
   await admin.client.rpc('invite_employee', { email: `carol@${name}.test`, name: 'Carol' });
+  const { data: team } = await admin.client.rpc('create_team', { name: 'North' });
+  await admin.client.rpc('set_team_manager', { team_id: team?.id ?? '', employee_id: bob.employeeId });
+  const place = { name: 'Depot', latitude: 46.05, longitude: 14.5, radius_m: 100 };
+  const { data: site } = await admin.client.rpc('create_site', { site: place });
+  await stack.admin`insert into public.visits (organization_id, session_id, site_id, employee_id, entered_at)
+    values (${organizationId}, ${sessionId}, ${(site as { id: string }).id}, ${bob.employeeId}, now())`;
   return { organizationId, admin, bob, sessionId };
 }
 
@@ -302,7 +310,7 @@ describe('functions', () => {
 
   const needed = (rpc: Rpc): string[] =>
     needsSeveral[rpc.name] ??
-    [...rpc.source.matchAll(/require_admin\('(\w+:\w+)'\)/g)].map(([, scope]) => scope ?? '').slice(0, 1);
+    [...rpc.source.matchAll(/require_(?:admin|leader)\('(\w+:\w+)'\)/g)].map(([, scope]) => scope ?? '').slice(0, 1);
 
   test('what is granted to keys asks for a scope, and nothing else is', () => {
     for (const rpc of rpcs.filter(({ granted }) => granted)) expect(needed(rpc), rpc.name).not.toEqual([]);

@@ -50,6 +50,15 @@ test('every type of event is written in the shape of its contract', async () => 
       select to_jsonb(public.check_in(${minutesAgo(60)}, ${randomUUID()}, latitude => 46.05, longitude => 14.5)) as result
     `,
   );
+  const site = { name: 'Depot', latitude: 46.05, longitude: 14.5, radius_m: 100 };
+  await as('ada', (sql) => sql`select public.create_site(${JSON.stringify(site)}::text::jsonb) as result`);
+  const points = [40, 38, 30].map((minutes) => ({
+    recorded_at: minutesAgo(minutes),
+    latitude: 46.05,
+    longitude: 14.5,
+    accuracy_m: 5,
+  }));
+  await as('eva', (sql) => sql`select public.record_locations(${JSON.stringify(points)}::text::jsonb) as result`);
   await as('eva', (sql) => sql`select to_jsonb(public.check_out(${minutesAgo(5)}, ${randomUUID()})) as result`);
   await database.sql('fieldtrack_worker').begin(async (sql) => {
     await sql`select set_config('fieldtrack.organization_id', ${organizationId}, true)`;

@@ -270,6 +270,9 @@ function anyValue(type: string): string {
   // A row of nulls of a type of ours.
   if (type.startsWith('private.')) return `jsonb_populate_record(null::${type}, '{}')`;
   if (type === 'interval') return "'1 second'";
+  if (type === 'box') return "'(1,1),(0,0)'";
+  if (type === 'point') return "'(0,0)'";
+  if (type === 'polygon') return "'((0,0),(1,0),(1,1))'";
   if (type === 'inet') return "'192.0.2.1'";
   return '1';
 }

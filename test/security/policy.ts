@@ -18,6 +18,8 @@ export const scopes = [
   'analytics:read',
   'webhooks:manage',
   'events:read',
+  'sites:read',
+  'sites:write',
 ] as const;
 
 export type Scope = (typeof scopes)[number];
@@ -66,6 +68,8 @@ export const tables: Record<string, TableRights> = {
   },
   'public.employees': { ...members, key: ['employees:read'], worker: 'organization', owner: 'id' },
   'public.teams': { employee: 'organization', administrator: 'organization', service: 'all', key: ['employees:read'] },
+  'public.sites': { employee: 'organization', administrator: 'organization', service: 'all', key: ['sites:read'] },
+  'public.visits': { ...members, key: ['locations:read'] },
   'public.team_managers': { ...members, manager: 'own', key: ['employees:read'] },
   'public.invitations': { ...administrators, key: ['employees:read'] },
   'public.api_keys': { ...administrators },
@@ -186,6 +190,10 @@ export const rpcs: Record<string, RpcRights> = {
   create_employee: { ...administratorOnly, key: ['employees:write'] },
   leave_organization: own,
   set_employee_active: { ...administratorOnly, key: ['employees:write'] },
+  create_site: { ...administratorOnly, key: ['sites:write'] },
+  update_site: { ...administratorOnly, key: ['sites:write'] },
+  import_sites: { ...administratorOnly, key: ['sites:write'] },
+  export_sites: { employee: 'organization', administrator: 'organization', key: ['sites:read'] },
   create_team: { ...administratorOnly, key: ['employees:write'] },
   update_team: { ...administratorOnly, key: ['employees:write'] },
   delete_team: administratorOnly,
@@ -236,5 +244,6 @@ export const identifiers: Record<string, { table: string; column?: string }> = {
   delivery_id: { table: 'public.webhook_deliveries' },
   retry_intent_id: { table: 'public.retry_intents' },
   team_id: { table: 'public.teams' },
+  site_id: { table: 'public.sites' },
   device_token_id: { table: 'public.device_tokens' },
 };
