@@ -264,6 +264,7 @@ create table public.audit_log (
   constraint action_is_dotted CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 alter table public.audit_log enable row level security;
+CREATE INDEX audit_log_actor ON public.audit_log USING btree (organization_id, actor_id, id) WHERE (actor_id IS NOT NULL);
 CREATE INDEX audit_log_subject ON public.audit_log USING btree (organization_id, subject_type, subject_id, id DESC);
 CREATE TRIGGER _100_append_only BEFORE DELETE OR UPDATE ON public.audit_log FOR EACH ROW EXECUTE FUNCTION private.tg_audit_log__append_only();
 CREATE TRIGGER _110_no_truncate BEFORE TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__no_truncate();
@@ -646,6 +647,7 @@ create table public.events (
   constraint type_is_dotted CHECK ((type ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 alter table public.events enable row level security;
+CREATE INDEX events_employee ON public.events USING btree (organization_id, employee_id, id) WHERE (employee_id IS NOT NULL);
 CREATE INDEX events_occurred ON public.events USING btree (organization_id, occurred_at, id);
 CREATE INDEX events_organization_position ON public.events USING btree (organization_id, epoch, xact, id);
 CREATE INDEX events_position ON public.events USING btree (epoch, xact, id);
@@ -2318,10 +2320,11 @@ CREATE OR REPLACE FUNCTION public.export_employee_data(employee_id uuid DEFAULT 
 AS $function$
   select private.export_employee_data(employee_id, after_session_id, after_recorded_at);
 $function$;
-comment on function public.export_employee_data(uuid,uuid,timestamp with time zone) is 'All data about a person: the caller''s own, or for administrators any employee''s. The first page has everything but points:
-{employee, organization, account (null: no member any more), invitations, sessions, session_days, expenses, device_tokens,
-acts_on_the_person, receipts}, and each page {points, next}: 10,000 points, and what to send for the next page (null: that was
-all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
+comment on function public.export_employee_data(uuid,uuid,timestamp with time zone) is 'All data about a person, with every employment: the caller''s own, or for administrators any employee''s. The first page has
+everything but points: {employee, organization, account (null: no member any more), employments, invitations, managed_teams,
+sessions, session_days, expenses, device_tokens, daily_figures, monthly_figures, state, events, acts_on_the_person,
+acts_by_the_person, reviews_by_the_person, made_by_the_person, told_by_webhook (hosts), receipts}, and each page {points, next}:
+10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 grant execute on function public.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.export_session_geojson(session_id uuid)
@@ -3400,6 +3403,76 @@ end;
 $function$;
 comment on function private.activity_status(boolean,timestamp with time zone) is 'ACTIVE: a session is open; RECENT: checked out under 24 hours ago; INACTIVE: neither, or never at work.';
 grant execute on function private.activity_status(boolean,timestamp with time zone) to api_key, authenticated, fieldtrack_worker, service_role;
+
+CREATE OR REPLACE FUNCTION private.acts_about_person(in_organization_id uuid, in_ids uuid[])
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  select jsonb_build_object(
+    'acts_on_the_person', (
+      select coalesce(jsonb_agg(to_jsonb(a) - 'actor_id' order by a.id), '[]')
+      from (
+        select 'employee' as type, i.id from unnest(in_ids) as i (id)
+        union all
+        select 'session', s.id from public.attendance_sessions as s
+        where s.organization_id = in_organization_id and s.employee_id = any (in_ids)
+        union all
+        select 'expense', x.id from public.expenses as x
+        where x.organization_id = in_organization_id and x.employee_id = any (in_ids)
+        union all
+        select 'device_token', t.id from public.device_tokens as t
+        where t.organization_id = in_organization_id and t.employee_id = any (in_ids)
+      ) as o
+      join public.audit_log as a
+        on a.organization_id = in_organization_id and a.subject_type = o.type and a.subject_id = o.id
+    ),
+    -- Of acts on others what was done, when and the words; the values are theirs.
+    'acts_by_the_person', (
+      select coalesce(jsonb_agg(to_jsonb(a) - array['before', 'after'] order by a.id), '[]') from public.audit_log as a
+      where a.organization_id = in_organization_id and a.actor_type = 'employee' and a.actor_id = any (in_ids)
+    ),
+    'reviews_by_the_person', (
+      select coalesce(jsonb_agg(jsonb_build_object('expense_id', x.id, 'status', x.status, 'reviewed_at', x.reviewed_at,
+        'review_comment', x.review_comment) order by x.reviewed_at), '[]')
+      from public.expenses as x
+      where x.organization_id = in_organization_id and x.reviewer_id = any (in_ids)
+    ),
+    'made_by_the_person', jsonb_build_object(
+      'api_keys', (
+        select coalesce(jsonb_agg(to_jsonb(k) order by k.created_at), '[]') from public.api_keys as k
+        where k.organization_id = in_organization_id and (k.created_by = any (in_ids) or k.scopes_set_by = any (in_ids))
+      ),
+      'invitations', (
+        select coalesce(jsonb_agg(jsonb_build_object('id', i.id, 'employee_id', i.employee_id, 'status', i.status,
+          'created_at', i.created_at) order by i.created_at), '[]')
+        from public.invitations as i
+        where i.organization_id = in_organization_id and i.invited_by = any (in_ids)
+      ),
+      'device_tokens', (
+        select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'employee_id', t.employee_id, 'created_at', t.created_at)
+          order by t.created_at), '[]')
+        from public.device_tokens as t
+        where t.organization_id = in_organization_id and t.created_by = any (in_ids)
+      )
+    ),
+    -- Whoever receives events of the person: by the host, since the rest of an address may be a secret.
+    'told_by_webhook', (
+      select coalesce(jsonb_agg(to_jsonb(r) order by r.last_at desc), '[]')
+      from (
+        select substring(w.url from '^https?://([^/?#]+)') as host, count(*) as events, min(e.occurred_at) as first_at,
+          max(e.occurred_at) as last_at
+        from public.events as e
+        join public.webhook_deliveries as d on d.organization_id = e.organization_id and d.event_id = e.id
+        join public.webhooks as w on w.organization_id = d.organization_id and w.id = d.webhook_id
+        where e.organization_id = in_organization_id and e.employee_id = any (in_ids)
+        group by 1
+      ) as r
+    )
+  );
+$function$;
+comment on function private.acts_about_person(uuid,uuid[]) is 'Acts on and by employees who are one person, and the webhooks that were told of them. For export_employee_data.';
 
 CREATE OR REPLACE FUNCTION private.admin_organization_id()
  RETURNS uuid
@@ -6194,6 +6267,7 @@ declare
   v_points jsonb;
   v_last jsonb;
   v_page jsonb;
+  v_ids uuid[];
 begin
   select e.* into v_employee
   from public.employees as e
@@ -6205,6 +6279,7 @@ begin
       in_employee_id::text);
   end if;
   perform private.take_token(v_caller.organization_id, 'personal_data', v_caller.id);
+  v_ids := private.rows_of_person(v_employee.organization_id, v_employee.id);
 
   select jsonb_agg(to_jsonb(p) order by p.session_id, p.recorded_at)
   into v_points
@@ -6220,7 +6295,7 @@ begin
       order by g.recorded_at
       limit v_max_points
     ) as g
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
+    where s.organization_id = v_employee.organization_id and s.employee_id = any (v_ids)
       and (s.id >= in_after_session_id) is not false
     order by s.id, g.recorded_at
     limit v_max_points
@@ -6250,38 +6325,12 @@ begin
       -- The account is the person's: its address after they left, perhaps another organization's, is not for this one to see.
       where u.id = v_employee.user_id and v_employee.is_active
     ),
-    'invitations', (
-      select coalesce(jsonb_agg(to_jsonb(i) order by i.created_at), '[]')
-      from public.invitations as i
-      where i.organization_id = v_employee.organization_id and i.employee_id = v_employee.id
-    ),
-    'sessions', (
-      select coalesce(jsonb_agg(to_jsonb(s) order by s.checked_in_at), '[]')
-      from public.attendance_sessions as s
-      where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    ),
-    'session_days', (
-      select coalesce(jsonb_agg(to_jsonb(d) order by d.day, d.session_id), '[]')
-      from public.session_days as d
-      where d.organization_id = v_employee.organization_id and d.employee_id = v_employee.id
-    ),
-    'expenses', (
-      select coalesce(jsonb_agg(to_jsonb(x) order by x.submitted_at), '[]')
-      from public.expenses as x
-      where x.organization_id = v_employee.organization_id and x.employee_id = v_employee.id
-    ),
-    'device_tokens', (
-      select coalesce(jsonb_agg(to_jsonb(t) order by t.created_at), '[]')
-      from public.device_tokens as t
-      where t.organization_id = v_employee.organization_id and t.employee_id = v_employee.id
-    ),
-    'acts_on_the_person', (
-      select coalesce(jsonb_agg(to_jsonb(a) - 'actor_id' order by a.id), '[]')
-      from public.audit_log as a
-      where a.organization_id = v_employee.organization_id and a.subject_type = 'employee' and a.subject_id = v_employee.id
-    ),
-    'receipts', to_jsonb(private.receipt_paths(v_employee.organization_id, v_employee.id))
-  ) || v_page;
+    'receipts', (
+      select coalesce(jsonb_agg(r.path), '[]')
+      from unnest(v_ids) as i (id) cross join unnest(private.receipt_paths(v_employee.organization_id, i.id)) as r (path)
+    )
+  ) || private.rows_about_person(v_employee.organization_id, v_ids) || private.acts_about_person(v_employee.organization_id, v_ids)
+    || v_page;
 end;
 $function$;
 comment on function private.export_employee_data(uuid,uuid,timestamp with time zone) is 'Body of public.export_employee_data.';
@@ -10964,6 +11013,79 @@ end;
 $function$;
 comment on function private.rotate_webhook_secret(uuid,integer) is 'Body of public.rotate_webhook_secret.';
 grant execute on function private.rotate_webhook_secret(uuid,integer) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.rows_about_person(in_organization_id uuid, in_ids uuid[])
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  select jsonb_build_object(
+    'employments', (
+      select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at), '[]') from public.employees as e
+      where e.organization_id = in_organization_id and e.id = any (in_ids)
+    ),
+    'invitations', (
+      select coalesce(jsonb_agg(to_jsonb(i) order by i.created_at), '[]') from public.invitations as i
+      where i.organization_id = in_organization_id and i.employee_id = any (in_ids)
+    ),
+    'managed_teams', (
+      select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at), '[]') from public.team_managers as m
+      where m.organization_id = in_organization_id and m.employee_id = any (in_ids)
+    ),
+    'sessions', (
+      select coalesce(jsonb_agg(to_jsonb(s) order by s.checked_in_at), '[]') from public.attendance_sessions as s
+      where s.organization_id = in_organization_id and s.employee_id = any (in_ids)
+    ),
+    'session_days', (
+      select coalesce(jsonb_agg(to_jsonb(d) order by d.day, d.session_id), '[]') from public.session_days as d
+      where d.organization_id = in_organization_id and d.employee_id = any (in_ids)
+    ),
+    'expenses', (
+      select coalesce(jsonb_agg(to_jsonb(x) order by x.submitted_at), '[]') from public.expenses as x
+      where x.organization_id = in_organization_id and x.employee_id = any (in_ids)
+    ),
+    'device_tokens', (
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.created_at), '[]') from public.device_tokens as t
+      where t.organization_id = in_organization_id and t.employee_id = any (in_ids)
+    ),
+    'daily_figures', (
+      select coalesce(jsonb_agg(to_jsonb(m) order by m.day), '[]') from public.employee_daily_metrics as m
+      where m.organization_id = in_organization_id and m.employee_id = any (in_ids)
+    ),
+    'monthly_figures', (
+      select coalesce(jsonb_agg(to_jsonb(m) order by m.month), '[]') from public.employee_monthly_metrics as m
+      where m.organization_id = in_organization_id and m.employee_id = any (in_ids)
+    ),
+    'state', jsonb_build_object(
+      'latest_session', (
+        select coalesce(jsonb_agg(to_jsonb(l)), '[]') from public.employee_latest_sessions as l
+        where l.organization_id = in_organization_id and l.employee_id = any (in_ids)
+      ),
+      'at_work', (
+        select coalesce(jsonb_agg(to_jsonb(a)), '[]') from public.active_users as a
+        where a.organization_id = in_organization_id and a.employee_id = any (in_ids)
+      ),
+      'last_seen', (
+        select coalesce(jsonb_agg(to_jsonb(l)), '[]') from public.employee_last_state as l
+        where l.organization_id = in_organization_id and l.employee_id = any (in_ids)
+      ),
+      'totals', (
+        select coalesce(jsonb_agg(to_jsonb(m)), '[]') from public.employee_metrics_snapshot as m
+        where m.organization_id = in_organization_id and m.employee_id = any (in_ids)
+      ),
+      'pending_expenses', (
+        select coalesce(jsonb_agg(to_jsonb(p)), '[]') from public.pending_expenses as p
+        where p.organization_id = in_organization_id and p.employee_id = any (in_ids)
+      )
+    ),
+    'events', (
+      select coalesce(jsonb_agg(to_jsonb(e) - 'traceparent' order by e.id), '[]') from public.events as e
+      where e.organization_id = in_organization_id and e.employee_id = any (in_ids)
+    )
+  );
+$function$;
+comment on function private.rows_about_person(uuid,uuid[]) is 'What the tables hold about employees who are one person. For export_employee_data.';
 
 CREATE OR REPLACE FUNCTION private.rows_of_person(in_organization_id uuid, in_employee_id uuid)
  RETURNS uuid[]

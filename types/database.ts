@@ -624,6 +624,7 @@ export type Database = {
       };
       accepted_time: { Args: { in_at: string; in_organization_id: string }; Returns: string };
       activity_status: { Args: { in_checked_out_at: string; in_is_open: boolean }; Returns: string };
+      acts_about_person: { Args: { in_ids: string[]; in_organization_id: string }; Returns: Json };
       admin_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
       advance_distance: {
         Args: {
@@ -1615,6 +1616,7 @@ export type Database = {
         Args: { in_overlap_hours: number; in_webhook_id: string };
         Returns: Answers['rotate_webhook_secret'];
       };
+      rows_about_person: { Args: { in_ids: string[]; in_organization_id: string }; Returns: Json };
       rows_of_person: { Args: { in_employee_id: string; in_organization_id: string }; Returns: string[] };
       run_reconciliation: { Args: { in_max_repairs?: number }; Returns: number };
       run_schedule: { Args: { in_name: string }; Returns: string };

@@ -26,6 +26,9 @@ alter table public.audit_log enable row level security;
 -- What happened to one thing, newest first. The whole log, newest first, is the primary key read backwards.
 create index audit_log_subject on public.audit_log (organization_id, subject_type, subject_id, id desc);
 
+-- What one person or key did, in order.
+create index audit_log_actor on public.audit_log (organization_id, actor_id, id) where actor_id is not null;
+
 -- A change and a bare DELETE are refused; the erasure of a person or an organization announces itself.
 create function private.tg_audit_log__append_only() returns trigger
 language plpgsql

@@ -83,6 +83,9 @@ create index events_organization_position on public.events (organization_id, epo
 -- What happened in the organization from then until then? For replays, and for who asks by time.
 create index events_occurred on public.events (organization_id, occurred_at, id);
 
+-- What happened to one person? For the export of a person's data and the erasure.
+create index events_employee on public.events (organization_id, employee_id, id) where employee_id is not null;
+
 comment on table public.events is
   'What happened in the organization: written by triggers, kept for 30 days. Administrators read their organization''s.';
 comment on column public.events.id is 'Identifies the event; newest first is order=id.desc. Not gapless.';

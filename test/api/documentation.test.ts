@@ -242,6 +242,10 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   await stack.admin`
     insert into public.employees (organization_id, user_id, name) select o.id, ${ivo.userId}, 'Ivo' from public.organizations as o`;
   await call('ivo', 'leave_organization', {});
+  const team = await call('ada', 'create_team', { name: 'North' });
+  await call('ada', 'update_team', { team_id: team.id, name: 'North and east' });
+  await call('ada', 'set_team_manager', { team_id: team.id, employee_id });
+  await call('ada', 'delete_team', { team_id: team.id });
   await call('ada', 'create_employee', { name: 'Zora', employee_code: 'Z-1' });
   await call('ada', 'set_employee_active', { employee_id, is_active: false });
   await call('ada', 'erase_employee', { employee_id, reason: 'Asked for by letter of 3 March.' });
