@@ -161,7 +161,7 @@ const passedThrough: [RegExp, number[]][] = [
   // No right; a function or a filter of the wrong shape.
   [/^42501$/, [401, 403]],
   // Nested deeper than PostgreSQL reads.
-  [/^54001$/, [413]],
+  [/^54001$/, [413, 500]],
   // No such function, as PostgreSQL has it: PostgREST 12 calls one with a single json argument by {} without it.
   [/^42883$/, [404]],
   // Written by GET.

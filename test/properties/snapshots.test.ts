@@ -175,10 +175,7 @@ async function play(world: World, steps: readonly Step[]): Promise<void> {
         await admin`select private.close_forgotten_sessions()`;
         break;
       case 'deactivate':
-        await call(
-          world.adminUserId,
-          (sql) => sql`select public.set_employee_active(${employee(one.person)}, false)`,
-        );
+        await call(world.adminUserId, (sql) => sql`select public.set_employee_active(${employee(one.person)}, false)`);
         break;
       case 'activate':
         // What accept_invitation does, without an invitation a turn: they are limited to 30 an hour.
