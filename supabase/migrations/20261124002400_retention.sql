@@ -1,8 +1,11 @@
 -- Retention: points past what an organization keeps, and rows that no longer say anything.
 --
--- Forgetting changes no figure. A session whose points go is sealed first (points_purged_at): its distance and its days stay
--- as they are, later points and recalculations are refused, and daily figures are sums of session_days. So retention waits for a
--- session whose distance is still to be computed.
+-- Forgetting changes no figure. A session whose points go is sealed (points_purged_at) in the transaction that deletes them: its
+-- distance and its days stay as they are, later points and recalculations are refused, and daily figures are sums of session_days. So
+-- retention waits for a session whose distance is still to be computed.
+-- What bears the stamp has no point left, whatever other organizations keep. Once points of sealed sessions waited until their whole
+-- month fell, which the longest retention of all organizations decided: one tenant's setting kept everybody's deleted positions
+-- readable, for up to ten years. Now a month falls when nothing is in it.
 -- Not covered: the event log's own retention (its chapter), backups (docs/operations.md).
 
 -- Which sessions still have points, oldest first: retention's question, organization by organization.
@@ -39,35 +42,31 @@ comment on function private.forget_positions(uuid, uuid, timestamptz[]) is
   'Takes the positions out of the events of a session''s check-in and check-out, and what endpoints answered to them. For '
   'retention.';
 
--- Seals sessions that ended before their organization's retention, and deletes their points where no partition will fall for them
--- soon: in organizations that keep points for a shorter time than the longest.
-create function private.purge_locations(in_max_sessions integer default 500, in_max_points integer default 50000) returns bigint
-language plpgsql volatile security definer
+-- Seals sessions that ended before their organization's retention, and deletes their points with the seal.
+create function private.purge_locations_of(
+  in_organization_id uuid, in_max_sessions integer default 100, in_max_points integer default 20000
+) returns bigint
+language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_longest integer := (select max(o.location_retention_days) from public.organizations as o);
   v_session record;
   v_points bigint;
   v_deleted bigint := 0;
-  v_sealed integer := 0;
+  v_sealed bigint := 0;
 begin
   for v_session in
-    select s.organization_id, s.id, s.received_at, o.location_retention_days
+    select s.organization_id, s.id, array[s.checked_in_received_at, s.checked_out_received_at] as received_at
     from public.organizations as o
-    cross join lateral (
-      select s.organization_id, s.id, array[s.checked_in_received_at, s.checked_out_received_at] as received_at
-      from public.attendance_sessions as s
-      where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
-        -- A distance that is still to come needs its points.
-        and s.distance_status <> 'PENDING'
-        and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
-        and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
-      order by s.checked_in_at
-      limit in_max_sessions
-      for no key update of s skip locked
-    ) as s
+    join public.attendance_sessions as s on s.organization_id = o.id
+    where o.id = in_organization_id and s.points_purged_at is null and s.status = 'CLOSED'
+      -- A distance that is still to come needs its points.
+      and s.distance_status <> 'PENDING'
+      and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
+      and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
+    order by s.checked_in_at
     limit in_max_sessions
+    for no key update of s skip locked
   loop
     -- Where the person checked in and out are positions too.
     update public.attendance_sessions as s
@@ -76,24 +75,54 @@ begin
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
     perform private.forget_positions(v_session.organization_id, v_session.id, v_session.received_at);
+    delete from public.gps_locations as g
+    where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
+    get diagnostics v_points = row_count;
     v_sealed := v_sealed + 1;
-    if v_session.location_retention_days < v_longest then
-      delete from public.gps_locations as g
-      where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
-      get diagnostics v_points = row_count;
-      v_deleted := v_deleted + v_points;
-      exit when v_deleted >= in_max_points;
-    end if;
+    v_deleted := v_deleted + v_points;
+    exit when v_deleted >= in_max_points;
   end loop;
   return v_sealed;
 end;
 $$;
 
-comment on function private.purge_locations(integer, integer) is
-  'Seals sessions past their organization''s retention and deletes their points, unless a whole partition will go with them. '
-  'Run by schedule; answers how many it sealed.';
+comment on function private.purge_locations_of(uuid, integer, integer) is
+  'One organization''s turn of retention: seals sessions that ended before what it keeps and deletes their points. Answers how many '
+  'it sealed.';
 
--- One partition a run, when every point in it is older than the longest retention and of a sealed session. The look into it
+insert into private.tenant_loops (name, schedule_name, due, turn) values (
+  'location-retention', 'location-retention',
+  -- Named as the query above; the first of an organization is its oldest.
+  $sql$
+    select o.id, s.checked_out_at + make_interval(days => o.location_retention_days)
+    from public.organizations as o
+    cross join lateral (
+      select s.checked_out_at
+      from public.attendance_sessions as s
+      where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
+        and s.distance_status <> 'PENDING'
+        and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
+        and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
+      order by s.checked_in_at
+      limit 1
+    ) as s
+  $sql$,
+  'purge_locations_of'
+);
+
+create function private.purge_locations() returns bigint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  return private.take_turns('location-retention');
+end;
+$$;
+
+comment on function private.purge_locations() is
+  'Retention of all organizations, in turns. Run by schedule; answers how many sessions it sealed.';
+
+-- One partition a run, when it is empty: retention, erasure and organizations that left have taken every row of it. The look into it
 -- comes before the lock, and the lock waits two seconds at most: no writer queues behind it for longer.
 create function private.drop_location_partition() returns integer
 language plpgsql volatile security definer
@@ -101,56 +130,31 @@ set search_path = ''
 set lock_timeout = '2s'
 as $$
 declare
-  v_oldest text := (
-    select min(c.relname)
+  v_month record;
+  v_has_points boolean;
+begin
+  for v_month in
+    select c.relname::text as name,
+      (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC' as ends_at
     from pg_catalog.pg_inherits as i
     join pg_catalog.pg_class as c on c.oid = i.inhrelid
     where i.inhparent = 'public.gps_locations'::regclass and c.relname ~ '^gps_locations_[0-9]{4}_[0-9]{2}$'
-  );
-  v_ends_at timestamptz := (
-    to_date(right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';
-  v_has_unsealed boolean;
-begin
-  if v_ends_at is null or v_ends_at > now() - make_interval(
-    days => coalesce((select max(o.location_retention_days) from public.organizations as o), 0))
-    -- The months that maintain_location_partitions() would make again.
-    or v_ends_at > date_trunc('month', now() at time zone 'UTC') at time zone 'UTC'
-      - interval '2 months'
-  then
-    return 0;
-  end if;
-  -- From session to session through the partition's key: one step a session, not a row a point.
-  execute format($sql$
-    with recursive sessions as (
-      (select g.organization_id, g.session_id from gps.%1$I as g order by g.organization_id, g.session_id limit 1)
-      union all
-      select n.organization_id, n.session_id
-      from sessions as s
-      cross join lateral (
-        select g.organization_id, g.session_id from gps.%1$I as g
-        where (g.organization_id, g.session_id) > (s.organization_id, s.session_id)
-        order by g.organization_id, g.session_id
-        limit 1
-      ) as n
-    )
-    select exists (
-      select from sessions as s
-      join public.attendance_sessions as a on a.organization_id = s.organization_id and a.id = s.session_id
-      where a.points_purged_at is null
-    )
-  $sql$, v_oldest) into v_has_unsealed;
-  if v_has_unsealed then
-    return 0;
-  end if;
-  execute format('alter table public.gps_locations detach partition gps.%I', v_oldest);
-  execute format('drop table gps.%I', v_oldest);
-  return 1;
+    order by c.relname
+  loop
+    -- Not the months that maintain_location_partitions() would make again.
+    exit when v_month.ends_at > date_trunc('month', now() at time zone 'UTC') at time zone 'UTC' - interval '2 months';
+    execute format('select exists (select from gps.%I)', v_month.name) into v_has_points;
+    continue when v_has_points;
+    execute format('alter table public.gps_locations detach partition gps.%I', v_month.name);
+    execute format('drop table gps.%I', v_month.name);
+    return 1;
+  end loop;
+  return 0;
 end;
 $$;
 
 comment on function private.drop_location_partition() is
-  'Drops the oldest partition of gps_locations if all its points are past every organization''s retention and of sealed '
-  'sessions. Run by schedule; answers how many it dropped.';
+  'Drops the oldest partition of gps_locations in which no point is left. Run by schedule; answers how many it dropped.';
 
 -- Leftovers: what no longer says anything
 
