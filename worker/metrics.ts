@@ -36,6 +36,13 @@ export const databaseFamilies = {
   schedule_last_success_timestamp_seconds: { type: 'gauge', help: 'When it last succeeded.', labels: ['schedule'] },
   schedule_last_duration_seconds: { type: 'gauge', help: 'How long its last run took.', labels: ['schedule'] },
   schedule_max_duration_seconds: { type: 'gauge', help: 'How long a run may take.', labels: ['schedule'] },
+  loop_organizations_due: {
+    type: 'gauge',
+    help: 'Organizations with something due in a loop that serves all of them in turns.',
+    labels: ['loop'],
+  },
+  loop_organizations_failing: { type: 'gauge', help: 'Organizations whose data stops their own turn.', labels: ['loop'] },
+  loop_oldest_due_seconds: { type: 'gauge', help: 'How long the first of those that are due has waited.', labels: ['loop'] },
   location_partitions_missing: {
     type: 'gauge',
     help: 'Monthly partitions of gps_locations that should be there and are not.',

@@ -232,22 +232,22 @@ Errors: session_not_found 404, session_open 409, session_sealed 409, period_lock
 
 grant execute on function public.recalculate_session(uuid) to authenticated;
 
--- Forgotten sessions, oldest first: the schedule's question.
-create index attendance_sessions_open_by_age on public.attendance_sessions (checked_in_at) where status = 'ACTIVE';
+-- Forgotten sessions of an organization, oldest first: the schedule's question.
+create index attendance_sessions_open_by_age on public.attendance_sessions (organization_id, checked_in_at) where status = 'ACTIVE';
 
-create function private.close_forgotten_sessions(in_at_most integer default 500) returns integer
-language plpgsql volatile security definer
+create function private.close_forgotten_sessions_of(in_organization_id uuid, in_at_most integer default 100) returns bigint
+language plpgsql volatile
 set search_path = ''
 as $$
 declare
   v_forgotten record;
-  v_closed integer := 0;
+  v_closed bigint := 0;
 begin
   for v_forgotten in
     select s.organization_id, s.id, s.employee_id, s.checked_in_at, o.max_session_hours
     from public.attendance_sessions as s
     join public.organizations as o on o.id = s.organization_id
-    where s.status = 'ACTIVE' and s.checked_in_at < now() - interval '1 hour'
+    where s.organization_id = in_organization_id and s.status = 'ACTIVE' and s.checked_in_at < now() - interval '1 hour'
       -- A day that was spent without signal comes late and all at once: its points and its check-out are still on their way.
       and s.checked_in_received_at < now() - interval '1 hour'
       and s.checked_in_at < now() - make_interval(hours => o.max_session_hours)
@@ -276,6 +276,37 @@ begin
 end;
 $$;
 
-comment on function private.close_forgotten_sessions(integer) is
-  'Closes sessions open for longer than their organization''s max_session_hours, at the time of their last point. Run by '
-  'schedule; returns how many it closed.';
+comment on function private.close_forgotten_sessions_of(uuid, integer) is
+  'One organization''s turn: closes sessions open for longer than its max_session_hours, at the time of their last point. Answers '
+  'how many it closed.';
+
+insert into private.tenant_loops (name, schedule_name, due, turn) values (
+  'forgotten-sessions', 'forgotten-sessions',
+  $sql$
+    select o.id, greatest(
+      s.checked_in_at + make_interval(hours => o.max_session_hours), s.checked_in_received_at + interval '1 hour')
+    from public.organizations as o
+    cross join lateral (
+      select s.checked_in_at, s.checked_in_received_at
+      from public.attendance_sessions as s
+      where s.organization_id = o.id and s.status = 'ACTIVE'
+        and s.checked_in_at < now() - interval '1 hour' and s.checked_in_received_at < now() - interval '1 hour'
+        and s.checked_in_at < now() - make_interval(hours => o.max_session_hours)
+      order by s.checked_in_at
+      limit 1
+    ) as s
+  $sql$,
+  'close_forgotten_sessions_of'
+);
+
+create function private.close_forgotten_sessions() returns bigint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  return private.take_turns('forgotten-sessions');
+end;
+$$;
+
+comment on function private.close_forgotten_sessions() is
+  'Closes forgotten sessions of all organizations, in turns. Run by schedule; answers how many it closed.';

@@ -434,18 +434,24 @@ comment on table private.event_log_floor is 'The newest position that retention 
 
 insert into private.event_log_floor (epoch, xact, id) values (0, '0', 0);
 
-create function private.purge_events(in_max_rows integer default 5000, in_keep interval default '30 days') returns integer
-language plpgsql volatile security definer
+create function private.purge_events_piece(in_max_rows integer, in_keep interval, in_organization_id uuid default null)
+returns bigint
+language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_deleted integer;
+  v_failing uuid[] := array(
+    select t.organization_id from private.tenant_turns as t
+    where t.loop_name = 'event-retention' and t.failures > 0 and t.retry_at > clock_timestamp()
+  );
+  v_deleted bigint;
 begin
   -- In order of position, and only as far as every row is old enough: what remains is the log's unbroken end. Rows of a
   -- transaction that ran for long may be a little older than their neighbours; they go with them.
   with oldest as (
     select e.organization_id, e.id, e.epoch, e.xact, e.occurred_at
     from public.events as e
+    where v_failing = '{}' or e.organization_id <> all (v_failing)
     order by e.epoch, e.xact, e.id
     limit in_max_rows
   ),
@@ -465,21 +471,68 @@ begin
   deleted as (
     delete from public.events as e using expired as x
     where e.organization_id = x.organization_id and e.id = x.id
+      and (in_organization_id is null or x.organization_id = in_organization_id)
     returning e.epoch, e.xact, e.id
   ),
   floor as (
     update private.event_log_floor as f
     set epoch = d.epoch, xact = d.xact, id = d.id
     from (select d.* from deleted as d order by d.epoch desc, d.xact desc, d.id desc limit 1) as d
-    where f.is_only_row
+    where f.is_only_row and (d.epoch, d.xact, d.id) > (f.epoch, f.xact, f.id)
   )
-  select count(*)::integer into v_deleted from deleted;
+  select count(*) into v_deleted from deleted;
   return v_deleted;
 end;
 $$;
 
-comment on function private.purge_events(integer, interval) is
-  'Deletes the oldest events, a bounded number, as far as they are older than `keep` (30 days: more than the 75 hours of a '
+comment on function private.purge_events_piece(integer, interval, uuid) is
+  'Deletes of the oldest so many events those that are older than `keep`: of all organizations, or of one. Answers how many.';
+
+-- By age, so nobody waits behind somebody's many; and if an organization's rows refuse to go, without that organization.
+create function private.purge_events(
+  in_max_rows integer default 5000, in_keep interval default '30 days', in_budget interval default '2 seconds'
+) returns bigint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_ends_at timestamptz := clock_timestamp() + in_budget;
+  v_organization_id uuid;
+  v_rows bigint;
+  v_deleted bigint := 0;
+begin
+  loop
+    begin
+      v_rows := private.purge_events_piece(in_max_rows, in_keep);
+    exception
+      when others then
+        raise warning 'loop event-retention: by organization, because of %', sqlstate;
+        v_rows := 0;
+        for v_organization_id in
+          select distinct e.organization_id
+          from (select e.organization_id from public.events as e order by e.epoch, e.xact, e.id limit in_max_rows) as e
+        loop
+          begin
+            v_rows := v_rows + private.purge_events_piece(in_max_rows, in_keep, v_organization_id);
+          exception
+            when others then
+              perform private.record_turn('event-retention', v_organization_id, left(sqlstate || ': ' || sqlerrm, 300));
+          end;
+        end loop;
+    end;
+    v_deleted := v_deleted + v_rows;
+    exit when v_rows = 0 or in_budget = interval '0';
+    if clock_timestamp() >= v_ends_at then
+      perform private.enqueue('schedule', '{"name": "event-retention"}', 'event-retention');
+      exit;
+    end if;
+  end loop;
+  return v_deleted;
+end;
+$$;
+
+comment on function private.purge_events(integer, interval, interval) is
+  'Deletes the oldest events, for two seconds at most, as far as they are older than `keep` (30 days: more than the 75 hours of a '
   'webhook''s retries and the 7 days a consumer may lag). Run by schedule; returns how many.';
 
 -- An internal consumer that stands still would, one day, miss what retention deletes. It is dropped before that, loudly: the
@@ -491,6 +544,7 @@ set search_path = ''
 as $$
 declare
   v_consumer private.event_consumers;
+  v_organization_id uuid;
   v_dropped integer := 0;
 begin
   for v_consumer in
@@ -504,13 +558,19 @@ begin
     for update
   loop
     update private.event_consumers as c set dropped_at = now() where c.name = v_consumer.name;
-    perform private.emit_event(u.organization_id, 'consumer.dropped', 'organization', u.organization_id, null,
-      jsonb_build_object('consumer', v_consumer.name))
-    from (
+    for v_organization_id in
       select distinct e.organization_id
       from public.events as e
       where (e.epoch, e.xact, e.id) > (v_consumer.epoch, v_consumer.xact, v_consumer.id)
-    ) as u;
+    loop
+      begin
+        perform private.emit_event(v_organization_id, 'consumer.dropped', 'organization', v_organization_id, null,
+          jsonb_build_object('consumer', v_consumer.name));
+      exception
+        when others then
+          perform private.record_turn('stalled-consumers', v_organization_id, left(sqlstate || ': ' || sqlerrm, 300));
+      end;
+    end loop;
     v_dropped := v_dropped + 1;
   end loop;
   return v_dropped;

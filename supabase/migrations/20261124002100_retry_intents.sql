@@ -329,23 +329,23 @@ grant execute on function public.discard_retry_intent(uuid) to authenticated;
 
 -- For the schedules.
 
-create function private.replay_due_retry_intents() returns integer
-language plpgsql volatile security definer
+create function private.replay_due_retry_intents_of(in_organization_id uuid, in_max_intents integer default 100) returns bigint
+language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_intent record;
-  v_replayed integer := 0;
+  v_id uuid;
+  v_replayed bigint := 0;
 begin
-  for v_intent in
-    select r.organization_id, r.id
+  for v_id in
+    select r.id
     from public.retry_intents as r
-    where r.next_attempt_at <= now()
+    where r.organization_id = in_organization_id and r.next_attempt_at <= now()
     order by r.next_attempt_at
-    limit 500
+    limit in_max_intents
     for update skip locked
   loop
-    if (private.replay_intent(v_intent.organization_id, v_intent.id)).id is not null then
+    if (private.replay_intent(in_organization_id, v_id)).id is not null then
       v_replayed := v_replayed + 1;
     end if;
   end loop;
@@ -353,32 +353,37 @@ begin
 end;
 $$;
 
+comment on function private.replay_due_retry_intents_of(uuid, integer) is
+  'One organization''s turn: replays its intents that are due. Answers how many.';
+
+insert into private.tenant_loops (name, schedule_name, due, turn) values (
+  'retry-intents', 'retry-intents',
+  $sql$
+    select r.organization_id, min(r.next_attempt_at) from public.retry_intents as r
+    where r.next_attempt_at <= now() group by r.organization_id
+  $sql$,
+  'replay_due_retry_intents_of'
+);
+
+create function private.replay_due_retry_intents() returns bigint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  return private.take_turns('retry-intents');
+end;
+$$;
+
 comment on function private.replay_due_retry_intents() is
-  'Schedule: replays the intents of all organizations that are due, at most 500 a run. Returns how many.';
+  'Schedule: replays the intents that are due of all organizations, in turns. Returns how many.';
 
 create function private.clean_retry_intents() returns bigint
 language plpgsql volatile security definer
 set search_path = ''
 as $$
-declare
-  v_deleted bigint;
 begin
-  with old as (
-    select r.organization_id, r.id
-    from public.retry_intents as r
-    where r.settled_at < now() - interval '72 hours'
-    order by r.settled_at
-    limit 5000
-    for update skip locked
-  ),
-  gone as (
-    delete from public.retry_intents as r
-    using old as o
-    where r.organization_id = o.organization_id and r.id = o.id
-    returning 1
-  )
-  select count(*) into v_deleted from gone;
-  return v_deleted;
+  return private.delete_in_turns('retry-intents-clean', 'public.retry_intents',
+    'r.settled_at < now() - interval ''72 hours''', 5000);
 end;
 $$;
 

@@ -83,16 +83,12 @@ comment on function private.use_stream_ticket(bytea) is
 
 grant execute on function private.use_stream_ticket(bytea) to fieldtrack_edge;
 
-create function private.purge_stream_tickets() returns integer
+create function private.purge_stream_tickets() returns bigint
 language plpgsql volatile security definer
 set search_path = ''
 as $$
-declare
-  v_deleted integer;
 begin
-  delete from private.stream_tickets as t where t.expires_at <= now();
-  get diagnostics v_deleted = row_count;
-  return v_deleted;
+  return private.delete_in_turns('stream-tickets', 'private.stream_tickets', 'r.expires_at <= now()', 20000);
 end;
 $$;
 

@@ -160,22 +160,23 @@ comment on function private.drop_location_partition() is
 
 -- An invitation that nobody took up, or that was taken back, is an address without a purpose: a month later it goes. Who never came
 -- is erased like a person who asked for it; of who did come, the address goes.
-create function private.forget_invitations() returns integer
-language plpgsql volatile security definer
+create function private.forget_invitations_of(in_organization_id uuid, in_max_invitations integer default 100) returns bigint
+language plpgsql volatile
 set search_path = ''
 as $$
 declare
   v_invitation record;
-  v_deleted integer := 0;
+  v_deleted bigint := 0;
 begin
   -- The person before the invitation, as who accepts it.
   for v_invitation in
     select i.organization_id, i.id, i.employee_id, i.email, e.erased_at
     from public.invitations as i
     join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-    where (i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
-      or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days')
-    limit 500
+    where i.organization_id = in_organization_id
+      and ((i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
+        or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days'))
+    limit in_max_invitations
     for update of e skip locked
   loop
     -- As it is now: it may have been renewed or accepted meanwhile.
@@ -209,8 +210,20 @@ begin
 end;
 $$;
 
-comment on function private.forget_invitations() is
-  'Deletes invitations a month past their expiry or revocation, and erases the people who never came by one. For purge_leftovers.';
+comment on function private.forget_invitations_of(uuid, integer) is
+  'One organization''s turn: deletes invitations a month past their expiry or revocation, and erases the people who never came by '
+  'one. Answers how many.';
+
+insert into private.tenant_loops (name, schedule_name, due, turn) values (
+  'invitations', 'leftovers',
+  $sql$
+    select i.organization_id, min(i.expires_at) + interval '30 days' from public.invitations as i
+    where (i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
+      or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days')
+    group by i.organization_id
+  $sql$,
+  'forget_invitations_of'
+);
 
 -- Made by an invitation that nobody took up, and nothing was ever recorded under the name.
 create function private.never_came(in_organization_id uuid, in_employee_id uuid) returns boolean
@@ -255,19 +268,12 @@ declare
   v_deleted bigint := 0;
 begin
   -- A bucket that nobody used for a day is full again.
-  delete from private.rate_buckets as b
-  where b.ctid = any (array(
-    select b.ctid from private.rate_buckets as b where b.refilled_at < now() - interval '1 day' limit 5000
-  ));
-  get diagnostics v_rows = row_count;
-  v_deleted := v_deleted + v_rows;
-
+  v_deleted := v_deleted + private.delete_in_turns('rate-buckets', 'private.rate_buckets',
+    'r.refilled_at < now() - interval ''1 day''', 5000);
   -- Of deliveries that went while they were sent, mostly; a lease that has ended counts for nothing.
-  delete from private.webhook_leases as l where l.expires_at < now() - interval '1 hour';
-  get diagnostics v_rows = row_count;
-  v_deleted := v_deleted + v_rows;
-
-  v_deleted := v_deleted + private.forget_invitations();
+  v_deleted := v_deleted + private.delete_in_turns('webhook-leases', 'private.webhook_leases',
+    'r.expires_at < now() - interval ''1 hour''', 5000);
+  v_deleted := v_deleted + private.take_turns('invitations');
 
   -- pg_cron keeps a row a run for ever.
   if to_regclass('cron.job_run_details') is not null then

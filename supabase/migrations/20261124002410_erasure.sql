@@ -201,11 +201,13 @@ begin
     end if;
   end loop;
 
-  -- The organization's events in the order of their key, a bounded piece of it at a time.
+  -- The person's events in the order of their ids, a bounded number of them at a time: found by index, whatever else happens in the
+  -- organization, so colleagues who write events faster than they are read cannot keep an erasure from its end.
   select max(e.id) into v_last_event
   from (
     select e.id from public.events as e
-    where e.organization_id = v_erasure.organization_id and e.id > coalesce(v_erasure.events_cleaned_to, 0)
+    where e.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and e.id > coalesce(v_erasure.events_cleaned_to, 0)
     order by e.id
     limit in_max_events
   ) as e;
@@ -246,28 +248,50 @@ $$;
 comment on function private.continue_erasure(uuid, uuid, integer, integer) is
   'One bounded step of a person''s erasure: points and positions of sessions, then payloads of events. True when done.';
 
-create function private.continue_erasures() returns integer
-language plpgsql volatile security definer
+create function private.continue_erasures_of(in_organization_id uuid, in_max_erasures integer default 5) returns bigint
+language plpgsql volatile
 set search_path = ''
 as $$
 declare
   v_erasure record;
-  v_steps integer := 0;
+  v_steps bigint := 0;
 begin
   for v_erasure in
     select x.organization_id, x.employee_id from private.erasures as x
-    where x.completed_at is null
+    where x.organization_id = in_organization_id and x.completed_at is null
     order by x.requested_at
-    limit 10
+    limit in_max_erasures
   loop
-    perform private.continue_erasure(v_erasure.organization_id, v_erasure.employee_id, 20000, 5000);
+    perform private.continue_erasure(v_erasure.organization_id, v_erasure.employee_id, 5000, 2000);
     v_steps := v_steps + 1;
   end loop;
   return v_steps;
 end;
 $$;
 
-comment on function private.continue_erasures() is 'The next step of the erasures that are not done. Run by schedule.';
+comment on function private.continue_erasures_of(uuid, integer) is
+  'One organization''s turn: the next step of its erasures that are not done. Answers how many steps.';
+
+insert into private.tenant_loops (name, schedule_name, due, turn) values (
+  'erasures', 'erasures',
+  $sql$
+    select x.organization_id, min(x.requested_at) from private.erasures as x
+    where x.completed_at is null group by x.organization_id
+  $sql$,
+  'continue_erasures_of'
+);
+
+create function private.continue_erasures() returns bigint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  return private.take_turns('erasures');
+end;
+$$;
+
+comment on function private.continue_erasures() is
+  'The next steps of the erasures that are not done, of all organizations in turns. Run by schedule.';
 
 -- Where Storage is present, the person's receipts: the administrator deletes the files through Storage, which a policy allows for
 -- erased people. Rows alone are not deleted here: the files behind them would stay for ever.

@@ -81,8 +81,8 @@ grant execute on function public.keep_organization() to authenticated;
 
 -- Rows of one organization, at most so many, from whatever tables the catalog says have any: the ones that others refer to come
 -- last, so that no statement cascades into a large table. The organization's own row goes when nothing else is left.
-create function private.delete_due_organizations(in_max_rows integer default 20000) returns bigint
-language plpgsql volatile security definer
+create function private.delete_organization_piece(in_organization_id uuid, in_max_rows integer default 5000) returns bigint
+language plpgsql volatile
 set search_path = ''
 as $$
 declare
@@ -93,9 +93,7 @@ declare
 begin
   select o.id into v_organization_id
   from public.organizations as o
-  where o.deletion_due_at <= now()
-  order by o.deletion_due_at
-  limit 1
+  where o.id = in_organization_id and o.deletion_due_at <= now()
   for update skip locked;
   if not found then
     return 0;
@@ -132,14 +130,36 @@ begin
     $sql$, v_table.name) using v_organization_id, in_max_rows - v_deleted;
     get diagnostics v_rows = row_count;
     v_deleted := v_deleted + v_rows;
-    if v_deleted >= in_max_rows then
-      return v_deleted;
-    end if;
+    exit when v_deleted >= in_max_rows;
   end loop;
-  delete from public.organizations as o where o.id = v_organization_id;
-  return v_deleted + 1;
+  if v_deleted < in_max_rows then
+    delete from public.organizations as o where o.id = v_organization_id;
+    v_deleted := v_deleted + 1;
+  end if;
+  -- The next turn, in this transaction, is another organization's.
+  perform set_config('fieldtrack.erasure', '', true);
+  return v_deleted;
 end;
 $$;
 
-comment on function private.delete_due_organizations(integer) is
-  'Deletes up to max_rows rows of the organization whose notice has run out first, and at last the organization. Run by schedule.';
+comment on function private.delete_organization_piece(uuid, integer) is
+  'One organization''s turn, when its notice has run out: deletes up to so many of its rows, and at last the organization. Answers '
+  'how many.';
+
+insert into private.tenant_loops (name, schedule_name, due, turn) values (
+  'organization-deletion', 'organization-deletion',
+  'select o.id, o.deletion_due_at from public.organizations as o where o.deletion_due_at <= now()',
+  'delete_organization_piece'
+);
+
+create function private.delete_due_organizations() returns bigint
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+begin
+  return private.take_turns('organization-deletion');
+end;
+$$;
+
+comment on function private.delete_due_organizations() is
+  'Deletes organizations whose notice has run out, in turns. Run by schedule; answers how many rows.';

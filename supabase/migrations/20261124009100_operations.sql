@@ -210,6 +210,16 @@ begin
   where l.value is not null;
 
   return query
+  select l.name, jsonb_build_object('loop', r.loop_name), l.value
+  from private.loop_report() as r
+  cross join lateral (
+    values
+      ('loop_organizations_due', r.due::double precision),
+      ('loop_organizations_failing', r.failing::double precision),
+      ('loop_oldest_due_seconds', r.oldest_s)
+  ) as l (name, value);
+
+  return query
   select 'location_partitions_missing', '{}'::jsonb, private.missing_location_partitions()::double precision;
 
   return query
@@ -520,6 +530,12 @@ begin
       from private.erasures as x
       where x.organization_id = any (v_organization_ids) and x.completed_at is null
     ),
+    -- What is done for all organizations in turns, and raised at this one's.
+    'loops', (
+      select jsonb_build_object('failing', coalesce(jsonb_agg(distinct t.loop_name), '[]'))
+      from private.tenant_turns as t
+      where t.organization_id = any (v_organization_ids) and t.failures > 0
+    ),
     -- The machinery is shared; that it stands still concerns everybody.
     'schedules', (
       select jsonb_build_object('overdue', coalesce(jsonb_agg(s.name) filter (where s.is_overdue), '[]'))
@@ -530,6 +546,12 @@ begin
     v_health := v_health || jsonb_build_object(
       'consumers', (select coalesce(jsonb_agg(to_jsonb(c)), '[]') from private.consumer_report() as c),
       'horizon', (select coalesce(jsonb_agg(to_jsonb(h)), '[]') from private.horizon_report() as h),
+      'loop_report', (select coalesce(jsonb_agg(to_jsonb(r)), '[]') from private.loop_report() as r),
+      -- By organization, and why: for operators alone, since a message may repeat a value.
+      'failing_turns', (
+        select coalesce(jsonb_agg(to_jsonb(t) order by t.failing_since), '[]')
+        from (select t.* from private.tenant_turns as t where t.failures > 0 order by t.failing_since limit 100) as t
+      ),
       'schedule_report', (select jsonb_agg(to_jsonb(s)) from private.schedule_report() as s),
       'location_partitions_missing', private.missing_location_partitions(),
       'migration', private.migration_version());
@@ -541,6 +563,7 @@ begin
     case when v_health #> '{webhooks,circuits_open}' <> '0' then 'endpoints of webhooks fail' end,
     case when v_health #> '{deliveries,late}' <> '0' then 'deliveries wait for more than an hour' end,
     case when v_health #> '{retry_intents,pending}' <> '0' then 'jobs died and wait to be run again' end,
+    case when v_health #> '{loops,failing}' <> '[]' then 'the organization''s data stops work that is done by the clock' end,
     case when v_health #> '{schedules,overdue}' <> '[]' then 'schedules are overdue' end,
     case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end,
     -- Of all organizations only. Revoked by the first chapter; a role that does not own the database is merely warned then.
@@ -569,7 +592,7 @@ $$;
 comment on function public.system_health() is
   'Is all well? {status: ok or degraded, problems: [text], sessions: {open, forgotten}, distances: {pending, failed} (of the last
 week), webhooks: {endpoints, disabled, circuits_open}, deliveries: {pending, late} (of webhooks that are on), retry_intents:
-{pending}, erasures: {unfinished}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own
+{pending}, erasures: {unfinished}, loops: {failing: [name]}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own
 organization; service_role: of all together, and the machinery''s state beside it. Counts stop at 100,000.
 Errors: admin_required 403, not_a_member 403.';
 

@@ -63,7 +63,7 @@ select pg_temp.die('a', (select replay_job_id from public.retry_intents));
 select tests.become_postgres();
 select results_eq('select * from pg_temp.intents()', $$values ('PENDING', 1, 10, 'error 42501')$$, 'the count goes on');
 delete from pgboss.job where name = 'distance';
-select is(private.replay_due_retry_intents(), 0, 'it is not due yet');
+select is(private.replay_due_retry_intents(), 0::bigint, 'it is not due yet');
 create function pg_temp.replay_and_die() returns integer language plpgsql as $$
 begin
   update public.retry_intents set next_attempt_at = now() where state = 'PENDING';

@@ -9,7 +9,7 @@ insert into public.attendance_sessions (organization_id, id, employee_id, checke
 insert into public.gps_locations (organization_id, session_id, recorded_at, employee_id, latitude, longitude)
 values (tests.acme(), tests.user_id('s bob'), now() - interval '12 hours', tests.user_id('bob'), 46, 14),
   (tests.acme(), tests.user_id('s bob'), now() - interval '11 hours', tests.user_id('bob'), 46, 14);
-select is(private.close_forgotten_sessions(), 2, 'two are over the limit of 16 hours');
+select is(private.close_forgotten_sessions(), 2::bigint, 'two are over the limit of 16 hours');
 select results_eq(
   $$select closed_by, checked_out_at from public.attendance_sessions where id = tests.user_id('s bob')$$,
   $$values ('AUTO', now() - interval '11 hours')$$, 'closed at the last point');
@@ -17,7 +17,7 @@ select results_eq(
   $$select closed_by, duration_s from public.attendance_sessions where id = tests.user_id('s carol')$$,
   $$values ('AUTO', 0)$$, 'without a point there is no evidence of work');
 select is((select status from public.attendance_sessions where id = tests.user_id('s alice')), 'ACTIVE', 'the third goes on');
-select is(private.close_forgotten_sessions(), 0, 'a second run finds nothing');
+select is(private.close_forgotten_sessions(), 0::bigint, 'a second run finds nothing');
 select is((select count(*) from public.audit_log where action = 'session.auto_checked_out' and actor_type = 'system'),
   2::bigint, 'audited');
 select tests.become('bob');
@@ -30,7 +30,7 @@ select is(
 select tests.become('carol');
 select (public.check_in(now() - interval '40 hours', gen_random_uuid())).status;
 select tests.become_postgres();
-select is(private.close_forgotten_sessions(), 0, 'a day that comes late is not cut off while it comes');
+select is(private.close_forgotten_sessions(), 0::bigint, 'a day that comes late is not cut off while it comes');
 select tests.become('carol');
 select is((public.check_out(now() - interval '32 hours', gen_random_uuid())).duration_s, 28800, 'its check-out counts');
 select * from finish();

@@ -28,7 +28,7 @@ update private.stream_tickets set expires_at = now() where token_hash = pg_temp.
 select tests.become_role('fieldtrack_edge');
 select is_empty($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('late'))$$, 'after 30 seconds it is nobody''s');
 select tests.become_postgres();
-select is(private.purge_stream_tickets(), 1, 'what expired is deleted');
+select is(private.purge_stream_tickets(), 1::bigint, 'what expired is deleted');
 update public.employees set app_role = 'EMPLOYEE' where id = tests.user_id('alice');
 select tests.become_role('fieldtrack_edge');
 select is_empty($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('demoted'))$$, 'nor is one of a former administrator');

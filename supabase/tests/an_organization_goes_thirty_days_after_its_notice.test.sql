@@ -25,10 +25,10 @@ select is((public.delete_organization('acme')).deletion_due_at, now() + interval
 select tests.become_postgres();
 
 update public.organizations set deletion_due_at = now() where slug = 'acme';
-select is(private.delete_due_organizations(300), 300::bigint, 'one run deletes so many rows');
+select is(private.delete_organization_piece(tests.acme(), 300), 300::bigint, 'one run deletes so many rows');
 select ok((select count(*) between 200 and 299 from public.gps_locations), 'points among the first');
 create temporary table runs on commit drop as
-select private.delete_due_organizations(300) as deleted from generate_series(1, 20);
+select private.delete_due_organizations() as deleted from generate_series(1, 3);
 select is_empty($$select 1 from public.organizations where slug = 'acme'$$, 'at last the organization is gone');
 create function pg_temp.rows_of(organization_id uuid) returns setof text language plpgsql as $$
 declare

@@ -14,6 +14,7 @@ set location_retention_days = extract(day from now() - pg_temp.long_ago()) - 1, 
 where slug = 'other';
 insert into public.organizations (name, slug, time_zone, currency, location_retention_days)
 values ('Third', 'third', 'UTC', 'EUR', 3650);
+select private.refresh_dashboard(id) from public.organizations where slug = 'third';
 select private.create_location_partitions(pg_temp.long_ago()::date, now()::date) is not null as made;
 
 create temporary table played (name text, organization_id uuid, id uuid) on commit drop;
