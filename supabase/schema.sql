@@ -189,7 +189,7 @@ alter table public.attendance_sessions enable row level security;
 CREATE INDEX attendance_sessions_newest ON public.attendance_sessions USING btree (organization_id, checked_in_at DESC, id);
 CREATE INDEX attendance_sessions_newest_of_employee ON public.attendance_sessions USING btree (organization_id, employee_id, checked_in_at DESC);
 CREATE UNIQUE INDEX attendance_sessions_one_open ON public.attendance_sessions USING btree (organization_id, employee_id) WHERE (status = 'ACTIVE'::text);
-CREATE INDEX attendance_sessions_open_by_age ON public.attendance_sessions USING btree (checked_in_at) WHERE (status = 'ACTIVE'::text);
+CREATE INDEX attendance_sessions_open_by_age ON public.attendance_sessions USING btree (organization_id, checked_in_at) WHERE (status = 'ACTIVE'::text);
 CREATE INDEX attendance_sessions_unsealed ON public.attendance_sessions USING btree (organization_id, checked_in_at) WHERE (points_purged_at IS NULL);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
@@ -1843,6 +1843,33 @@ alter table private.stream_tickets enable row level security;
 CREATE INDEX stream_tickets_employee ON private.stream_tickets USING btree (organization_id, employee_id);
 comment on table private.stream_tickets is 'SHA-256 of tickets for the live stream that nobody has used yet.';
 
+create table private.tenant_loops (
+  name text not null,
+  schedule_name text not null,
+  due text not null,
+  turn text not null,
+  constraint tenant_loops_pkey PRIMARY KEY (name)
+);
+alter table private.tenant_loops enable row level security;
+comment on table private.tenant_loops is 'What serves all organizations in turns: which have something due (SQL: id, since), and the function that does a piece for one.';
+
+create table private.tenant_turns (
+  organization_id uuid not null,
+  loop_name text not null,
+  last_turn_at timestamp with time zone not null,
+  failures integer not null default 0,
+  failing_since timestamp with time zone,
+  retry_at timestamp with time zone,
+  error text,
+  constraint tenant_turns_pkey PRIMARY KEY (organization_id, loop_name),
+  constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE,
+  constraint failing_has_its_count CHECK (((failures = 0) = (failing_since IS NULL))),
+  constraint failing_is_tried_again CHECK (((failures = 0) = (retry_at IS NULL)))
+);
+alter table private.tenant_turns enable row level security;
+CREATE INDEX tenant_turns_failing ON private.tenant_turns USING btree (loop_name, retry_at) WHERE (failures > 0);
+comment on table private.tenant_turns is 'When an organization had its turn in each loop, and whether its piece fails: since when, how often in a row, and why.';
+
 create table private.visit_states (
   organization_id uuid not null,
   session_id uuid not null,
@@ -3198,7 +3225,7 @@ AS $function$
 $function$;
 comment on function public.system_health() is 'Is all well? {status: ok or degraded, problems: [text], sessions: {open, forgotten}, distances: {pending, failed} (of the last
 week), webhooks: {endpoints, disabled, circuits_open}, deliveries: {pending, late} (of webhooks that are on), retry_intents:
-{pending}, erasures: {unfinished}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own
+{pending}, erasures: {unfinished}, loops: {failing: [name]}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own
 organization; service_role: of all together, and the machinery''s state beside it. Counts stop at 100,000.
 Errors: admin_required 403, not_a_member 403.';
 grant execute on function public.system_health() to authenticated, service_role;
@@ -4336,44 +4363,39 @@ CREATE OR REPLACE FUNCTION private.clean_retry_intents()
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-declare
-  v_deleted bigint;
 begin
-  with old as (
-    select r.organization_id, r.id
-    from public.retry_intents as r
-    where r.settled_at < now() - interval '72 hours'
-    order by r.settled_at
-    limit 5000
-    for update skip locked
-  ),
-  gone as (
-    delete from public.retry_intents as r
-    using old as o
-    where r.organization_id = o.organization_id and r.id = o.id
-    returning 1
-  )
-  select count(*) into v_deleted from gone;
-  return v_deleted;
+  return private.delete_in_turns('retry-intents-clean', 'public.retry_intents',
+    'r.settled_at < now() - interval ''72 hours''', 5000);
 end;
 $function$;
 comment on function private.clean_retry_intents() is 'Schedule: deletes intents that were settled 72 hours ago, at most 5,000 a run. Returns how many.';
 
-CREATE OR REPLACE FUNCTION private.close_forgotten_sessions(in_at_most integer DEFAULT 500)
- RETURNS integer
+CREATE OR REPLACE FUNCTION private.close_forgotten_sessions()
+ RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
+begin
+  return private.take_turns('forgotten-sessions');
+end;
+$function$;
+comment on function private.close_forgotten_sessions() is 'Closes forgotten sessions of all organizations, in turns. Run by schedule; answers how many it closed.';
+
+CREATE OR REPLACE FUNCTION private.close_forgotten_sessions_of(in_organization_id uuid, in_at_most integer DEFAULT 100)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
 declare
   v_forgotten record;
-  v_closed integer := 0;
+  v_closed bigint := 0;
 begin
   for v_forgotten in
     select s.organization_id, s.id, s.employee_id, s.checked_in_at, o.max_session_hours
     from public.attendance_sessions as s
     join public.organizations as o on o.id = s.organization_id
-    where s.status = 'ACTIVE' and s.checked_in_at < now() - interval '1 hour'
+    where s.organization_id = in_organization_id and s.status = 'ACTIVE' and s.checked_in_at < now() - interval '1 hour'
       -- A day that was spent without signal comes late and all at once: its points and its check-out are still on their way.
       and s.checked_in_received_at < now() - interval '1 hour'
       and s.checked_in_at < now() - make_interval(hours => o.max_session_hours)
@@ -4401,7 +4423,7 @@ begin
   return v_closed;
 end;
 $function$;
-comment on function private.close_forgotten_sessions(integer) is 'Closes sessions open for longer than their organization''s max_session_hours, at the time of their last point. Run by schedule; returns how many it closed.';
+comment on function private.close_forgotten_sessions_of(uuid,integer) is 'One organization''s turn: closes sessions open for longer than its max_session_hours, at the time of their last point. Answers how many it closed.';
 
 CREATE OR REPLACE FUNCTION private.close_session(in_organization_id uuid, in_employee_id uuid, in_closed_at timestamp with time zone, in_closed_by text, in_action text, in_reason text)
  RETURNS public.attendance_sessions
@@ -4794,11 +4816,13 @@ begin
     end if;
   end loop;
 
-  -- The organization's events in the order of their key, a bounded piece of it at a time.
+  -- The person's events in the order of their ids, a bounded number of them at a time: found by index, whatever else happens in the
+  -- organization, so colleagues who write events faster than they are read cannot keep an erasure from its end.
   select max(e.id) into v_last_event
   from (
     select e.id from public.events as e
-    where e.organization_id = v_erasure.organization_id and e.id > coalesce(v_erasure.events_cleaned_to, 0)
+    where e.organization_id = v_erasure.organization_id and e.employee_id = v_erasure.employee_id
+      and e.id > coalesce(v_erasure.events_cleaned_to, 0)
     order by e.id
     limit in_max_events
   ) as e;
@@ -4838,28 +4862,39 @@ $function$;
 comment on function private.continue_erasure(uuid,uuid,integer,integer) is 'One bounded step of a person''s erasure: points and positions of sessions, then payloads of events. True when done.';
 
 CREATE OR REPLACE FUNCTION private.continue_erasures()
- RETURNS integer
+ RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
+begin
+  return private.take_turns('erasures');
+end;
+$function$;
+comment on function private.continue_erasures() is 'The next steps of the erasures that are not done, of all organizations in turns. Run by schedule.';
+
+CREATE OR REPLACE FUNCTION private.continue_erasures_of(in_organization_id uuid, in_max_erasures integer DEFAULT 5)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
 declare
   v_erasure record;
-  v_steps integer := 0;
+  v_steps bigint := 0;
 begin
   for v_erasure in
     select x.organization_id, x.employee_id from private.erasures as x
-    where x.completed_at is null
+    where x.organization_id = in_organization_id and x.completed_at is null
     order by x.requested_at
-    limit 10
+    limit in_max_erasures
   loop
-    perform private.continue_erasure(v_erasure.organization_id, v_erasure.employee_id, 20000, 5000);
+    perform private.continue_erasure(v_erasure.organization_id, v_erasure.employee_id, 5000, 2000);
     v_steps := v_steps + 1;
   end loop;
   return v_steps;
 end;
 $function$;
-comment on function private.continue_erasures() is 'The next step of the erasures that are not done. Run by schedule.';
+comment on function private.continue_erasures_of(uuid,integer) is 'One organization''s turn: the next step of its erasures that are not done. Answers how many steps.';
 
 CREATE OR REPLACE FUNCTION private.corner_factor(in_x double precision, in_y double precision, in_z double precision, in_dx double precision, in_dy double precision, in_dz double precision, in_heading_from_deg double precision, in_heading_to_deg double precision)
  RETURNS double precision
@@ -5594,10 +5629,96 @@ $function$;
 comment on function private.days_of(private.report_range) is 'The days of a report''s range, in order.';
 grant execute on function private.days_of(private.report_range) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.delete_due_organizations(in_max_rows integer DEFAULT 20000)
+CREATE OR REPLACE FUNCTION private.delete_due_organizations()
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return private.take_turns('organization-deletion');
+end;
+$function$;
+comment on function private.delete_due_organizations() is 'Deletes organizations whose notice has run out, in turns. Run by schedule; answers how many rows.';
+
+CREATE OR REPLACE FUNCTION private.delete_in_turns(in_loop text, in_table regclass, in_condition text, in_max_rows integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_statement constant text := format($sql$
+    delete from %1$s as d
+    where d.ctid = any (array(
+      select r.ctid from %1$s as r
+      where (%2$s)
+        and ($1::uuid is null or r.organization_id = $1)
+        and ($2::uuid[] = '{}' or r.organization_id <> all ($2))
+      limit $3 for update skip locked))
+  $sql$, in_table, in_condition);
+  v_failing uuid[] := array(
+    select t.organization_id from private.tenant_turns as t where t.loop_name = in_loop and t.failures > 0 and t.retry_at > now()
+  );
+  v_organization_id uuid;
+  v_rows bigint;
+  v_deleted bigint := 0;
+begin
+  begin
+    execute v_statement using null::uuid, v_failing, in_max_rows;
+    get diagnostics v_deleted = row_count;
+    return v_deleted;
+  exception
+    when others then
+      raise warning 'loop %: by organization, because of %', in_loop, sqlstate;
+  end;
+  for v_organization_id in
+    execute format($sql$
+      select distinct r.organization_id from %s as r where (%s) and r.organization_id <> all ($1) limit 1000
+    $sql$, in_table, in_condition) using v_failing
+  loop
+    begin
+      execute v_statement using v_organization_id, v_failing, greatest(in_max_rows / 10, 1);
+      get diagnostics v_rows = row_count;
+      v_deleted := v_deleted + v_rows;
+    exception
+      when others then
+        perform private.record_turn(in_loop, v_organization_id, left(sqlstate || ': ' || sqlerrm, 300));
+    end;
+  end loop;
+  return v_deleted;
+end;
+$function$;
+comment on function private.delete_in_turns(text,regclass,text,integer) is 'Deletes up to so many rows of a table for which a condition (SQL, of r) holds; an organization whose rows refuse to go is passed over, noted, and tried again later.';
+
+CREATE OR REPLACE FUNCTION private.delete_organization(in_slug text, in_reason text)
+ RETURNS public.organizations
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_organization public.organizations;
+begin
+  update public.organizations as o
+  set deletion_due_at = coalesce(o.deletion_due_at, now() + interval '30 days')
+  where o.id = v_admin.organization_id and o.slug = in_slug
+  returning o.* into v_organization;
+  if not found then
+    perform private.fail('invalid_argument', 'This is not the slug of your organization.', 'slug',
+      'To delete it, name it: everything goes, for everybody.');
+  end if;
+  perform private.audit(v_organization.id, 'organization.deletion_requested', 'organization', v_organization.id, null,
+    jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), in_reason);
+  return v_organization;
+end;
+$function$;
+comment on function private.delete_organization(text,text) is 'Body of public.delete_organization.';
+grant execute on function private.delete_organization(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.delete_organization_piece(in_organization_id uuid, in_max_rows integer DEFAULT 5000)
+ RETURNS bigint
+ LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
@@ -5608,9 +5729,7 @@ declare
 begin
   select o.id into v_organization_id
   from public.organizations as o
-  where o.deletion_due_at <= now()
-  order by o.deletion_due_at
-  limit 1
+  where o.id = in_organization_id and o.deletion_due_at <= now()
   for update skip locked;
   if not found then
     return 0;
@@ -5647,41 +5766,18 @@ begin
     $sql$, v_table.name) using v_organization_id, in_max_rows - v_deleted;
     get diagnostics v_rows = row_count;
     v_deleted := v_deleted + v_rows;
-    if v_deleted >= in_max_rows then
-      return v_deleted;
-    end if;
+    exit when v_deleted >= in_max_rows;
   end loop;
-  delete from public.organizations as o where o.id = v_organization_id;
-  return v_deleted + 1;
-end;
-$function$;
-comment on function private.delete_due_organizations(integer) is 'Deletes up to max_rows rows of the organization whose notice has run out first, and at last the organization. Run by schedule.';
-
-CREATE OR REPLACE FUNCTION private.delete_organization(in_slug text, in_reason text)
- RETURNS public.organizations
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO ''
-AS $function$
-declare
-  v_admin private.caller := private.require_admin();
-  v_organization public.organizations;
-begin
-  update public.organizations as o
-  set deletion_due_at = coalesce(o.deletion_due_at, now() + interval '30 days')
-  where o.id = v_admin.organization_id and o.slug = in_slug
-  returning o.* into v_organization;
-  if not found then
-    perform private.fail('invalid_argument', 'This is not the slug of your organization.', 'slug',
-      'To delete it, name it: everything goes, for everybody.');
+  if v_deleted < in_max_rows then
+    delete from public.organizations as o where o.id = v_organization_id;
+    v_deleted := v_deleted + 1;
   end if;
-  perform private.audit(v_organization.id, 'organization.deletion_requested', 'organization', v_organization.id, null,
-    jsonb_build_object('deletion_due_at', v_organization.deletion_due_at), in_reason);
-  return v_organization;
+  -- The next turn, in this transaction, is another organization's.
+  perform set_config('fieldtrack.erasure', '', true);
+  return v_deleted;
 end;
 $function$;
-comment on function private.delete_organization(text,text) is 'Body of public.delete_organization.';
-grant execute on function private.delete_organization(text,text) to authenticated;
+comment on function private.delete_organization_piece(uuid,integer) is 'One organization''s turn, when its notice has run out: deletes up to so many of its rows, and at last the organization. Answers how many.';
 
 CREATE OR REPLACE FUNCTION private.delete_team(in_team_id uuid)
  RETURNS void
@@ -5822,53 +5918,29 @@ CREATE OR REPLACE FUNCTION private.drop_location_partition()
  SET lock_timeout TO '2s'
 AS $function$
 declare
-  v_oldest text := (
-    select min(c.relname)
+  v_month record;
+  v_has_points boolean;
+begin
+  for v_month in
+    select c.relname::text as name,
+      (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC' as ends_at
     from pg_catalog.pg_inherits as i
     join pg_catalog.pg_class as c on c.oid = i.inhrelid
     where i.inhparent = 'public.gps_locations'::regclass and c.relname ~ '^gps_locations_[0-9]{4}_[0-9]{2}$'
-  );
-  v_ends_at timestamptz := (
-    to_date(right(v_oldest, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC';
-  v_has_unsealed boolean;
-begin
-  if v_ends_at is null or v_ends_at > now() - make_interval(
-    days => coalesce((select max(o.location_retention_days) from public.organizations as o), 0))
-    -- The months that maintain_location_partitions() would make again.
-    or v_ends_at > date_trunc('month', now() at time zone 'UTC') at time zone 'UTC'
-      - interval '2 months'
-  then
-    return 0;
-  end if;
-  -- From session to session through the partition's key: one step a session, not a row a point.
-  execute format($sql$
-    with recursive sessions as (
-      (select g.organization_id, g.session_id from gps.%1$I as g order by g.organization_id, g.session_id limit 1)
-      union all
-      select n.organization_id, n.session_id
-      from sessions as s
-      cross join lateral (
-        select g.organization_id, g.session_id from gps.%1$I as g
-        where (g.organization_id, g.session_id) > (s.organization_id, s.session_id)
-        order by g.organization_id, g.session_id
-        limit 1
-      ) as n
-    )
-    select exists (
-      select from sessions as s
-      join public.attendance_sessions as a on a.organization_id = s.organization_id and a.id = s.session_id
-      where a.points_purged_at is null
-    )
-  $sql$, v_oldest) into v_has_unsealed;
-  if v_has_unsealed then
-    return 0;
-  end if;
-  execute format('alter table public.gps_locations detach partition gps.%I', v_oldest);
-  execute format('drop table gps.%I', v_oldest);
-  return 1;
+    order by c.relname
+  loop
+    -- Not the months that maintain_location_partitions() would make again.
+    exit when v_month.ends_at > date_trunc('month', now() at time zone 'UTC') at time zone 'UTC' - interval '2 months';
+    execute format('select exists (select from gps.%I)', v_month.name) into v_has_points;
+    continue when v_has_points;
+    execute format('alter table public.gps_locations detach partition gps.%I', v_month.name);
+    execute format('drop table gps.%I', v_month.name);
+    return 1;
+  end loop;
+  return 0;
 end;
 $function$;
-comment on function private.drop_location_partition() is 'Drops the oldest partition of gps_locations if all its points are past every organization''s retention and of sealed sessions. Run by schedule; answers how many it dropped.';
+comment on function private.drop_location_partition() is 'Drops the oldest partition of gps_locations in which no point is left. Run by schedule; answers how many it dropped.';
 
 CREATE OR REPLACE FUNCTION private.drop_stalled_consumers(in_behind interval DEFAULT '7 days'::interval)
  RETURNS integer
@@ -5878,6 +5950,7 @@ CREATE OR REPLACE FUNCTION private.drop_stalled_consumers(in_behind interval DEF
 AS $function$
 declare
   v_consumer private.event_consumers;
+  v_organization_id uuid;
   v_dropped integer := 0;
 begin
   for v_consumer in
@@ -5891,13 +5964,19 @@ begin
     for update
   loop
     update private.event_consumers as c set dropped_at = now() where c.name = v_consumer.name;
-    perform private.emit_event(u.organization_id, 'consumer.dropped', 'organization', u.organization_id, null,
-      jsonb_build_object('consumer', v_consumer.name))
-    from (
+    for v_organization_id in
       select distinct e.organization_id
       from public.events as e
       where (e.epoch, e.xact, e.id) > (v_consumer.epoch, v_consumer.xact, v_consumer.id)
-    ) as u;
+    loop
+      begin
+        perform private.emit_event(v_organization_id, 'consumer.dropped', 'organization', v_organization_id, null,
+          jsonb_build_object('consumer', v_consumer.name));
+      exception
+        when others then
+          perform private.record_turn('stalled-consumers', v_organization_id, left(sqlstate || ': ' || sqlerrm, 300));
+      end;
+    end loop;
     v_dropped := v_dropped + 1;
   end loop;
   return v_dropped;
@@ -6408,6 +6487,24 @@ $function$;
 comment on function private.fail_session_distance(uuid,uuid) is 'Marks a session whose distance job used up its retries, so that an administrator sees it (queue distance-dead).';
 grant execute on function private.fail_session_distance(uuid,uuid) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.failing_turns()
+ RETURNS TABLE(organization_id uuid, loop_name text, failures integer, failing_since timestamp with time zone, retry_at timestamp with time zone, error text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select t.organization_id, t.loop_name, t.failures, t.failing_since, t.retry_at, t.error
+  from private.tenant_turns as t
+  where t.failures > 0
+  order by t.failing_since
+  limit 100;
+end;
+$function$;
+comment on function private.failing_turns() is 'Whose turns fail, longest first: at most a hundred, for operators.';
+grant execute on function private.failing_turns() to service_role;
+
 CREATE OR REPLACE FUNCTION private.find_member(in_user_id uuid)
  RETURNS TABLE(organization_id uuid, employee_id uuid, app_role text, is_manager boolean)
  LANGUAGE plpgsql
@@ -6671,24 +6768,24 @@ $function$;
 comment on function private.force_check_out(uuid,timestamp with time zone,text) is 'Body of public.force_check_out.';
 grant execute on function private.force_check_out(uuid,timestamp with time zone,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION private.forget_invitations()
- RETURNS integer
+CREATE OR REPLACE FUNCTION private.forget_invitations_of(in_organization_id uuid, in_max_invitations integer DEFAULT 100)
+ RETURNS bigint
  LANGUAGE plpgsql
- SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 declare
   v_invitation record;
-  v_deleted integer := 0;
+  v_deleted bigint := 0;
 begin
   -- The person before the invitation, as who accepts it.
   for v_invitation in
     select i.organization_id, i.id, i.employee_id, i.email, e.erased_at
     from public.invitations as i
     join public.employees as e on e.organization_id = i.organization_id and e.id = i.employee_id
-    where (i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
-      or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days')
-    limit 500
+    where i.organization_id = in_organization_id
+      and ((i.status = 'PENDING' and i.expires_at < now() - interval '30 days')
+        or (i.status = 'REVOKED' and least(coalesce(i.revoked_at, i.updated_at), i.expires_at) < now() - interval '30 days'))
+    limit in_max_invitations
     for update of e skip locked
   loop
     -- As it is now: it may have been renewed or accepted meanwhile.
@@ -6721,7 +6818,7 @@ begin
   return v_deleted;
 end;
 $function$;
-comment on function private.forget_invitations() is 'Deletes invitations a month past their expiry or revocation, and erases the people who never came by one. For purge_leftovers.';
+comment on function private.forget_invitations_of(uuid,integer) is 'One organization''s turn: deletes invitations a month past their expiry or revocation, and erases the people who never came by one. Answers how many.';
 
 CREATE OR REPLACE FUNCTION private.forget_positions(in_organization_id uuid, in_session_id uuid, in_occurred_at timestamp with time zone[])
  RETURNS void
@@ -8491,6 +8588,34 @@ $function$;
 comment on function private.log_end() is 'The end of the log: every event before (epoch, xact, 0) can be read now, none will come before it later.';
 grant execute on function private.log_end() to fieldtrack_edge;
 
+CREATE OR REPLACE FUNCTION private.loop_report()
+ RETURNS TABLE(loop_name text, due bigint, failing bigint, oldest_s double precision)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_loop private.tenant_loops;
+begin
+  for v_loop in select l.* from private.tenant_loops as l order by l.name loop
+    loop_name := v_loop.name;
+    execute format($sql$
+      select count(*), coalesce(greatest(0, extract(epoch from now() - min(d.since))), 0)::double precision
+      from (%s) as d (id, since)
+    $sql$, v_loop.due) into due, oldest_s;
+    failing := (select count(*) from private.tenant_turns as t where t.loop_name = v_loop.name and t.failures > 0);
+    return next;
+  end loop;
+  return query
+  select t.loop_name, 0::bigint, count(*), 0::double precision
+  from private.tenant_turns as t
+  where t.failures > 0 and not exists (select from private.tenant_loops as l where l.name = t.loop_name)
+  group by t.loop_name;
+end;
+$function$;
+comment on function private.loop_report() is 'Each loop over all organizations: how many have something due, how long the first has waited, and how many fail.';
+grant execute on function private.loop_report() to fieldtrack_worker, service_role;
+
 CREATE OR REPLACE FUNCTION private.maintain_location_partitions()
  RETURNS integer
  LANGUAGE plpgsql
@@ -8655,6 +8780,16 @@ begin
       ('schedule_max_duration_seconds', '{}', s.max_duration_s)
   ) as l (name, labels, value)
   where l.value is not null;
+
+  return query
+  select l.name, jsonb_build_object('loop', r.loop_name), l.value
+  from private.loop_report() as r
+  cross join lateral (
+    values
+      ('loop_organizations_due', r.due::double precision),
+      ('loop_organizations_failing', r.failing::double precision),
+      ('loop_oldest_due_seconds', r.oldest_s)
+  ) as l (name, value);
 
   return query
   select 'location_partitions_missing', '{}'::jsonb, private.missing_location_partitions()::double precision;
@@ -8883,20 +9018,67 @@ end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
 
-CREATE OR REPLACE FUNCTION private.purge_events(in_max_rows integer DEFAULT 5000, in_keep interval DEFAULT '30 days'::interval)
- RETURNS integer
+CREATE OR REPLACE FUNCTION private.purge_events(in_max_rows integer DEFAULT 5000, in_keep interval DEFAULT '30 days'::interval, in_budget interval DEFAULT '00:00:02'::interval)
+ RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
 declare
-  v_deleted integer;
+  v_ends_at timestamptz := clock_timestamp() + in_budget;
+  v_organization_id uuid;
+  v_rows bigint;
+  v_deleted bigint := 0;
+begin
+  loop
+    begin
+      v_rows := private.purge_events_piece(in_max_rows, in_keep);
+    exception
+      when others then
+        raise warning 'loop event-retention: by organization, because of %', sqlstate;
+        v_rows := 0;
+        for v_organization_id in
+          select distinct e.organization_id
+          from (select e.organization_id from public.events as e order by e.epoch, e.xact, e.id limit in_max_rows) as e
+        loop
+          begin
+            v_rows := v_rows + private.purge_events_piece(in_max_rows, in_keep, v_organization_id);
+          exception
+            when others then
+              perform private.record_turn('event-retention', v_organization_id, left(sqlstate || ': ' || sqlerrm, 300));
+          end;
+        end loop;
+    end;
+    v_deleted := v_deleted + v_rows;
+    exit when v_rows = 0 or in_budget = interval '0';
+    if clock_timestamp() >= v_ends_at then
+      perform private.enqueue('schedule', '{"name": "event-retention"}', 'event-retention');
+      exit;
+    end if;
+  end loop;
+  return v_deleted;
+end;
+$function$;
+comment on function private.purge_events(integer,interval,interval) is 'Deletes the oldest events, for two seconds at most, as far as they are older than `keep` (30 days: more than the 75 hours of a webhook''s retries and the 7 days a consumer may lag). Run by schedule; returns how many.';
+
+CREATE OR REPLACE FUNCTION private.purge_events_piece(in_max_rows integer, in_keep interval, in_organization_id uuid DEFAULT NULL::uuid)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_failing uuid[] := array(
+    select t.organization_id from private.tenant_turns as t
+    where t.loop_name = 'event-retention' and t.failures > 0 and t.retry_at > clock_timestamp()
+  );
+  v_deleted bigint;
 begin
   -- In order of position, and only as far as every row is old enough: what remains is the log's unbroken end. Rows of a
   -- transaction that ran for long may be a little older than their neighbours; they go with them.
   with oldest as (
     select e.organization_id, e.id, e.epoch, e.xact, e.occurred_at
     from public.events as e
+    where v_failing = '{}' or e.organization_id <> all (v_failing)
     order by e.epoch, e.xact, e.id
     limit in_max_rows
   ),
@@ -8916,19 +9098,20 @@ begin
   deleted as (
     delete from public.events as e using expired as x
     where e.organization_id = x.organization_id and e.id = x.id
+      and (in_organization_id is null or x.organization_id = in_organization_id)
     returning e.epoch, e.xact, e.id
   ),
   floor as (
     update private.event_log_floor as f
     set epoch = d.epoch, xact = d.xact, id = d.id
     from (select d.* from deleted as d order by d.epoch desc, d.xact desc, d.id desc limit 1) as d
-    where f.is_only_row
+    where f.is_only_row and (d.epoch, d.xact, d.id) > (f.epoch, f.xact, f.id)
   )
-  select count(*)::integer into v_deleted from deleted;
+  select count(*) into v_deleted from deleted;
   return v_deleted;
 end;
 $function$;
-comment on function private.purge_events(integer,interval) is 'Deletes the oldest events, a bounded number, as far as they are older than `keep` (30 days: more than the 75 hours of a webhook''s retries and the 7 days a consumer may lag). Run by schedule; returns how many.';
+comment on function private.purge_events_piece(integer,interval,uuid) is 'Deletes of the oldest so many events those that are older than `keep`: of all organizations, or of one. Answers how many.';
 
 CREATE OR REPLACE FUNCTION private.purge_leftovers()
  RETURNS bigint
@@ -8941,19 +9124,12 @@ declare
   v_deleted bigint := 0;
 begin
   -- A bucket that nobody used for a day is full again.
-  delete from private.rate_buckets as b
-  where b.ctid = any (array(
-    select b.ctid from private.rate_buckets as b where b.refilled_at < now() - interval '1 day' limit 5000
-  ));
-  get diagnostics v_rows = row_count;
-  v_deleted := v_deleted + v_rows;
-
+  v_deleted := v_deleted + private.delete_in_turns('rate-buckets', 'private.rate_buckets',
+    'r.refilled_at < now() - interval ''1 day''', 5000);
   -- Of deliveries that went while they were sent, mostly; a lease that has ended counts for nothing.
-  delete from private.webhook_leases as l where l.expires_at < now() - interval '1 hour';
-  get diagnostics v_rows = row_count;
-  v_deleted := v_deleted + v_rows;
-
-  v_deleted := v_deleted + private.forget_invitations();
+  v_deleted := v_deleted + private.delete_in_turns('webhook-leases', 'private.webhook_leases',
+    'r.expires_at < now() - interval ''1 hour''', 5000);
+  v_deleted := v_deleted + private.take_turns('invitations');
 
   -- pg_cron keeps a row a run for ever.
   if to_regclass('cron.job_run_details') is not null then
@@ -8971,35 +9147,41 @@ end;
 $function$;
 comment on function private.purge_leftovers() is 'Deletes rate buckets unused for a day, leases that ended an hour ago, invitations a month past their expiry or revocation (who never came is erased) and pg_cron''s history past a week. Run by schedule; answers how many rows.';
 
-CREATE OR REPLACE FUNCTION private.purge_locations(in_max_sessions integer DEFAULT 500, in_max_points integer DEFAULT 50000)
+CREATE OR REPLACE FUNCTION private.purge_locations()
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
+begin
+  return private.take_turns('location-retention');
+end;
+$function$;
+comment on function private.purge_locations() is 'Retention of all organizations, in turns. Run by schedule; answers how many sessions it sealed.';
+
+CREATE OR REPLACE FUNCTION private.purge_locations_of(in_organization_id uuid, in_max_sessions integer DEFAULT 100, in_max_points integer DEFAULT 20000)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
 declare
-  v_longest integer := (select max(o.location_retention_days) from public.organizations as o);
   v_session record;
   v_points bigint;
   v_deleted bigint := 0;
-  v_sealed integer := 0;
+  v_sealed bigint := 0;
 begin
   for v_session in
-    select s.organization_id, s.id, s.received_at, o.location_retention_days
+    select s.organization_id, s.id, array[s.checked_in_received_at, s.checked_out_received_at] as received_at
     from public.organizations as o
-    cross join lateral (
-      select s.organization_id, s.id, array[s.checked_in_received_at, s.checked_out_received_at] as received_at
-      from public.attendance_sessions as s
-      where s.organization_id = o.id and s.points_purged_at is null and s.status = 'CLOSED'
-        -- A distance that is still to come needs its points.
-        and s.distance_status <> 'PENDING'
-        and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
-        and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
-      order by s.checked_in_at
-      limit in_max_sessions
-      for no key update of s skip locked
-    ) as s
+    join public.attendance_sessions as s on s.organization_id = o.id
+    where o.id = in_organization_id and s.points_purged_at is null and s.status = 'CLOSED'
+      -- A distance that is still to come needs its points.
+      and s.distance_status <> 'PENDING'
+      and s.checked_in_at < now() - make_interval(days => o.location_retention_days)
+      and s.checked_out_at < now() - make_interval(days => o.location_retention_days)
+    order by s.checked_in_at
     limit in_max_sessions
+    for no key update of s skip locked
   loop
     -- Where the person checked in and out are positions too.
     update public.attendance_sessions as s
@@ -9008,19 +9190,17 @@ begin
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
     perform private.forget_positions(v_session.organization_id, v_session.id, v_session.received_at);
+    delete from public.gps_locations as g
+    where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
+    get diagnostics v_points = row_count;
     v_sealed := v_sealed + 1;
-    if v_session.location_retention_days < v_longest then
-      delete from public.gps_locations as g
-      where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
-      get diagnostics v_points = row_count;
-      v_deleted := v_deleted + v_points;
-      exit when v_deleted >= in_max_points;
-    end if;
+    v_deleted := v_deleted + v_points;
+    exit when v_deleted >= in_max_points;
   end loop;
   return v_sealed;
 end;
 $function$;
-comment on function private.purge_locations(integer,integer) is 'Seals sessions past their organization''s retention and deletes their points, unless a whole partition will go with them. Run by schedule; answers how many it sealed.';
+comment on function private.purge_locations_of(uuid,integer,integer) is 'One organization''s turn of retention: seals sessions that ended before what it keeps and deletes their points. Answers how many it sealed.';
 
 CREATE OR REPLACE FUNCTION private.purge_request_spans(in_max_rows integer DEFAULT 20000)
  RETURNS integer
@@ -9045,17 +9225,13 @@ $function$;
 comment on function private.purge_request_spans(integer) is 'Deletes spans that no worker fetched for ten minutes. Run by schedule; returns how many.';
 
 CREATE OR REPLACE FUNCTION private.purge_stream_tickets()
- RETURNS integer
+ RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-declare
-  v_deleted integer;
 begin
-  delete from private.stream_tickets as t where t.expires_at <= now();
-  get diagnostics v_deleted = row_count;
-  return v_deleted;
+  return private.delete_in_turns('stream-tickets', 'private.stream_tickets', 'r.expires_at <= now()', 20000);
 end;
 $function$;
 comment on function private.purge_stream_tickets() is 'Deletes tickets that expired unused. Run by schedule; returns how many.';
@@ -9512,7 +9688,7 @@ end;
 $function$;
 comment on function private.receipt_paths(uuid,uuid) is 'Paths of the files that a person put into the bucket receipts.';
 
-CREATE OR REPLACE FUNCTION private.reconcile_snapshots(in_max_repairs integer DEFAULT 300)
+CREATE OR REPLACE FUNCTION private.reconcile_snapshots(in_max_repairs integer DEFAULT 300, in_organization_id uuid DEFAULT NULL::uuid)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -9540,10 +9716,10 @@ begin
     from public.employees as e
     left join public.employee_latest_sessions as l on l.organization_id = e.organization_id and l.employee_id = e.id
     cross join lateral private.latest_session_of(e.organization_id, e.id) as b
-    where l.employee_id is null
+    where (in_organization_id is null or e.organization_id = in_organization_id) and (l.employee_id is null
       or (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
         is distinct from
-        (b.session_id, b.is_open, b.checked_in_at, b.checked_out_at, b.duration_s, b.distance_m, b.distance_status)
+        (b.session_id, b.is_open, b.checked_in_at, b.checked_out_at, b.duration_s, b.distance_m, b.distance_status))
     limit in_max_repairs
   );
   v_active := array(
@@ -9554,7 +9730,8 @@ begin
       from public.attendance_sessions as a
       where a.status = 'ACTIVE'
     ) as s on s.organization_id = u.organization_id and s.employee_id = u.employee_id
-    where (u.session_id, u.checked_in_at) is distinct from (s.id, s.checked_in_at)
+    where (in_organization_id is null or coalesce(u.organization_id, s.organization_id) = in_organization_id)
+      and (u.session_id, u.checked_in_at) is distinct from (s.id, s.checked_in_at)
     limit in_max_repairs
   );
   v_last := array(
@@ -9564,7 +9741,7 @@ begin
     -- The two halves of private.last_state_of, the positions of all in one pass.
     cross join lateral private.check_in_state_of(e.organization_id, e.id) as b
     left join private.newest_points as p on p.organization_id = e.organization_id and p.employee_id = e.id
-    where l.employee_id is null
+    where (in_organization_id is null or e.organization_id = in_organization_id) and (l.employee_id is null
       or (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
         is distinct from
         (b.is_checked_in, b.session_id, b.last_check_in_at, b.last_check_out_at, b.distance_m, b.distance_is_provisional)
@@ -9572,7 +9749,7 @@ begin
           l.is_mock)
         is distinct from
         (p.session_id, p.recorded_at, p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps,
-          p.heading_deg, p.battery_pct, p.is_mock)
+          p.heading_deg, p.battery_pct, p.is_mock))
     limit in_max_repairs
   );
   -- The sums of totals_of, over everybody in one pass.
@@ -9581,7 +9758,7 @@ begin
       select a.organization_id, a.employee_id, count(*) as n, sum(a.duration_s) as duration_s,
         coalesce(sum(a.distance_m), 0) as distance_m
       from public.attendance_sessions as a
-      where a.status = 'CLOSED'
+      where a.status = 'CLOSED' and (in_organization_id is null or a.organization_id = in_organization_id)
       group by a.organization_id, a.employee_id
     ),
     amounts as (
@@ -9590,6 +9767,7 @@ begin
         count(*) filter (where x.status = 'REJECTED') as rejected,
         sum(x.approved_amount) as approved_amount
       from public.expenses as x
+      where (in_organization_id is null or x.organization_id = in_organization_id)
       group by x.organization_id, x.employee_id, x.currency
     ),
     expenses as (
@@ -9604,7 +9782,8 @@ begin
     left join public.employee_metrics_snapshot as m on m.organization_id = e.organization_id and m.employee_id = e.id
     left join sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
     left join expenses as x on x.organization_id = e.organization_id and x.employee_id = e.id
-    where (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
+    where (in_organization_id is null or e.organization_id = in_organization_id)
+      and (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
         m.approved_amounts)
       is distinct from (coalesce(s.n, 0), coalesce(s.duration_s, 0), coalesce(s.distance_m, 0), coalesce(x.submitted, 0),
         coalesce(x.approved, 0), coalesce(x.rejected, 0), coalesce(x.amounts, '{}'))
@@ -9615,7 +9794,8 @@ begin
     from public.pending_expenses as p
     full join (select e.* from public.expenses as e where e.status = 'PENDING') as x
       on x.organization_id = p.organization_id and x.id = p.expense_id
-    where (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
+    where (in_organization_id is null or coalesce(p.organization_id, x.organization_id) = in_organization_id)
+      and (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
       is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
     limit in_max_repairs
   );
@@ -9625,7 +9805,7 @@ begin
     from public.organizations as o
     left join public.org_dashboard_snapshot as s on s.organization_id = o.id
     cross join lateral private.dashboard_of(o.id) as d
-    where (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
+    where (in_organization_id is null or o.id = in_organization_id) and (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
       and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
       and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at']
     limit in_max_repairs
@@ -9777,8 +9957,22 @@ begin
   return v_result;
 end;
 $function$;
-comment on function private.reconcile_snapshots(integer) is 'Body of public.reconcile_snapshot_tables; mends at most so many rows a table. Null when another run is under way.';
-grant execute on function private.reconcile_snapshots(integer) to service_role;
+comment on function private.reconcile_snapshots(integer,uuid) is 'Body of public.reconcile_snapshot_tables; mends at most so many rows a table, of all organizations or of one. Null when another run is under way.';
+grant execute on function private.reconcile_snapshots(integer,uuid) to service_role;
+
+CREATE OR REPLACE FUNCTION private.reconcile_snapshots_of(in_organization_id uuid)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  return (
+    select coalesce(sum(r.value::bigint), 0)
+    from jsonb_each_text(private.reconcile_snapshots(300, in_organization_id)) as r
+  );
+end;
+$function$;
+comment on function private.reconcile_snapshots_of(uuid) is 'One organization''s turn, for when the comparison of all at once raised. Answers how many rows were mended.';
 
 CREATE OR REPLACE FUNCTION private.record_locations(in_session_id uuid, in_employee_id uuid, in_points jsonb, in_strict boolean)
  RETURNS jsonb
@@ -9835,6 +10029,31 @@ end;
 $function$;
 comment on function private.record_locations(uuid,uuid,jsonb,boolean) is 'Body of public.record_locations.';
 grant execute on function private.record_locations(uuid,uuid,jsonb,boolean) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.record_turn(in_loop text, in_organization_id uuid, in_error text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  -- From organizations: its turn may have been the last one of an organization that is gone now.
+  insert into private.tenant_turns as t (organization_id, loop_name, last_turn_at, failures, failing_since, retry_at, error)
+  select o.id, in_loop, clock_timestamp(), (in_error is not null)::integer,
+    case when in_error is not null then clock_timestamp() end,
+    case when in_error is not null then clock_timestamp() + interval '1 minute' end,
+    in_error
+  from public.organizations as o
+  where o.id = in_organization_id
+  on conflict on constraint tenant_turns_pkey do update
+  set last_turn_at = excluded.last_turn_at,
+    failures = case when in_error is null then 0 else t.failures + 1 end,
+    failing_since = case when in_error is not null then coalesce(t.failing_since, excluded.failing_since) end,
+    retry_at = case when in_error is not null
+      then clock_timestamp() + least(interval '1 minute' * 2 ^ least(t.failures, 6), interval '1 hour') end,
+    error = in_error;
+end;
+$function$;
+comment on function private.record_turn(text,uuid,text) is 'Notes that an organization had its turn in a loop, and what went wrong if something did; it is tried again after a while.';
 
 CREATE OR REPLACE FUNCTION private.record_webhook_attempts(in_outcomes jsonb)
  RETURNS integer
@@ -10033,6 +10252,11 @@ CREATE OR REPLACE FUNCTION private.refresh_dashboards(in_max_events integer DEFA
  SET search_path TO ''
 AS $function$
 declare
+  -- What raised a while ago is tried again later (chapter 000740): as the first that are due they would be all that this looks at.
+  v_failing uuid[] := array(
+    select t.organization_id from private.tenant_turns as t
+    where t.loop_name = 'snapshots' and t.failures > 0 and t.retry_at > now()
+  );
   v_organization record;
   v_refreshed bigint := 0;
 begin
@@ -10047,7 +10271,9 @@ begin
     cross join lateral private.read_log(c.epoch, c.xact, c.id, 1) as e
     where c.name = 'snapshots'
   ) and not exists (
-    select from public.org_dashboard_snapshot as s where s.valid_until <= now()
+    select from public.org_dashboard_snapshot as s where s.valid_until <= now() and s.organization_id <> all (v_failing)
+  ) and not exists (
+    select from private.tenant_turns as t where t.loop_name = 'snapshots' and t.failures > 0 and t.retry_at <= now()
   ) then
     return 0;
   end if;
@@ -10058,19 +10284,38 @@ begin
   for v_organization in
     select e.organization_id as id
     from private.read_events('snapshots', in_max_events) as e
+    where e.organization_id <> all (v_failing)
     union
     (
       select s.organization_id
       from public.org_dashboard_snapshot as s
-      where s.valid_until <= now()
+      where s.valid_until <= now() and s.organization_id <> all (v_failing)
       order by s.valid_until
       limit in_max_due
     )
+    union
+    -- Their news was read when they failed.
+    select t.organization_id
+    from private.tenant_turns as t
+    where t.loop_name = 'snapshots' and t.failures > 0 and t.retry_at <= now()
     -- One order for whoever locks several.
     order by id
   loop
-    perform private.refresh_dashboard(v_organization.id);
-    v_refreshed := v_refreshed + 1;
+    begin
+      perform private.refresh_dashboard(v_organization.id);
+      v_refreshed := v_refreshed + 1;
+      if exists (
+        select from private.tenant_turns as t
+        where t.organization_id = v_organization.id and t.loop_name = 'snapshots' and t.failures > 0
+      ) then
+        perform private.record_turn('snapshots', v_organization.id, null);
+      end if;
+    exception
+      -- One organization's data, which must not keep the dashboards of all others from their news.
+      when others then
+        perform private.record_turn('snapshots', v_organization.id, left(sqlstate || ': ' || sqlerrm, 300));
+        raise warning 'loop snapshots: the dashboard of organization % failed: %', v_organization.id, sqlstate;
+    end;
   end loop;
   return v_refreshed;
 end;
@@ -10268,31 +10513,42 @@ $function$;
 comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on; one that was dropped begins so again. Twice is no error.';
 
 CREATE OR REPLACE FUNCTION private.replay_due_retry_intents()
- RETURNS integer
+ RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-declare
-  v_intent record;
-  v_replayed integer := 0;
 begin
-  for v_intent in
-    select r.organization_id, r.id
+  return private.take_turns('retry-intents');
+end;
+$function$;
+comment on function private.replay_due_retry_intents() is 'Schedule: replays the intents that are due of all organizations, in turns. Returns how many.';
+
+CREATE OR REPLACE FUNCTION private.replay_due_retry_intents_of(in_organization_id uuid, in_max_intents integer DEFAULT 100)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_id uuid;
+  v_replayed bigint := 0;
+begin
+  for v_id in
+    select r.id
     from public.retry_intents as r
-    where r.next_attempt_at <= now()
+    where r.organization_id = in_organization_id and r.next_attempt_at <= now()
     order by r.next_attempt_at
-    limit 500
+    limit in_max_intents
     for update skip locked
   loop
-    if (private.replay_intent(v_intent.organization_id, v_intent.id)).id is not null then
+    if (private.replay_intent(in_organization_id, v_id)).id is not null then
       v_replayed := v_replayed + 1;
     end if;
   end loop;
   return v_replayed;
 end;
 $function$;
-comment on function private.replay_due_retry_intents() is 'Schedule: replays the intents of all organizations that are due, at most 500 a run. Returns how many.';
+comment on function private.replay_due_retry_intents_of(uuid,integer) is 'One organization''s turn: replays its intents that are due. Answers how many.';
 
 CREATE OR REPLACE FUNCTION private.replay_intent(in_organization_id uuid, in_retry_intent_id uuid)
  RETURNS public.retry_intents
@@ -11140,8 +11396,23 @@ CREATE OR REPLACE FUNCTION private.run_reconciliation(in_max_repairs integer DEF
  SET search_path TO ''
 AS $function$
 declare
-  v_repaired jsonb := private.reconcile_snapshots(in_max_repairs);
+  v_repaired jsonb;
 begin
+  begin
+    v_repaired := private.reconcile_snapshots(in_max_repairs);
+    delete from private.tenant_turns as t where t.loop_name = 'reconcile' and t.failures = 0 and t.last_turn_at < now();
+    update private.tenant_turns as t
+    set failures = 0, failing_since = null, retry_at = null, error = null
+    where t.loop_name = 'reconcile' and t.failures > 0;
+  exception
+    when others then
+      raise warning 'loop reconcile: by organization, because of %', sqlstate;
+      -- So that the loop's question finds them all.
+      insert into private.tenant_turns (organization_id, loop_name, last_turn_at)
+      select o.id, 'reconcile', '-infinity' from public.organizations as o
+      on conflict do nothing;
+      return private.take_turns('reconcile');
+  end;
   -- There may be more: the next chunk in a transaction of its own, as soon as a worker comes by.
   if exists (
     select from jsonb_each_text(v_repaired) as r where r.value::integer >= in_max_repairs
@@ -11783,6 +12054,12 @@ begin
       from private.erasures as x
       where x.organization_id = any (v_organization_ids) and x.completed_at is null
     ),
+    -- What is done for all organizations in turns, and raised at this one's.
+    'loops', (
+      select jsonb_build_object('failing', coalesce(jsonb_agg(distinct t.loop_name), '[]'))
+      from private.tenant_turns as t
+      where t.organization_id = any (v_organization_ids) and t.failures > 0
+    ),
     -- The machinery is shared; that it stands still concerns everybody.
     'schedules', (
       select jsonb_build_object('overdue', coalesce(jsonb_agg(s.name) filter (where s.is_overdue), '[]'))
@@ -11793,6 +12070,9 @@ begin
     v_health := v_health || jsonb_build_object(
       'consumers', (select coalesce(jsonb_agg(to_jsonb(c)), '[]') from private.consumer_report() as c),
       'horizon', (select coalesce(jsonb_agg(to_jsonb(h)), '[]') from private.horizon_report() as h),
+      'loop_report', (select coalesce(jsonb_agg(to_jsonb(r)), '[]') from private.loop_report() as r),
+      -- By organization, and why: for operators alone, since a message may repeat a value.
+      'failing_turns', (select coalesce(jsonb_agg(to_jsonb(t)), '[]') from private.failing_turns() as t),
       'schedule_report', (select jsonb_agg(to_jsonb(s)) from private.schedule_report() as s),
       'location_partitions_missing', private.missing_location_partitions(),
       'migration', private.migration_version());
@@ -11804,6 +12084,7 @@ begin
     case when v_health #> '{webhooks,circuits_open}' <> '0' then 'endpoints of webhooks fail' end,
     case when v_health #> '{deliveries,late}' <> '0' then 'deliveries wait for more than an hour' end,
     case when v_health #> '{retry_intents,pending}' <> '0' then 'jobs died and wait to be run again' end,
+    case when v_health #> '{loops,failing}' <> '[]' then 'the organization''s data stops work that is done by the clock' end,
     case when v_health #> '{schedules,overdue}' <> '[]' then 'schedules are overdue' end,
     case when v_health -> 'location_partitions_missing' <> '0' then 'partitions are missing' end,
     -- Of all organizations only. Revoked by the first chapter; a role that does not own the database is merely warned then.
@@ -11879,6 +12160,73 @@ begin
 end;
 $function$;
 comment on function private.take_token(uuid,text,uuid) is 'Takes one token or refuses with rate_limited 429 and Retry-After (seconds). For definers, after the caller is known.';
+
+CREATE OR REPLACE FUNCTION private.take_turn(in_loop text, in_turn text, in_organization_id uuid)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '1s'
+AS $function$
+declare
+  v_items bigint;
+begin
+  begin
+    execute format('select private.%I($1)', in_turn) into v_items using in_organization_id;
+    perform private.record_turn(in_loop, in_organization_id, null);
+    return coalesce(v_items, 0);
+  exception
+    when others then
+      perform private.record_turn(in_loop, in_organization_id, left(sqlstate || ': ' || sqlerrm, 300));
+      raise warning 'loop %: the turn of organization % failed: %', in_loop, in_organization_id, sqlstate;
+      return 0;
+  end;
+end;
+$function$;
+comment on function private.take_turn(text,text,uuid) is 'Does one organization''s piece of a loop in a subtransaction: 0 when nothing is left, or when it failed, which is noted.';
+
+CREATE OR REPLACE FUNCTION private.take_turns(in_loop text, in_budget interval DEFAULT '00:00:02'::interval)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_ends_at timestamptz := clock_timestamp() + in_budget;
+  v_loop private.tenant_loops;
+  v_round uuid[];
+  v_next uuid[];
+  v_organization_id uuid;
+  v_items bigint;
+  v_done bigint := 0;
+  v_is_over boolean := false;
+begin
+  select l.* into strict v_loop from private.tenant_loops as l where l.name = in_loop;
+  execute format($sql$
+    select coalesce(array_agg(d.id order by t.last_turn_at nulls first, d.id), '{}')
+    from (%s) as d (id, since)
+    left join private.tenant_turns as t on t.organization_id = d.id and t.loop_name = $1
+    where t.retry_at is null or t.retry_at <= clock_timestamp()
+  $sql$, v_loop.due) into v_round using in_loop;
+  while v_round <> '{}' and not v_is_over loop
+    v_next := '{}';
+    foreach v_organization_id in array v_round loop
+      v_items := private.take_turn(in_loop, v_loop.turn, v_organization_id);
+      v_done := v_done + v_items;
+      if v_items > 0 then
+        v_next := v_next || v_organization_id;
+      end if;
+      v_is_over := clock_timestamp() >= v_ends_at;
+      exit when v_is_over;
+    end loop;
+    v_round := v_next;
+  end loop;
+  if v_is_over then
+    -- There may be more: the next run in a transaction of its own, as soon as a worker comes by.
+    perform private.enqueue('schedule', jsonb_build_object('name', v_loop.schedule_name), v_loop.schedule_name);
+  end if;
+  return v_done;
+end;
+$function$;
+comment on function private.take_turns(text,interval) is 'Gives every organization with something due in a loop its turns until nothing is left or the time is over; then the next run is asked for. Answers how many things were done.';
 
 CREATE OR REPLACE FUNCTION private.teams_of(in_organization_ids uuid[], in_employee_ids uuid[])
  RETURNS TABLE(organization_id uuid, employee_id uuid, member_ids uuid[])
@@ -12501,6 +12849,11 @@ begin
     -- A second change on the same day replaces the one that still waits for midnight.
     delete from public.organization_time_zones as z
     where z.organization_id = new.id and z.valid_from > now();
+    -- A name that this host's data has no more (after a restore elsewhere, or an update of the data) computes nothing: the new name
+    -- stands for it, from the beginning on. Otherwise nobody could ever change it: all that follows would raise.
+    update public.organization_time_zones as z
+    set time_zone = new.time_zone
+    where z.organization_id = new.id and not private.is_time_zone(z.time_zone);
     select z.time_zone into strict v_current
     from public.organization_time_zones as z
     where z.organization_id = new.id

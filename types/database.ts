@@ -482,6 +482,59 @@ export type Database = {
           },
         ];
       };
+      tenant_loops: {
+        Row: {
+          due: string;
+          name: string;
+          schedule_name: string;
+          turn: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          due: string;
+          name: string;
+          schedule_name: string;
+          turn: string;
+        };
+        Update: {
+          due?: string;
+          name?: string;
+          schedule_name?: string;
+          turn?: string;
+        };
+        Relationships: [];
+      };
+      tenant_turns: {
+        Row: {
+          error: string | null;
+          failing_since: string | null;
+          failures: number;
+          last_turn_at: string;
+          loop_name: string;
+          organization_id: string;
+          retry_at: string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          error?: string | null;
+          failing_since?: string | null;
+          failures?: number;
+          last_turn_at: string;
+          loop_name: string;
+          organization_id: string;
+          retry_at?: string | null;
+        };
+        Update: {
+          error?: string | null;
+          failing_since?: string | null;
+          failures?: number;
+          last_turn_at?: string;
+          loop_name?: string;
+          organization_id?: string;
+          retry_at?: string | null;
+        };
+        Relationships: [];
+      };
       visit_states: {
         Row: {
           entered_at: string;
@@ -735,7 +788,8 @@ export type Database = {
         }[];
       };
       clean_retry_intents: { Args: Record<PropertyKey, never>; Returns: number };
-      close_forgotten_sessions: { Args: { in_at_most?: number }; Returns: number };
+      close_forgotten_sessions: { Args: Record<PropertyKey, never>; Returns: number };
+      close_forgotten_sessions_of: { Args: { in_at_most?: number; in_organization_id: string }; Returns: number };
       close_session: {
         Args: {
           in_action: string;
@@ -782,6 +836,7 @@ export type Database = {
         Returns: boolean;
       };
       continue_erasures: { Args: Record<PropertyKey, never>; Returns: number };
+      continue_erasures_of: { Args: { in_max_erasures?: number; in_organization_id: string }; Returns: number };
       corner_factor: {
         Args: {
           in_dx: number;
@@ -885,7 +940,11 @@ export type Database = {
       };
       day_starts_at: { Args: { in_day: string; in_time_zone: string }; Returns: string };
       days_of: { Args: { in_range: Database['private']['CompositeTypes']['report_range'] }; Returns: string[] };
-      delete_due_organizations: { Args: { in_max_rows?: number }; Returns: number };
+      delete_due_organizations: { Args: Record<PropertyKey, never>; Returns: number };
+      delete_in_turns: {
+        Args: { in_condition: string; in_loop: string; in_max_rows: number; in_table: unknown };
+        Returns: number;
+      };
       delete_organization: {
         Args: { in_reason: string; in_slug: string };
         Returns: Database['public']['Tables']['organizations']['Row'];
@@ -896,6 +955,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      delete_organization_piece: { Args: { in_max_rows?: number; in_organization_id: string }; Returns: number };
       delete_team: { Args: { in_team_id: string }; Returns: undefined };
       disable_webhook: {
         Args: { in_failing_since: string; in_organization_id: string; in_reason: string; in_webhook_id: string };
@@ -978,6 +1038,17 @@ export type Database = {
         Returns: undefined;
       };
       fail_session_distance: { Args: { in_organization_id: string; in_session_id: string }; Returns: undefined };
+      failing_turns: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          error: string;
+          failing_since: string;
+          failures: number;
+          loop_name: string;
+          organization_id: string;
+          retry_at: string;
+        }[];
+      };
       find_member: {
         Args: { in_user_id: string };
         Returns: {
@@ -1042,7 +1113,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      forget_invitations: { Args: Record<PropertyKey, never>; Returns: number };
+      forget_invitations_of: { Args: { in_max_invitations?: number; in_organization_id: string }; Returns: number };
       forget_positions: {
         Args: { in_occurred_at: string[]; in_organization_id: string; in_session_id: string };
         Returns: undefined;
@@ -1271,6 +1342,15 @@ export type Database = {
           xact: unknown;
         }[];
       };
+      loop_report: {
+        Args: Record<PropertyKey, never>;
+        Returns: {
+          due: number;
+          failing: number;
+          loop_name: string;
+          oldest_s: number;
+        }[];
+      };
       maintain_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
       make_token: { Args: { in_prefix: string }; Returns: string };
       managed_employee_ids: { Args: Record<PropertyKey, never>; Returns: string[] };
@@ -1320,9 +1400,17 @@ export type Database = {
       new_webhook_secret: { Args: { in_organization_id: string; in_webhook_id: string }; Returns: string };
       organizations_unread_by: { Args: { in_consumer: string }; Returns: string[] };
       position_json: { Args: { in_accuracy_m: number; in_latitude: number; in_longitude: number }; Returns: Json };
-      purge_events: { Args: { in_keep?: string; in_max_rows?: number }; Returns: number };
+      purge_events: { Args: { in_budget?: string; in_keep?: string; in_max_rows?: number }; Returns: number };
+      purge_events_piece: {
+        Args: { in_keep: string; in_max_rows: number; in_organization_id?: string };
+        Returns: number;
+      };
       purge_leftovers: { Args: Record<PropertyKey, never>; Returns: number };
-      purge_locations: { Args: { in_max_points?: number; in_max_sessions?: number }; Returns: number };
+      purge_locations: { Args: Record<PropertyKey, never>; Returns: number };
+      purge_locations_of: {
+        Args: { in_max_points?: number; in_max_sessions?: number; in_organization_id: string };
+        Returns: number;
+      };
       purge_request_spans: { Args: { in_max_rows?: number }; Returns: number };
       purge_stream_tickets: { Args: Record<PropertyKey, never>; Returns: number };
       queue_report: {
@@ -1430,11 +1518,13 @@ export type Database = {
         };
       };
       receipt_paths: { Args: { in_employee_id: string; in_organization_id: string }; Returns: string[] };
-      reconcile_snapshots: { Args: { in_max_repairs?: number }; Returns: Json };
+      reconcile_snapshots: { Args: { in_max_repairs?: number; in_organization_id?: string }; Returns: Json };
+      reconcile_snapshots_of: { Args: { in_organization_id: string }; Returns: number };
       record_locations: {
         Args: { in_employee_id: string; in_points: Json; in_session_id: string; in_strict: boolean };
         Returns: Answers['record_locations'];
       };
+      record_turn: { Args: { in_error: string; in_loop: string; in_organization_id: string }; Returns: undefined };
       record_webhook_attempts: { Args: { in_outcomes: Json }; Returns: number };
       refresh_active_user: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       refresh_check_in_state: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
@@ -1459,6 +1549,7 @@ export type Database = {
       };
       register_event_consumer: { Args: { in_name: string }; Returns: undefined };
       replay_due_retry_intents: { Args: Record<PropertyKey, never>; Returns: number };
+      replay_due_retry_intents_of: { Args: { in_max_intents?: number; in_organization_id: string }; Returns: number };
       replay_intent: {
         Args: { in_organization_id: string; in_retry_intent_id: string };
         Returns: Database['public']['Tables']['retry_intents']['Row'];
@@ -1715,6 +1806,8 @@ export type Database = {
         }[];
       };
       take_token: { Args: { in_kind: string; in_organization_id: string; in_subject_id: string }; Returns: undefined };
+      take_turn: { Args: { in_loop: string; in_organization_id: string; in_turn: string }; Returns: number };
+      take_turns: { Args: { in_budget?: string; in_loop: string }; Returns: number };
       teams_of: {
         Args: { in_employee_ids: string[]; in_organization_ids: string[] };
         Returns: {

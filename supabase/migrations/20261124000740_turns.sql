@@ -221,3 +221,22 @@ comment on function private.loop_report() is
   'Each loop over all organizations: how many have something due, how long the first has waited, and how many fail.';
 
 grant execute on function private.loop_report() to fieldtrack_worker, service_role;
+
+create function private.failing_turns()
+returns table (organization_id uuid, loop_name text, failures integer, failing_since timestamptz, retry_at timestamptz, error text)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select t.organization_id, t.loop_name, t.failures, t.failing_since, t.retry_at, t.error
+  from private.tenant_turns as t
+  where t.failures > 0
+  order by t.failing_since
+  limit 100;
+end;
+$$;
+
+comment on function private.failing_turns() is 'Whose turns fail, longest first: at most a hundred, for operators.';
+
+grant execute on function private.failing_turns() to service_role;

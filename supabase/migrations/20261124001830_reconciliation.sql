@@ -41,7 +41,8 @@ $$;
 comment on function private.organizations_unread_by(text) is
   'Organizations with events that a consumer has not read yet, those that the log still hides from it included.';
 
-create function private.reconcile_snapshots(in_max_repairs integer default 300) returns jsonb
+create function private.reconcile_snapshots(in_max_repairs integer default 300, in_organization_id uuid default null)
+returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -67,10 +68,10 @@ begin
     from public.employees as e
     left join public.employee_latest_sessions as l on l.organization_id = e.organization_id and l.employee_id = e.id
     cross join lateral private.latest_session_of(e.organization_id, e.id) as b
-    where l.employee_id is null
+    where (in_organization_id is null or e.organization_id = in_organization_id) and (l.employee_id is null
       or (l.session_id, l.is_open, l.checked_in_at, l.checked_out_at, l.duration_s, l.distance_m, l.distance_status)
         is distinct from
-        (b.session_id, b.is_open, b.checked_in_at, b.checked_out_at, b.duration_s, b.distance_m, b.distance_status)
+        (b.session_id, b.is_open, b.checked_in_at, b.checked_out_at, b.duration_s, b.distance_m, b.distance_status))
     limit in_max_repairs
   );
   v_active := array(
@@ -81,7 +82,8 @@ begin
       from public.attendance_sessions as a
       where a.status = 'ACTIVE'
     ) as s on s.organization_id = u.organization_id and s.employee_id = u.employee_id
-    where (u.session_id, u.checked_in_at) is distinct from (s.id, s.checked_in_at)
+    where (in_organization_id is null or coalesce(u.organization_id, s.organization_id) = in_organization_id)
+      and (u.session_id, u.checked_in_at) is distinct from (s.id, s.checked_in_at)
     limit in_max_repairs
   );
   v_last := array(
@@ -91,7 +93,7 @@ begin
     -- The two halves of private.last_state_of, the positions of all in one pass.
     cross join lateral private.check_in_state_of(e.organization_id, e.id) as b
     left join private.newest_points as p on p.organization_id = e.organization_id and p.employee_id = e.id
-    where l.employee_id is null
+    where (in_organization_id is null or e.organization_id = in_organization_id) and (l.employee_id is null
       or (l.is_checked_in, l.session_id, l.last_check_in_at, l.last_check_out_at, l.distance_m, l.distance_is_provisional)
         is distinct from
         (b.is_checked_in, b.session_id, b.last_check_in_at, b.last_check_out_at, b.distance_m, b.distance_is_provisional)
@@ -99,7 +101,7 @@ begin
           l.is_mock)
         is distinct from
         (p.session_id, p.recorded_at, p.latitude::double precision, p.longitude::double precision, p.accuracy_m, p.speed_mps,
-          p.heading_deg, p.battery_pct, p.is_mock)
+          p.heading_deg, p.battery_pct, p.is_mock))
     limit in_max_repairs
   );
   -- The sums of totals_of, over everybody in one pass.
@@ -108,7 +110,7 @@ begin
       select a.organization_id, a.employee_id, count(*) as n, sum(a.duration_s) as duration_s,
         coalesce(sum(a.distance_m), 0) as distance_m
       from public.attendance_sessions as a
-      where a.status = 'CLOSED'
+      where a.status = 'CLOSED' and (in_organization_id is null or a.organization_id = in_organization_id)
       group by a.organization_id, a.employee_id
     ),
     amounts as (
@@ -117,6 +119,7 @@ begin
         count(*) filter (where x.status = 'REJECTED') as rejected,
         sum(x.approved_amount) as approved_amount
       from public.expenses as x
+      where (in_organization_id is null or x.organization_id = in_organization_id)
       group by x.organization_id, x.employee_id, x.currency
     ),
     expenses as (
@@ -131,7 +134,8 @@ begin
     left join public.employee_metrics_snapshot as m on m.organization_id = e.organization_id and m.employee_id = e.id
     left join sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
     left join expenses as x on x.organization_id = e.organization_id and x.employee_id = e.id
-    where (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
+    where (in_organization_id is null or e.organization_id = in_organization_id)
+      and (m.sessions, m.duration_s, m.distance_m, m.expenses_submitted, m.expenses_approved, m.expenses_rejected,
         m.approved_amounts)
       is distinct from (coalesce(s.n, 0), coalesce(s.duration_s, 0), coalesce(s.distance_m, 0), coalesce(x.submitted, 0),
         coalesce(x.approved, 0), coalesce(x.rejected, 0), coalesce(x.amounts, '{}'))
@@ -142,7 +146,8 @@ begin
     from public.pending_expenses as p
     full join (select e.* from public.expenses as e where e.status = 'PENDING') as x
       on x.organization_id = p.organization_id and x.id = p.expense_id
-    where (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
+    where (in_organization_id is null or coalesce(p.organization_id, x.organization_id) = in_organization_id)
+      and (p.employee_id, p.amount, p.currency, p.category, p.spent_on, p.submitted_at)
       is distinct from (x.employee_id, x.amount, x.currency, x.category, x.spent_on, x.submitted_at)
     limit in_max_repairs
   );
@@ -152,7 +157,7 @@ begin
     from public.organizations as o
     left join public.org_dashboard_snapshot as s on s.organization_id = o.id
     cross join lateral private.dashboard_of(o.id) as d
-    where (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
+    where (in_organization_id is null or o.id = in_organization_id) and (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
       and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
       and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at']
     limit in_max_repairs
@@ -305,10 +310,10 @@ begin
 end;
 $$;
 
-comment on function private.reconcile_snapshots(integer) is
-  'Body of public.reconcile_snapshot_tables; mends at most so many rows a table. Null when another run is under way.';
+comment on function private.reconcile_snapshots(integer, uuid) is
+  'Body of public.reconcile_snapshot_tables; mends at most so many rows a table, of all organizations or of one. Null when another run is under way.';
 
-grant execute on function private.reconcile_snapshots(integer) to service_role;
+grant execute on function private.reconcile_snapshots(integer, uuid) to service_role;
 
 create function public.reconcile_snapshot_tables() returns jsonb
 language sql volatile
@@ -324,14 +329,55 @@ org_dashboard_snapshot}, all 0 when all is well; null while another run is under
 
 grant execute on function public.reconcile_snapshot_tables() to service_role;
 
--- What the schedule calls: one number, as every schedule answers.
+create function private.reconcile_snapshots_of(in_organization_id uuid) returns bigint
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(sum(r.value::bigint), 0)
+    from jsonb_each_text(private.reconcile_snapshots(300, in_organization_id)) as r
+  );
+end;
+$$;
+
+comment on function private.reconcile_snapshots_of(uuid) is
+  'One organization''s turn, for when the comparison of all at once raised. Answers how many rows were mended.';
+
+-- Of all organizations, whichever waited longest first: nobody knows which of them has something to mend.
+insert into private.tenant_loops (name, schedule_name, due, turn) values (
+  'reconcile', 'reconcile',
+  $sql$
+    select o.id, null::timestamptz from public.organizations as o
+    where exists (select from private.tenant_turns as t where t.loop_name = 'reconcile')
+  $sql$,
+  'reconcile_snapshots_of'
+);
+
+-- What the schedule calls: one number, as every schedule answers. All at once, in one pass a table; and when that raises because of
+-- somebody's data, organization by organization.
 create function private.run_reconciliation(in_max_repairs integer default 300) returns bigint
 language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_repaired jsonb := private.reconcile_snapshots(in_max_repairs);
+  v_repaired jsonb;
 begin
+  begin
+    v_repaired := private.reconcile_snapshots(in_max_repairs);
+    delete from private.tenant_turns as t where t.loop_name = 'reconcile' and t.failures = 0 and t.last_turn_at < now();
+    update private.tenant_turns as t
+    set failures = 0, failing_since = null, retry_at = null, error = null
+    where t.loop_name = 'reconcile' and t.failures > 0;
+  exception
+    when others then
+      raise warning 'loop reconcile: by organization, because of %', sqlstate;
+      -- So that the loop's question finds them all.
+      insert into private.tenant_turns (organization_id, loop_name, last_turn_at)
+      select o.id, 'reconcile', '-infinity' from public.organizations as o
+      on conflict do nothing;
+      return private.take_turns('reconcile');
+  end;
   -- There may be more: the next chunk in a transaction of its own, as soon as a worker comes by.
   if exists (
     select from jsonb_each_text(v_repaired) as r where r.value::integer >= in_max_repairs

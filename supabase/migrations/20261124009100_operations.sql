@@ -548,10 +548,7 @@ begin
       'horizon', (select coalesce(jsonb_agg(to_jsonb(h)), '[]') from private.horizon_report() as h),
       'loop_report', (select coalesce(jsonb_agg(to_jsonb(r)), '[]') from private.loop_report() as r),
       -- By organization, and why: for operators alone, since a message may repeat a value.
-      'failing_turns', (
-        select coalesce(jsonb_agg(to_jsonb(t) order by t.failing_since), '[]')
-        from (select t.* from private.tenant_turns as t where t.failures > 0 order by t.failing_since limit 100) as t
-      ),
+      'failing_turns', (select coalesce(jsonb_agg(to_jsonb(t)), '[]') from private.failing_turns() as t),
       'schedule_report', (select jsonb_agg(to_jsonb(s)) from private.schedule_report() as s),
       'location_partitions_missing', private.missing_location_partitions(),
       'migration', private.migration_version());

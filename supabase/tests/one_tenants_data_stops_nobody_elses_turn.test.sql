@@ -64,7 +64,7 @@ begin
   values (tenant, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), now() - interval '2 hours');
   insert into private.stream_tickets (organization_id, employee_id, token_hash, expires_at)
   values (tenant, tests.user_id(person), sha256(convert_to(person, 'UTF8')), now() - interval '1 hour');
-  update public.events as e set occurred_at = now() - interval '31 days' where e.organization_id = tenant;
+  update public.events as e set occurred_at = now() - interval '31 days', xact = '3' where e.organization_id = tenant;
   perform private.refresh_dashboard(tenant);
   update public.org_dashboard_snapshot as d set valid_until = '-infinity' where d.organization_id = tenant;
   update public.employee_metrics_snapshot as m set sessions = 99
