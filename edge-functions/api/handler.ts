@@ -85,6 +85,11 @@ async function forward(deps: ApiDeps, context: Context, token: string): Promise<
     if (value !== null) headers.set(name, value);
   }
   const body = request.method === 'GET' || request.method === 'HEAD' ? undefined : await context.body();
+  if (body && path.startsWith('/rpc/') && isArray(body)) {
+    throw refusal('invalid_argument', 'A function takes one JSON object.', {
+      hint: 'Send one object a call: PostgREST would take the first of the array and drop the others.',
+    });
+  }
   let answer: Response;
   try {
     answer = await deps.fetch(`${deps.restUrl}${path}${withoutKey(query)}`, {
@@ -105,6 +110,11 @@ async function forward(deps: ApiDeps, context: Context, token: string): Promise<
     if (value !== null) kept.set(name, value);
   }
   return new Response(answer.body, { status: answer.status, headers: kept });
+}
+
+function isArray(body: Uint8Array): boolean {
+  const blanks = [0x20, 0x09, 0x0a, 0x0d];
+  return body.find((byte) => !blanks.includes(byte)) === 0x5b;
 }
 
 /** PostgREST 12 answers 500 to bytes that are no text. */

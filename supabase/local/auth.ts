@@ -3,6 +3,7 @@ import postgres from 'postgres';
 import { z } from 'zod';
 import { endSessionIfBanned } from './auth-ban.ts';
 import { supabaseClaims, userSchema } from './auth-claims.ts';
+import { createGuessLimit } from './auth-guesses.ts';
 import { callAccessTokenHook } from './auth-hook.ts';
 import { writeJsonOnce } from './auth-json.ts';
 import { importLite } from './auth-warnings.ts';
@@ -36,6 +37,7 @@ export async function startAuth(options: AuthOptions): Promise<Auth> {
   const sql = postgres(options.databaseUrl, { max: 2, onnotice: () => {}, idle_timeout: 30 });
   const signer = createSigner(options.jwtSecret);
   const hook = accessTokenHook(options.config);
+  const guesses = createGuessLimit();
 
   async function reissue(request: Request, answer: Response): Promise<Response> {
     const session = sessionSchema.safeParse(
@@ -65,9 +67,13 @@ export async function startAuth(options: AuthOptions): Promise<Auth> {
 
   return {
     async fetch(request) {
+      const url = new URL(request.url);
+      const refusal = guesses.refuse(url);
+      if (refusal) return refusal;
       // Without a peer address @supabase/lite trusts nobody as local.
       const answer = await lite.app.fetch(request, { peerAddress: null });
-      const issues = answer.ok && ISSUES_SESSIONS.test(new URL(request.url).pathname);
+      guesses.note(url, answer.status);
+      const issues = answer.ok && ISSUES_SESSIONS.test(url.pathname);
       return issues ? reissue(request, answer) : answer;
     },
     async stop() {

@@ -66,7 +66,7 @@ export async function startLocalStack(options: {
       ...(options.onRequest ? { onRequest: options.onRequest } : {}),
       onLine(part, line) {
         // PostgREST tells of every connection; the screen is for trouble.
-        if (part === 'rest') appendFileSync(join(folder, 'postgrest.log'), `${line}\n`, { mode: 0o600 });
+        if (part === 'rest') keep(join(folder, 'postgrest.log'), line);
         if (part !== 'rest' || /error|fail/i.test(line)) partLine(part, line);
       },
       onMail: (mail) => partLine('mail', `to ${mail.to}: ${mail.subject}\n${mail.text}`),
@@ -84,6 +84,15 @@ export async function startLocalStack(options: {
   };
 }
 
+/** Whoever deletes the folder while we run ends PostgreSQL by it, and that is what is told. */
+function keep(log: string, line: string): void {
+  try {
+    appendFileSync(log, `${line}\n`, { mode: 0o600 });
+  } catch {
+    // The line is lost with its folder.
+  }
+}
+
 async function startPostgres(folder: string, dataDir: string, port: number, secrets: Secrets): Promise<Cluster> {
   const log = join(folder, 'postgres.log');
   const lastLines: string[] = [];
@@ -94,7 +103,7 @@ async function startPostgres(folder: string, dataDir: string, port: number, secr
       superuserPassword: secrets.passwords.supabase_admin,
       onLine(line) {
         // Refused statements are everyday life and fill a file; what ends the server belongs on the screen.
-        appendFileSync(log, `${line}\n`, { mode: 0o600 });
+        keep(log, line);
         lastLines.push(line);
         lastLines.splice(0, lastLines.length - 8);
         if (/\b(FATAL|PANIC):/.test(line) && !line.includes('starting up')) partLine('postgres', line);

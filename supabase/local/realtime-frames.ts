@@ -12,7 +12,13 @@ export type Frame = {
 export type Version = '1.0.0' | '2.0.0';
 
 const ref = z.union([z.string(), z.number().transform(String)]).nullish();
-const objectForm = z.looseObject({ topic: z.string(), event: z.string(), payload: z.unknown().optional(), ref, join_ref: ref });
+const objectForm = z.looseObject({
+  topic: z.string(),
+  event: z.string(),
+  payload: z.unknown().optional(),
+  ref,
+  join_ref: ref,
+});
 const listForm = z.tuple([ref, ref, z.string(), z.string(), z.unknown()]);
 
 /** Undefined for what is no frame. */

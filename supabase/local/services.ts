@@ -1,5 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Mail, startAuth } from './auth.ts';
 import { declaredFunctions, readConfig } from './config.ts';
@@ -10,8 +9,9 @@ import { createKeyRing, createSigner } from './keys.ts';
 import type { Part } from './part.ts';
 import { startRealtime } from './realtime.ts';
 import type { RequestLine } from './request-log.ts';
+import { makeSocketFolder } from './socket-folder.ts';
 import { startStorage } from './storage.ts';
-import { startWorker } from './worker.ts';
+import { startWorker, workerAnswers } from './worker.ts';
 
 export type ServiceRole =
   | 'authenticator'
@@ -50,8 +50,7 @@ export async function startServices(options: ServicesOptions): Promise<Services>
   const config = readConfig();
   const signer = createSigner(options.jwtSecret);
   const keys = await createKeyRing(signer, options);
-  const socketDir = mkdtempSync(join(tmpdir(), 'ft-'));
-  chmodSync(socketDir, 0o700);
+  const socketDir = makeSocketFolder();
   const parts: Part[] = [];
   const stops: (() => Promise<void>)[] = [];
   let withoutWorker = false;
@@ -165,6 +164,8 @@ export async function startServices(options: ServicesOptions): Promise<Services>
       if (worker) {
         parts.push(worker);
         stops.push(worker.stop);
+        // "Running" is said when it is true of all of them.
+        if (options.port !== 0) await workerAnswers(worker, options.port + 2);
       }
     }
     return { url: gateway.url, parts, withoutWorker, stop };

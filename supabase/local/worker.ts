@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { npmBinary } from './binaries.ts';
-import { type Part, startPart } from './part.ts';
+import { type Part, startPart, whenReady } from './part.ts';
 import { repositoryDir } from './paths.ts';
 
 const entry = join(repositoryDir, 'worker', 'main.ts');
@@ -30,4 +30,16 @@ export function startWorker(options: {
     cwd: repositoryDir,
     onLine: options.onLine,
   });
+}
+
+/** Settles when its pages are served: it has reached the database and its queues by then. */
+export async function workerAnswers(worker: Part, httpPort: number): Promise<void> {
+  // Who sets the worker's own variables has moved the page elsewhere.
+  if (process.env.HTTP_PORT !== undefined || process.env.HTTP_HOST !== undefined) return;
+  const asks = () =>
+    fetch(`http://127.0.0.1:${httpPort}/health`).then(
+      (answer) => answer.ok,
+      () => false,
+    );
+  await whenReady(worker, asks, 30_000);
 }

@@ -27,7 +27,8 @@ const introduction = (readable: string) => `# API
 Generated: \`test/api/documentation.test.ts\` plays each call against a running stack and holds this page to the answers.
 
 - Calls are \`POST /rest/v1/rpc/<name>\` with the headers \`apikey\` (the publishable key) and \`Authorization: Bearer\` (a user's
-  access token); in supabase-js \`supabase.rpc(name, request)\`.
+  access token); in supabase-js \`supabase.rpc(name, request)\`. The request is one JSON object: of an array PostgREST takes the
+  first and drops the others, so the function \`api\` and the local gateway answer 400.
 - A refusal is \`{code, message, details, hint}\` with a fitting status: [error-codes.md](error-codes.md).
   Beside the codes that are named below, any call may answer not_authenticated and not_a_member, with a key api_key_invalid and
   scope_missing.

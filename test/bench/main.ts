@@ -4,8 +4,8 @@
 import { execFileSync } from 'node:child_process';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import postgres from 'postgres';
+import { readOptions } from '../../scripts/options.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { buildTemplates, startThrowAwayCluster, type TestCluster } from '../fixtures/cluster.ts';
 import { createTestDatabase } from '../fixtures/database.ts';
@@ -26,14 +26,15 @@ Results go to test/bench/results.json and docs/performance.md, section by sectio
 /** A quarter of the machine's memory, as PostgreSQL's manual advises. */
 const sharedBuffersMb = Math.min(4096, Math.floor(totalmem() / 4 / 2 ** 20));
 
-const { values, positionals } = parseArgs({
+const config = {
   allowPositionals: true,
   options: {
     quick: { type: 'boolean', default: false },
     'write-docs': { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
-});
+} as const;
+const { values, positionals } = readOptions(config, help);
 const unknown = positionals.filter((name) => !sections.some((section) => section.name === name));
 
 if (values.help) {

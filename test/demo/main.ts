@@ -1,6 +1,6 @@
 // npm run demo: a working day against a running `npm start`, through the public API only.
 
-import { parseArgs } from 'node:util';
+import { readOptions } from '../../scripts/options.ts';
 import { makeWorkingDay } from '../fixtures/tracks.ts';
 import { type Day, playDay } from './day.ts';
 import { type FullDay, playFullDay } from './full-day.ts';
@@ -18,7 +18,7 @@ npm run demo -- --live --minutes 2
 
 Needs a running stack: npm start, in another terminal.`;
 
-const { values } = parseArgs({
+const config = {
   options: {
     gpx: { type: 'string' },
     full: { type: 'boolean', default: false },
@@ -27,7 +27,8 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     help: { type: 'boolean', short: 'h' },
   },
-});
+} as const;
+const { values } = readOptions(config, help);
 
 if (values.help) {
   console.log(help);

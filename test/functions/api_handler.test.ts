@@ -113,6 +113,17 @@ test('query, body and Prefer arrive as they were sent, with a token of 60 s besi
   expect((claims.exp ?? 0) - (claims.iat ?? 0)).toBe(60);
 });
 
+test('an array is no argument of a function: PostgREST would take its first object and drop the others', async () => {
+  for (const body of ['[{"a":1},{"a":2}]', ' \n[]']) {
+    const answer = await call('/rpc/submit_expense', { method: 'POST', body });
+    expect(await refusalOf(answer)).toEqual([400, 'invalid_argument']);
+  }
+  expect(onward).toEqual([]);
+  await call('/rpc/submit_expense', { method: 'POST', body: ' {"points": []}' });
+  await call('/webhooks', { method: 'POST', body: '[]' });
+  expect(onward).toHaveLength(2);
+});
+
 test('what a client must not set does not pass', async () => {
   await call('/expenses?apikey=sb_secret_1&%61pikey=sb_secret_2&APIKEY=x&select=id', {
     headers: {

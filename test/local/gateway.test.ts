@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createGuessLimit } from '../../supabase/local/auth-guesses.ts';
 import { startGateway } from '../../supabase/local/gateway.ts';
 import { createKeyRing, createSigner, newSecret } from '../../supabase/local/keys.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
@@ -250,6 +251,19 @@ describe('functions', () => {
     expect(await answer.json()).toMatchObject({ code: 'method_not_allowed' });
   });
 
+  test('pages of Vite and Next.js may call them, others may not', async () => {
+    const preflight = async (origin: string) => {
+      const headers = { origin, 'access-control-request-method': 'GET' };
+      const answer = await fetch(`${stack.url}/functions/v1/admin-events`, { method: 'OPTIONS', headers });
+      return answer.headers.get('access-control-allow-origin');
+    };
+    for (const host of ['localhost', '127.0.0.1']) {
+      for (const port of [3000, 5173]) expect(await preflight(`http://${host}:${port}`)).toBe(`http://${host}:${port}`);
+    }
+    expect(await preflight('https://evil.example')).toBeNull();
+    expect(await preflight('http://localhost:8080')).toBeNull();
+  });
+
   test('an undeclared one is a 404', async () => {
     expect((await fetch(`${stack.url}/functions/v1/nothing`)).status).toBe(404);
   });
@@ -341,4 +355,45 @@ test('a stream passes event by event, and its end by the client reaches the func
     source.closeAllConnections();
     source.close();
   }
+});
+
+describe('Auth', () => {
+  test('the link of a mail opens here, and leads on to the page of the app', async () => {
+    const person = await stack.signUp('link@example.test');
+    await person.client.auth.resetPasswordForEmail(person.email);
+    const [link] = /http\S+/.exec(stack.mails.at(-1)?.text ?? '') ?? [];
+    expect(link).toMatch(new RegExp(`^${stack.url}/auth/v1/verify\\?`));
+    const answer = await fetch(link ?? '', { redirect: 'manual' });
+    expect(answer.status).toBe(303);
+    expect(answer.headers.get('location')).toMatch(/^http:\/\/127\.0\.0\.1:3000.*access_token=/);
+  });
+
+  test('thirty wrong passwords, then none is tried for a while; who renews a session is none of it', async () => {
+    const own = await startTestStack();
+    try {
+      const person = await own.signUp('guess@example.test', 'correct horse battery');
+      const guess = (password: string) => own.anon().auth.signInWithPassword({ email: person.email, password });
+      for (let n = 0; n < 30; n += 1) expect((await guess(`wrong ${n} guess`)).error?.status).toBe(400);
+      expect((await guess('correct horse battery')).error).toMatchObject({
+        status: 429,
+        code: 'over_request_rate_limit',
+      });
+      expect((await person.client.auth.refreshSession()).error).toBeNull();
+    } finally {
+      await own.stop();
+    }
+  });
+
+  test('the count forgets after five minutes', () => {
+    let now = 0;
+    const limit = createGuessLimit(() => now);
+    const url = new URL('http://x/auth/v1/token?grant_type=password');
+    for (let n = 0; n < 30; n += 1) {
+      expect(limit.refuse(url)).toBeUndefined();
+      limit.note(url, 400);
+    }
+    expect(limit.refuse(url)?.headers.get('retry-after')).toBe('300');
+    now = 300_000;
+    expect(limit.refuse(url)).toBeUndefined();
+  });
 });

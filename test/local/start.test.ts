@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -39,9 +40,9 @@ class Run {
   readonly child: ChildProcess;
   readonly code: Promise<number | null>;
 
-  constructor(args: string[]) {
+  constructor(args: string[], env: Record<string, string> = {}) {
     this.child = spawn(process.execPath, [start, '--port', String(port), ...args], {
-      env: { ...process.env, FIELDTRACK_LOCAL_DIR: folder },
+      env: { ...process.env, FIELDTRACK_LOCAL_DIR: folder, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [this.child.stdout, this.child.stderr]) {
@@ -121,7 +122,13 @@ test('a first start makes everything, prints the keys, and Ctrl-C leaves no proc
   expect(run.output).toContain(`http://127.0.0.1:${port}`);
   expect(run.output).toMatch(/sb_publishable_\S+/);
   expect(run.output).toMatch(/sb_secret_\S+/);
-  expect((await fetch(`http://127.0.0.1:${port}/functions/v1/api`)).status).toBe(401);
+  // The Supabase CLI takes it as it is.
+  expect(run.output).toMatch(/postgres:\/\/postgres:\S+@127\.0\.0\.1:\d+\/postgres\?sslmode=disable/);
+  expect((await fetch(`http://127.0.0.1:${port}/functions/v1/api?secret=x`)).status).toBe(401);
+  await run.until('[http] GET /functions/v1/api 401');
+  expect(run.output).not.toContain('secret=x');
+  // What is said to run does.
+  expect((await fetch(`http://127.0.0.1:${port + 2}/health`)).status).toBe(200);
   expect(statSync(join(folder, 'secrets.json')).mode & 0o777).toBe(0o600);
   const started = descendants(run.child.pid ?? 0);
   expect(started.length).toBeGreaterThan(3);
@@ -139,6 +146,42 @@ test('a warm start takes less than ten seconds and keeps keys and data', async (
   expect(performance.now() - began).toBeLessThan(10_000);
   expect(run.output).not.toContain('migrations');
   expect(readFileSync(join(folder, 'secrets.json'), 'utf8')).toBe(secrets);
+});
+
+test('with --quiet no request is printed; a long TMPDIR and the origins of the environment are no trouble', async () => {
+  const deep = join(folder, 'd'.repeat(100));
+  mkdirSync(deep, { recursive: true, mode: 0o711 });
+  const run = new Run(['--quiet'], { TMPDIR: deep, FIELDTRACK_ALLOWED_ORIGINS: 'https://app.example' });
+  await run.until(READY);
+  const preflight = await fetch(`http://127.0.0.1:${port}/functions/v1/admin-events`, {
+    method: 'OPTIONS',
+    headers: { origin: 'https://app.example', 'access-control-request-method': 'GET' },
+  });
+  expect(preflight.headers.get('access-control-allow-origin')).toBe('https://app.example');
+  expect(run.output).not.toContain('[http]');
+});
+
+test('a database from before Storage and Realtime gets them, with bucket, policies and trigger', async () => {
+  const databaseUrl = async (run: Run) => {
+    await run.until(READY);
+    return /postgres:\/\/\S+/.exec(run.output)?.[0].replace('?sslmode=disable', '') ?? '';
+  };
+  const before = new Run([]);
+  const sql = postgres(await databaseUrl(before), { max: 1, onnotice: () => {} });
+  await sql`drop trigger _900_broadcast on public.events`;
+  await sql`drop schema storage cascade`;
+  await sql`drop schema realtime cascade`;
+  await sql`drop schema _realtime cascade`;
+  await sql.end();
+  await before.end('SIGTERM');
+  const after = new Run([]);
+  const again = postgres(await databaseUrl(after), { max: 1, onnotice: () => {} });
+  const [row] = await again`
+    select (select count(*)::integer from pg_policies where schemaname in ('storage', 'realtime')) as policies,
+      (select count(*)::integer from storage.buckets where id = 'receipts') as buckets,
+      (select count(*)::integer from pg_trigger where tgname = '_900_broadcast') as triggers`;
+  await again.end();
+  expect(row).toEqual({ policies: 4, buckets: 1, triggers: 1 });
 });
 
 test('a second start while one runs says where that one is, and leaves it alone', async () => {
@@ -262,4 +305,17 @@ test('--help explains, an unknown option is refused with the same text', async (
   const unknown = new Run(['--ports']);
   expect(await unknown.code).toBe(1);
   expect(unknown.output).toContain('--port N');
+});
+
+test('a data folder that is deleted under a running stack ends it in words', async () => {
+  const reset = new Run(['--reset']);
+  await reset.until(READY);
+  await reset.end('SIGTERM');
+  const run = new Run([]);
+  await run.until(READY);
+  rmSync(folder, { recursive: true, force: true });
+  expect(await run.code).toBe(1);
+  expect(run.output).toMatch(/The part "\w+" (ended|was stopped)/);
+  expect(run.output).not.toMatch(/^\s+at .*:\d+:\d+/m);
+  mkdirSync(folder, { mode: 0o711 });
 });
