@@ -60,10 +60,13 @@ test("README's commands of the supabase CLI run on the URL that npm start prints
   }
 });
 
-test("README's supabase-js is docs/examples/tour.ts, and it runs", async () => {
-  expect(readme).toContain(`\`\`\`ts\n${readFileSync('docs/examples/tour.ts', 'utf8')}\`\`\``);
+test.each([
+  ['tour.ts', [/^1 point sent;/, /name: 'Eva'/]],
+  ['receipt.ts', [/by Realtime: \d+\.\d+\.\d+/, /by the stream: \{.*"amount": ?12\.5/, /the receipt: 200/]],
+])("README's supabase-js is docs/examples/%s, and it runs", async (file, said) => {
+  const path = join('docs', 'examples', file);
+  expect(readme).toContain(`\`\`\`ts\n${readFileSync(path, 'utf8')}\`\`\``);
   const env = { ...process.env, URL: stack.url, KEY: stack.publishableKey };
-  const { stdout } = await run(process.execPath, ['docs/examples/tour.ts'], { env });
-  expect(stdout).toMatch(/^1 point sent;/);
-  expect(stdout).toContain("name: 'Eva'");
+  const { stdout } = await run(process.execPath, [path], { env, timeout: 30_000 });
+  for (const line of said) expect(stdout).toMatch(line);
 });
