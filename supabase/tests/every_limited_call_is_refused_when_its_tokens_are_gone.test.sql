@@ -1,6 +1,6 @@
 -- A limit that is written down and never asked for limits nothing: each function that takes a token, with an empty bucket.
 begin;
-select plan(16);
+select plan(17);
 select tests.cast_on_stage();
 select set_config('tests.hook', tests.webhook()::text, true);
 select tests.emit('expense.approved', 1);
@@ -38,6 +38,7 @@ insert into calls values
   ('create_api_key', 'alice', $$select public.create_api_key('Another', '{sessions:read}')$$),
   ('rotate_api_key', 'alice', $$select public.rotate_api_key((answer ->> 'id')::uuid) from made where name = 'key'$$),
   ('invite_employee', 'alice', $$select public.invite_employee('eva@example.test', 'Eva')$$),
+  ('create_employee', 'alice', $$select public.create_employee('Nomail')$$),
   ('create_stream_ticket', 'alice', 'select public.create_stream_ticket()'),
   ('test_webhook', 'alice', $$select public.test_webhook(current_setting('tests.hook')::uuid)$$),
   ('retry_webhook_delivery', 'alice', $$select public.retry_webhook_delivery(current_setting('tests.delivery')::uuid)$$),
