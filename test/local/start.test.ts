@@ -317,5 +317,5 @@ test('a data folder that is deleted under a running stack ends it in words', asy
   expect(await run.code).toBe(1);
   expect(run.output).toMatch(/The part "\w+" (ended|was stopped)/);
   expect(run.output).not.toMatch(/^\s+at .*:\d+:\d+/m);
-  mkdirSync(folder, { mode: 0o711 });
+  mkdirSync(folder, { recursive: true, mode: 0o711 });
 });
