@@ -1740,6 +1740,24 @@ alter table private.reconcile_runs enable row level security;
 CREATE INDEX reconcile_runs_newest ON private.reconcile_runs USING btree (began_at);
 comment on table private.reconcile_runs is 'Runs of reconcile_snapshot_tables: when, how long, and how many rows of each table were mended. Kept for 30 days.';
 
+create table private.request_limits (
+  is_only_row boolean not null default true,
+  person_reads_at_once integer not null default 5,
+  organization_reads_at_once integer not null default 6,
+  organization_reads_waiting integer not null default 2,
+  read_timeout_ms integer not null default 2000,
+  long_read_timeout_ms integer not null default 4000,
+  constraint request_limits_pkey PRIMARY KEY (is_only_row),
+  constraint request_limits_is_only_row_check CHECK (is_only_row),
+  constraint request_limits_long_read_timeout_ms_check CHECK (((long_read_timeout_ms >= 100) AND (long_read_timeout_ms <= 60000))),
+  constraint request_limits_organization_reads_at_once_check CHECK (((organization_reads_at_once >= 1) AND (organization_reads_at_once <= 100))),
+  constraint request_limits_organization_reads_waiting_check CHECK (((organization_reads_waiting >= 0) AND (organization_reads_waiting <= 100))),
+  constraint request_limits_person_reads_at_once_check CHECK (((person_reads_at_once >= 1) AND (person_reads_at_once <= 100))),
+  constraint request_limits_read_timeout_ms_check CHECK (((read_timeout_ms >= 100) AND (read_timeout_ms <= 60000)))
+);
+alter table private.request_limits enable row level security;
+comment on table private.request_limits is 'How many reads a person and an organization have at once and how long one may take; operators change the row.';
+
 create table private.request_spans (
   id bigint not null generated always as identity,
   trace_id text not null,
@@ -3303,7 +3321,8 @@ AS $function$
 $function$;
 comment on function public.update_webhook(uuid,jsonb) is 'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (deliveries wait);
 true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage
-and events:read; audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
+and events:read; audited. Starting one and another url are limited together with new webhooks: 30 an hour.
+Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400, rate_limited 429.';
 grant execute on function public.update_webhook(uuid,jsonb) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.accept_invitation(in_token text)
@@ -3947,6 +3966,76 @@ end;
 $function$;
 comment on function private.audit(uuid,text,text,uuid,jsonb,jsonb,text) is 'Writes an act of the current actor to the audit log, in the caller''s transaction. For definers.';
 
+CREATE OR REPLACE FUNCTION private.before_read(in_person_id uuid, in_organization_id uuid, in_limits private.request_limits)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_gives_up_at timestamptz := clock_timestamp() + interval '150 milliseconds';
+  v_is_waiting boolean := false;
+begin
+  loop
+    if private.take_read_place('reads', in_person_id, in_limits.person_reads_at_once)
+      and (in_organization_id is null
+        or private.take_read_place('reads', in_organization_id, in_limits.organization_reads_at_once))
+    then
+      return;
+    end if;
+    -- A page asks for ten things in one moment, and each is there in a few milliseconds: some may wait for that long.
+    v_is_waiting := v_is_waiting or private.take_read_place('waits', coalesce(in_organization_id, in_person_id),
+      in_limits.organization_reads_waiting);
+    exit when not v_is_waiting or clock_timestamp() > v_gives_up_at;
+    perform pg_sleep(0.01);
+  end loop;
+  perform private.fail('rate_limited', 'Too many reads at once.', 'reads', 'Ask for one thing after the other.',
+    '{"Retry-After": "1"}');
+end;
+$function$;
+comment on function private.before_read(uuid,uuid,private.request_limits) is 'Takes a place for a read of the person and of the organization, or refuses with rate_limited 429.';
+
+CREATE OR REPLACE FUNCTION private.before_request()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_claims jsonb := private.jwt();
+  v_path text := coalesce(current_setting('request.path', true), '');
+  v_person_id uuid := private.current_user_id();
+  v_organization_id uuid;
+  v_limits private.request_limits;
+begin
+  -- Operators, and who is nobody: without a right there is nothing to read.
+  if v_claims ->> 'role' = 'api_key' then
+    v_person_id := (v_claims ->> 'api_key_id')::uuid;
+    v_organization_id := (v_claims ->> 'organization_id')::uuid;
+  elsif v_person_id is not null then
+    v_organization_id := private.current_organization_id();
+  end if;
+  if v_person_id is null then
+    return;
+  end if;
+  if current_setting('transaction_read_only') = 'on' then
+    select l.* into strict v_limits from private.request_limits as l;
+    perform set_config('statement_timeout', case
+      when v_path in ('/rpc/get_session_route', '/rpc/export_session_gpx', '/rpc/export_session_geojson',
+        '/rpc/export_employee_data') then v_limits.long_read_timeout_ms
+      else v_limits.read_timeout_ms
+    end::text, true);
+    perform private.before_read(v_person_id, v_organization_id, v_limits);
+  elsif v_organization_id is not null
+    -- It has a limit of its own, for each employee; keys are counted by the function api.
+    and v_path <> '/rpc/record_locations' and v_claims ->> 'role' <> 'api_key'
+  then
+    perform private.take_token(v_organization_id, 'writes', v_person_id);
+  end if;
+end;
+$function$;
+comment on function private.before_request() is 'Asked by PostgREST before each request: how long a read may take, how many at once, and a token for a write. Errors: rate_limited.';
+grant execute on function private.before_request() to anon, api_key, authenticated, service_role;
+
 CREATE OR REPLACE FUNCTION private.changed(in_before jsonb, in_after jsonb, OUT old_values jsonb, OUT new_values jsonb)
  RETURNS record
  LANGUAGE plpgsql
@@ -4229,7 +4318,7 @@ $function$;
 comment on function private.check_webhook(text,text[]) is 'Refuses (invalid_argument) a URL or types of events that cannot be.';
 
 CREATE OR REPLACE FUNCTION private.claim_webhook_deliveries(in_max_deliveries integer, in_lease_seconds integer)
- RETURNS TABLE(organization_id uuid, delivery_id uuid, webhook_id uuid, lease uuid, attempt integer, url text, body text, secrets text[], traceparent text, allow_localhost boolean)
+ RETURNS TABLE(organization_id uuid, delivery_id uuid, webhook_id uuid, lease uuid, attempt integer, url text, body text, secrets text[], traceparent text, allow_localhost boolean, claimed_at_s double precision)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
@@ -4348,7 +4437,8 @@ begin
       order by s.id desc
     ),
     e.traceparent,
-    (select x.allow_localhost from private.webhook_settings as x where x.id)
+    (select x.allow_localhost from private.webhook_settings as x where x.id),
+    floor(extract(epoch from clock_timestamp()))::double precision
   from chosen as d
   join public.webhooks as w on w.organization_id = d.organization_id and w.id = d.webhook_id
   join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id;
@@ -5178,6 +5268,11 @@ begin
   if v_user_id is null then
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
   end if;
+  -- First of all: who may not found one learns nothing of the slugs of others, and costs no look among the time zones.
+  if exists (select from public.employees as e where e.user_id = v_user_id and e.is_active) then
+    perform private.fail('already_in_organization', 'You already belong to an organization.', null,
+      'A user has one active organization at a time.');
+  end if;
   insert into public.organizations (name, slug, time_zone, currency)
   values (btrim(in_name), in_slug, in_time_zone,
     in_currency)
@@ -5290,6 +5385,7 @@ begin
   values (v_caller.organization_id, in_url, in_events,
     nullif(btrim(in_description), ''), in_max_in_flight)
   returning * into v_webhook;
+  perform private.take_token(v_webhook.organization_id, 'circuit_resets', v_webhook.organization_id);
   insert into public.webhook_circuits (organization_id, webhook_id) values (v_webhook.organization_id, v_webhook.id);
   perform private.audit(v_webhook.organization_id, 'webhook.created', 'webhook', v_webhook.id, null,
     to_jsonb(v_webhook) - 'organization_id');
@@ -7711,6 +7807,15 @@ begin
     $sql$;
   end if;
 
+  -- PostgREST asks before each request (chapter 000755). It reads this from its role when it starts or is told to.
+  begin
+    alter role authenticator set pgrst.db_pre_request = 'private.before_request';
+    notify pgrst, 'reload config';
+  exception
+    when insufficient_privilege then
+      raise warning 'reads have no price: let a superuser alter role authenticator set pgrst.db_pre_request = ''private.before_request''';
+  end;
+
   if v_buckets is not null then
     v_found := v_found || 'storage'::text;
     -- Dynamic, because the table is not there everywhere and plpgsql_check reads this function too.
@@ -9442,6 +9547,8 @@ begin
     when 'personal_data' then per_second := 1; burst := 60;
     when 'ingest' then per_second := 2; burst := 600;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
+    when 'circuit_resets' then per_second := 30 / 3600.0; burst := 30;
+    when 'writes' then per_second := 2; burst := 300;
     when 'stream_tickets' then per_second := 30 / 60.0; burst := 30;
   end case;
 end;
@@ -10418,6 +10525,21 @@ end;
 $function$;
 comment on function private.refuse_estimates() is 'True; while a request''s EXPLAIN is planned it raises invalid_argument 400 instead. For policies.';
 grant execute on function private.refuse_estimates() to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.refuse_pattern(in_value text, in_pattern text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.fail('invalid_argument', 'match and imatch are not offered.', 'match',
+    'Use like or ilike, with * for any characters.');
+  return false;
+end;
+$function$;
+comment on function private.refuse_pattern(text,text) is 'Refuses a regular expression in a filter.';
+grant execute on function private.refuse_pattern(text,text) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.refuse_retry_intent(in_organization_id uuid, in_retry_intent_id uuid)
  RETURNS void
@@ -12101,6 +12223,22 @@ $function$;
 comment on function private.system_health() is 'Body of public.system_health.';
 grant execute on function private.system_health() to authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION private.take_read_place(in_kind text, in_subject_id uuid, in_places integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  for v_place in 1 .. in_places loop
+    if pg_try_advisory_xact_lock(hashtextextended(format('fieldtrack.%s.%s.%s', in_kind, in_subject_id, v_place), 0)) then
+      return true;
+    end if;
+  end loop;
+  return false;
+end;
+$function$;
+comment on function private.take_read_place(text,uuid,integer) is 'Takes one of so many places until the transaction ends; false if all are taken.';
+
 CREATE OR REPLACE FUNCTION private.take_request_spans(in_max_rows integer)
  RETURNS TABLE(trace_id text, span_id text, parent_span_id text, name text, started_us bigint, ended_us bigint)
  LANGUAGE plpgsql
@@ -13191,6 +13329,8 @@ begin
   returning w.* into v_after;
   -- Another address, or somebody who says that it is mended: what was known of it counts no more.
   if v_after.url <> v_before.url or in_changes -> 'is_active' = 'true' then
+    -- Not without end: each opens the way for five more attempts that may hang.
+    perform private.take_token(v_caller.organization_id, 'circuit_resets', v_caller.organization_id);
     update public.webhook_circuits as c
     set state = 'CLOSED', consecutive_failures = 0, openings = 0, failing_since = null, paused_until = null,
       last_success_at = null

@@ -293,6 +293,34 @@ export type Database = {
         };
         Relationships: [];
       };
+      request_limits: {
+        Row: {
+          is_only_row: boolean;
+          long_read_timeout_ms: number;
+          organization_reads_at_once: number;
+          organization_reads_waiting: number;
+          person_reads_at_once: number;
+          read_timeout_ms: number;
+        };
+        ComputedFields: never;
+        Insert: {
+          is_only_row?: boolean;
+          long_read_timeout_ms?: number;
+          organization_reads_at_once?: number;
+          organization_reads_waiting?: number;
+          person_reads_at_once?: number;
+          read_timeout_ms?: number;
+        };
+        Update: {
+          is_only_row?: boolean;
+          long_read_timeout_ms?: number;
+          organization_reads_at_once?: number;
+          organization_reads_waiting?: number;
+          person_reads_at_once?: number;
+          read_timeout_ms?: number;
+        };
+        Relationships: [];
+      };
       request_spans: {
         Row: {
           ended_at: string | null;
@@ -723,6 +751,18 @@ export type Database = {
         };
         Returns: undefined;
       };
+      before_read: {
+        Args: {
+          in_limits: Omit<
+            Database['private']['Tables']['request_limits']['Row'],
+            Database['private']['Tables']['request_limits']['ComputedFields']
+          >;
+          in_organization_id: string;
+          in_person_id: string;
+        };
+        Returns: undefined;
+      };
+      before_request: { Args: Record<PropertyKey, never>; Returns: undefined };
       changed: { Args: { in_after: Json; in_before: Json }; Returns: Record<string, unknown> };
       check_in: {
         Args: {
@@ -778,6 +818,7 @@ export type Database = {
           allow_localhost: boolean;
           attempt: number;
           body: string;
+          claimed_at_s: number;
           delivery_id: string;
           lease: string;
           organization_id: string;
@@ -1533,6 +1574,7 @@ export type Database = {
       refresh_last_state: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       refresh_latest_session: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       refuse_estimates: { Args: Record<PropertyKey, never>; Returns: boolean };
+      refuse_pattern: { Args: { in_pattern: string; in_value: string }; Returns: boolean };
       refuse_retry_intent: { Args: { in_organization_id: string; in_retry_intent_id: string }; Returns: undefined };
       refuse_settled_session: {
         Args: {
@@ -1794,6 +1836,7 @@ export type Database = {
         };
       };
       system_health: { Args: Record<PropertyKey, never>; Returns: Json };
+      take_read_place: { Args: { in_kind: string; in_places: number; in_subject_id: string }; Returns: boolean };
       take_request_spans: {
         Args: { in_max_rows: number };
         Returns: {

@@ -1,5 +1,6 @@
 import type { Context, Handler, Kernel } from '../_shared/kernel.ts';
 import { describeError } from '../_shared/log.ts';
+import { queryProblem } from '../_shared/query-price.ts';
 import { refusal } from '../_shared/refusal.ts';
 import type { Gatekeeper } from './gatekeeper.ts';
 
@@ -55,9 +56,8 @@ export function createHandler(deps: ApiDeps): Handler {
         });
       }
       context.route = context.path;
-      if (!isUtf8(context.query)) {
-        throw refusal('path_invalid', 'The query is not UTF-8.', { hint: 'Encode it with percent signs, as UTF-8.' });
-      }
+      const problem = queryProblem(context.query);
+      if (problem) throw refusal('path_invalid', problem.message, { hint: problem.hint });
       return forward(deps, context, token);
     },
   });
@@ -115,17 +115,6 @@ async function forward(deps: ApiDeps, context: Context, token: string): Promise<
 function isArray(body: Uint8Array): boolean {
   const blanks = [0x20, 0x09, 0x0a, 0x0d];
   return body.find((byte) => !blanks.includes(byte)) === 0x5b;
-}
-
-/** PostgREST 12 answers 500 to bytes that are no text. */
-function isUtf8(query: string): boolean {
-  try {
-    // A percent sign without two digits stands for itself there and is an error here.
-    decodeURIComponent(query.replace(/%(?![0-9A-Fa-f]{2})/g, '%25'));
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The query as it was sent. A gateway reads `apikey` there, so that one does not pass, however it is written. */

@@ -1,6 +1,7 @@
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { getRequestListener } from '@hono/node-server';
+import { queryProblem } from '../../edge-functions/_shared/query-price.ts';
 import { serveAdminConsole } from './admin-console.ts';
 import type { Auth } from './auth.ts';
 import type { EdgeFunction } from './functions.ts';
@@ -94,6 +95,8 @@ export async function startGateway(options: {
     // Judged by the very text that goes on: read in another way, a second question mark would hide what is filtered.
     const statement = missingWhere(incoming.method ?? 'GET', path, new URLSearchParams(query.slice(1)));
     if (statement) return answer(outgoing, 400, `${statement} requires a WHERE clause`, '21000');
+    const problem = queryProblem(query);
+    if (problem) return answer(outgoing, 400, problem.message, 'path_invalid', problem.hint);
     const token = userToken(incoming);
     if (token && token.split('.').length !== 3) {
       const hint =

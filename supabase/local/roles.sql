@@ -44,6 +44,9 @@ grant supabase_storage_admin, supabase_realtime_admin to postgres;
 -- As on hosted projects: before PostgreSQL 17's pg_cron its cron.database_name is shown to superusers and monitors only.
 grant pg_monitor to postgres;
 
+-- A hosted project allows it by supautils: PostgREST's settings are those of its role.
+grant set on parameter pgrst.db_pre_request to postgres;
+
 alter role anon set statement_timeout = '3s';
 alter role authenticated set statement_timeout = '8s';
 alter role authenticator set statement_timeout = '8s';

@@ -17,6 +17,11 @@ begin
   if v_user_id is null then
     perform private.fail('not_authenticated', 'Sign in first.', null, 'Send a user''s access token as Bearer token.');
   end if;
+  -- First of all: who may not found one learns nothing of the slugs of others, and costs no look among the time zones.
+  if exists (select from public.employees as e where e.user_id = v_user_id and e.is_active) then
+    perform private.fail('already_in_organization', 'You already belong to an organization.', null,
+      'A user has one active organization at a time.');
+  end if;
   insert into public.organizations (name, slug, time_zone, currency)
   values (btrim(in_name), in_slug, in_time_zone,
     in_currency)

@@ -352,6 +352,7 @@ begin
   values (v_caller.organization_id, in_url, in_events,
     nullif(btrim(in_description), ''), in_max_in_flight)
   returning * into v_webhook;
+  perform private.take_token(v_webhook.organization_id, 'circuit_resets', v_webhook.organization_id);
   insert into public.webhook_circuits (organization_id, webhook_id) values (v_webhook.organization_id, v_webhook.id);
   perform private.audit(v_webhook.organization_id, 'webhook.created', 'webhook', v_webhook.id, null,
     to_jsonb(v_webhook) - 'organization_id');
@@ -435,6 +436,8 @@ begin
   returning w.* into v_after;
   -- Another address, or somebody who says that it is mended: what was known of it counts no more.
   if v_after.url <> v_before.url or in_changes -> 'is_active' = 'true' then
+    -- Not without end: each opens the way for five more attempts that may hang.
+    perform private.take_token(v_caller.organization_id, 'circuit_resets', v_caller.organization_id);
     update public.webhook_circuits as c
     set state = 'CLOSED', consecutive_failures = 0, openings = 0, failing_since = null, paused_until = null,
       last_success_at = null
@@ -467,7 +470,8 @@ $$;
 comment on function public.update_webhook(uuid, jsonb) is
   'Changes a webhook: {url?, events?, description?, is_active?, max_in_flight?}. is_active false stops it (deliveries wait);
 true starts it, also one that the system disabled, and closes its circuit. Administrators, and API keys with webhooks:manage
-and events:read; audited. Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400.';
+and events:read; audited. Starting one and another url are limited together with new webhooks: 30 an hour.
+Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400, rate_limited 429.';
 
 grant execute on function public.update_webhook(uuid, jsonb) to authenticated, api_key;
 

@@ -43,7 +43,7 @@ comment on function private.webhook_body(text, timestamptz, jsonb) is
 create function private.claim_webhook_deliveries(in_max_deliveries integer, in_lease_seconds integer)
 returns table (
   organization_id uuid, delivery_id uuid, webhook_id uuid, lease uuid, attempt integer, url text, body text, secrets text[],
-  traceparent text, allow_localhost boolean
+  traceparent text, allow_localhost boolean, claimed_at_s double precision
 )
 language plpgsql volatile security definer
 set search_path = ''
@@ -162,7 +162,8 @@ begin
       order by s.id desc
     ),
     e.traceparent,
-    (select x.allow_localhost from private.webhook_settings as x where x.id)
+    (select x.allow_localhost from private.webhook_settings as x where x.id),
+    floor(extract(epoch from clock_timestamp()))::double precision
   from chosen as d
   join public.webhooks as w on w.organization_id = d.organization_id and w.id = d.webhook_id
   join public.events as e on e.organization_id = d.organization_id and e.id = d.event_id;

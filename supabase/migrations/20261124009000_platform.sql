@@ -284,6 +284,15 @@ begin
     $sql$;
   end if;
 
+  -- PostgREST asks before each request (chapter 000755). It reads this from its role when it starts or is told to.
+  begin
+    alter role authenticator set pgrst.db_pre_request = 'private.before_request';
+    notify pgrst, 'reload config';
+  exception
+    when insufficient_privilege then
+      raise warning 'reads have no price: let a superuser alter role authenticator set pgrst.db_pre_request = ''private.before_request''';
+  end;
+
   if v_buckets is not null then
     v_found := v_found || 'storage'::text;
     -- Dynamic, because the table is not there everywhere and plpgsql_check reads this function too.

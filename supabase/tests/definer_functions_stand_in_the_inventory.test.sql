@@ -224,6 +224,8 @@ select name::regprocedure, callers, bound, why_and_boundary from (values
     'Schedule over all tenants, by operators only; deletes settled rows by their own organization.'),
   ('private.purge_locations()', null, 'all organizations',
     'Schedule over all tenants, in turns; each session with its own organization and that one''s retention.'),
+  ('private.before_request()', 'anon,api_key,authenticated,service_role', 'user',
+    'Nobody may write rate buckets. Takes a token of the caller, in the caller''s organization.'),
   ('private.failing_turns()', 'service_role', 'all organizations', 'Behind system_health as service_role.'),
   ('private.loop_report()', 'fieldtrack_worker,service_role', 'all organizations', 'Counts organizations, and names none.'),
   ('private.drop_location_partition()', null, 'all organizations',

@@ -1,6 +1,6 @@
 -- A limit that is written down and never asked for limits nothing: each function that takes a token, with an empty bucket.
 begin;
-select plan(17);
+select plan(20);
 select tests.cast_on_stage();
 select set_config('tests.hook', tests.webhook()::text, true);
 select tests.emit('expense.approved', 1);
@@ -20,7 +20,7 @@ select tests.become_postgres();
 insert into private.rate_buckets (organization_id, kind, subject_id, tokens, refilled_at)
 select tests.acme(), kind, subject_id, 0, now() + interval '1 hour'
 from unnest('{locations,expenses,recalculations,webhook_tests,webhook_replays,webhook_retries,retry_replays,invitations,
-  personal_data,ingest,credentials,stream_tickets}'::text[]) as kind
+  personal_data,ingest,credentials,stream_tickets,writes,circuit_resets}'::text[]) as kind
 cross join (
   values (tests.acme()), (tests.user_id('alice')), (tests.user_id('bob')),
     ((select (answer ->> 'id')::uuid from made where name = 'device'))
@@ -44,6 +44,10 @@ insert into calls values
   ('retry_webhook_delivery', 'alice', $$select public.retry_webhook_delivery(current_setting('tests.delivery')::uuid)$$),
   ('replay_webhook_events', 'alice',
     $$select public.replay_webhook_events(current_setting('tests.hook')::uuid, now() - interval '1 hour', now())$$),
+  ('before_request', 'alice', 'select private.before_request()'),
+  ('create_webhook', 'alice', $$select public.create_webhook('https://hooks.example.com/new', '{*}')$$),
+  ('update_webhook', 'alice',
+    $$select public.update_webhook(current_setting('tests.hook')::uuid, '{"is_active": true}')$$),
   ('replay_retry_intents', 'alice', $$select public.replay_retry_intents('distance')$$),
   ('ingest_locations', null, $$select private.ingest_locations(sha256(convert_to(answer ->> 'token', 'UTF8')),
     jsonb_build_array(tests.point(now())), 0, 'osmand', null) from made where name = 'device'$$);

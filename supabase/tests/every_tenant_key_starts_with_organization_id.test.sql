@@ -9,6 +9,7 @@ select name::regclass, reason from (values
   ('public.organizations', 'the tenants themselves'),
   ('private.webhook_settings', 'one row: what the installation allows'),
   ('private.schedules', 'what runs by the clock for the whole installation'),
+  ('private.request_limits', 'one row: what a person and an organization may have at once'),
   ('private.tenant_loops', 'what serves all organizations in turns: a row a loop'),
   ('private.schedule_states', 'what became of it'),
   ('private.schedule_runs', 'its history'),

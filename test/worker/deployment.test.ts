@@ -20,6 +20,7 @@ import { npmBinary } from '../../supabase/local/binaries.ts';
 import { freePort } from '../../supabase/local/free-port.ts';
 import { waitForExit } from '../../supabase/local/launch.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
+import { productionProblems } from '../../.ci/production-settings.ts';
 import { readEnv, schema } from '../../worker/env.ts';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
 import { pagesOf } from '../fixtures/worker.ts';
@@ -45,7 +46,7 @@ describe('workflows', () => {
     for (const { needs, steps } of Object.values(jobs)) {
       if (needs) expect(Object.keys(jobs)).toContain(needs);
       for (const { run, uses } of steps) {
-        if (uses) expect(uses).toMatch(/^actions\/(checkout|setup-node)@v\d+$/);
+        if (uses) expect(uses, 'by hash: a tag can be moved').toMatch(/^actions\/(checkout|setup-node)@[0-9a-f]{40}$/);
         const [command = '', ...args] = run?.split(' ') ?? [];
         if (command.startsWith('.ci/')) accessSync(join(repositoryDir, command), constants.X_OK);
         else if (command === 'npm') expect(['ci', ...scripts]).toContain(args[0] === 'run' ? args[1] : args[0]);
@@ -69,6 +70,49 @@ describe('workflows', () => {
     expect(status, args.join(' ')).not.toBe(0);
     expect(stderr, args.join(' ')).toMatch(/Access token not provided|Cannot find project ref/);
   }
+});
+
+describe('a deployment', () => {
+  test('gives its secrets to steps of the job with approval only, and to no step that installs', () => {
+    const steps = z.array(z.looseObject({ run: z.string().optional(), env: z.record(z.string(), z.string()).optional() }));
+    const deploy = z
+      .object({
+        env: z.record(z.string(), z.string()),
+        jobs: z.record(z.string(), z.looseObject({ environment: z.string().optional(), env: z.unknown().optional(), steps })),
+      })
+      .parse(parse(read('.github/workflows/deploy.yml')));
+    expect(JSON.stringify(deploy.env)).not.toContain('secrets.');
+    for (const [name, job] of Object.entries(deploy.jobs)) {
+      expect(JSON.stringify(job.env ?? {}), name).not.toContain('secrets.');
+      for (const { run = '', env = {} } of job.steps) {
+        if (!JSON.stringify(env).includes('secrets.')) continue;
+        expect(job.environment, name).toBe('production');
+        expect(run).toMatch(/^npx supabase /);
+      }
+    }
+    const last = deploy.jobs.apply?.steps.findIndex(({ run }) => run?.startsWith('npx supabase config push')) ?? -1;
+    expect(last).toBeGreaterThan(0);
+    expect(deploy.jobs.settings?.steps.some(({ run }) => run === 'npm run production-settings')).toBe(true);
+  });
+
+  test('is refused with the settings of a laptop', () => {
+    const shipped = read('supabase/config.toml');
+    const ref = 'abcdefghijklmnopqrst';
+    const filled = shipped.replace('yourprojectrefishere', ref).replace('https://app.example.com', 'https://app.acme.eu');
+    expect(productionProblems(shipped, ref)).not.toEqual([]);
+    expect(productionProblems(filled, ref)).toEqual([]);
+    expect(productionProblems(filled, 'tsrqponmlkjihgfedcba')).not.toEqual([]);
+    const [laptop = ''] = shipped.split('[remotes.production]');
+    expect(productionProblems(laptop, ref)).not.toEqual([]);
+    for (const [good, bad] of [
+      ['https://app.acme.eu', 'http://127.0.0.1:3000'],
+      ['enable_confirmations = true', 'enable_confirmations = false'],
+      ['secure_password_change = true', 'secure_password_change = false'],
+      ['otp_expiry = 600', 'otp_expiry = 3600'],
+    ] as const) {
+      expect(productionProblems(filled.replace(good, bad), ref), bad).not.toEqual([]);
+    }
+  });
 });
 
 describe('the image', () => {

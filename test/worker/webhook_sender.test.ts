@@ -42,6 +42,7 @@ function delivery(url: string, changes: Partial<ClaimedDelivery> = {}): ClaimedD
     webhook_id: randomUUID(),
     lease: randomUUID(),
     attempt: 1,
+    claimed_at_s: Math.floor(Date.now() / 1000),
     url,
     body: '{"type":"webhook.test","timestamp":"2026-11-24T08:00:00.000000Z","data":{"amount": 24.90}}',
     secrets: [secret],

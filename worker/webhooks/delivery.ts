@@ -7,6 +7,8 @@ export interface ClaimedDelivery {
   webhook_id: string;
   lease: string;
   attempt: number;
+  /** The database's time of the claim, seconds since 1970. */
+  claimed_at_s: number;
   url: string;
   body: string;
   secrets: string[];

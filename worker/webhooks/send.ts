@@ -92,7 +92,8 @@ function post(url: URL, delivery: ClaimedDelivery, dispatcher: Dispatcher, patie
     };
     const clock = setTimeout(() => leave('timeout'), patienceMs);
 
-    const timestamp = String(Math.floor(Date.now() / 1000));
+    // The database's time, a moment ago: receivers refuse what a worker with a wrong clock would write.
+    const timestamp = String(delivery.claimed_at_s);
     try {
       dispatcher.dispatch(
         {
@@ -153,7 +154,7 @@ function verdict(status: number | null): SendError | null {
 function kindOf(error: unknown, answered: boolean): SendError {
   if (error instanceof AddressRefusedError) return 'address_refused';
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN' || code === 'ENODATA') return 'dns';
+  if (/^(ENOTFOUND|ENODATA|ESERVFAIL|EREFUSED|EBADNAME|EBADRESP|ETIMEOUT|ECANCELLED|EAI_AGAIN)$/.test(code)) return 'dns';
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return 'timeout';
   if (/^(ERR_TLS|ERR_SSL|CERT_|DEPTH_|SELF_SIGNED|UNABLE_TO|EPROTO)/.test(code)) return 'tls';
   return answered ? 'closed' : 'connection';
