@@ -345,8 +345,8 @@ create table public.employee_daily_metrics (
   expenses_approved integer not null default 0,
   expenses_rejected integer not null default 0,
   currency text not null,
-  claimed_amount numeric(20,2) not null default 0,
-  approved_amount numeric(20,2) not null default 0,
+  claimed_amount numeric not null default 0,
+  approved_amount numeric not null default 0,
   updated_at timestamp with time zone not null default now(),
   constraint employee_daily_metrics_pkey PRIMARY KEY (organization_id, employee_id, day),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE
@@ -527,7 +527,7 @@ create table public.employee_monthly_metrics (
   duration_s integer not null default 0,
   distance_m numeric(14,2) not null default 0,
   currency text not null,
-  approved_amount numeric(20,2) not null default 0,
+  approved_amount numeric not null default 0,
   updated_at timestamp with time zone not null default now(),
   constraint employee_monthly_metrics_pkey PRIMARY KEY (organization_id, employee_id, month),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
@@ -688,67 +688,91 @@ create table public.expenses (
   id uuid not null default gen_random_uuid(),
   employee_id uuid not null,
   spent_on date not null,
-  amount numeric(12,2) not null,
+  amount numeric not null,
   currency text not null,
   category text not null default 'OTHER'::text,
   description text not null,
   receipt_path text,
+  receipt_paths text[] not null default '{}'::text[],
+  receipt_digests text[] not null default '{}'::text[],
+  same_receipt_as uuid[] not null default '{}'::uuid[],
   status text not null default 'PENDING'::text,
-  approved_amount numeric(12,2),
+  approved_amount numeric,
   reviewer_id uuid,
   reviewer_api_key_id uuid,
   reviewed_at timestamp with time zone,
   review_comment text,
   is_self_reviewed boolean not null default false,
+  edited_at timestamp with time zone,
+  paid_at timestamp with time zone,
+  payer_id uuid,
+  payment_reference text,
   client_request_id uuid not null,
   submitted_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint expenses_pkey PRIMARY KEY (organization_id, id),
   constraint expenses_organization_id_employee_id_client_request_id_key UNIQUE (organization_id, employee_id, client_request_id),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint payer FOREIGN KEY (organization_id, payer_id) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (payer_id),
   constraint reviewer FOREIGN KEY (organization_id, reviewer_id) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (reviewer_id),
   constraint reviewer_api_key FOREIGN KEY (organization_id, reviewer_api_key_id) REFERENCES public.api_keys(organization_id, id) ON DELETE SET NULL (reviewer_api_key_id),
-  constraint amount_is_positive CHECK (((amount > (0)::numeric) AND (amount <= 9999999999.99))),
+  constraint amount_has_the_currencys_digits CHECK ((scale(trim_scale(amount)) <= private.currency_digits(currency))),
+  constraint amount_is_positive CHECK (((amount > (0)::numeric) AND (amount < ('10000000000'::bigint)::numeric))),
+  constraint approved_amount_has_the_currencys_digits CHECK ((scale(trim_scale(approved_amount)) <= private.currency_digits(currency))),
   constraint approved_amount_is_at_most_the_amount CHECK (((approved_amount > (0)::numeric) AND (approved_amount <= amount))),
   constraint approved_has_its_amount CHECK (((status = 'APPROVED'::text) = (approved_amount IS NOT NULL))),
-  constraint category_is_valid CHECK ((category = ANY (ARRAY['TRAVEL'::text, 'MILEAGE'::text, 'MEALS'::text, 'LODGING'::text, 'FUEL'::text, 'SUPPLIES'::text, 'COMMUNICATION'::text, 'OTHER'::text]))),
-  constraint currency_is_iso_4217_shaped CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+  constraint at_most_10_receipts CHECK ((cardinality(receipt_paths) <= 10)),
+  constraint category_is_a_code CHECK ((category ~ '^[A-Z][A-Z0-9_]{0,39}$'::text)),
+  constraint currency_is_iso_4217 CHECK ((private.currency_digits(currency) IS NOT NULL)),
   constraint description_has_3_to_500_characters CHECK (((char_length(description) >= 3) AND (char_length(description) <= 500))),
   constraint nobody_reviews_the_own_expense CHECK ((is_self_reviewed OR (reviewer_id <> employee_id))),
+  constraint paid_is_approved CHECK (((paid_at IS NULL) OR (status = 'APPROVED'::text))),
+  constraint payment_has_its_time CHECK (((paid_at IS NOT NULL) OR (num_nonnulls(payer_id, payment_reference) = 0))),
+  constraint payment_reference_has_1_to_200_characters CHECK (((char_length(payment_reference) >= 1) AND (char_length(payment_reference) <= 200))),
   constraint rejected_has_a_comment CHECK (((status <> 'REJECTED'::text) OR (char_length(review_comment) >= 1))),
   constraint review_comment_has_at_most_1000_characters CHECK ((char_length(review_comment) <= 1000)),
-  constraint reviewed_by_a_person_or_a_key CHECK ((num_nonnulls(reviewer_id, reviewer_api_key_id) <= ((status <> 'PENDING'::text))::integer)),
-  constraint reviewed_has_its_time CHECK (((status = 'PENDING'::text) = (reviewed_at IS NULL))),
-  constraint status_is_valid CHECK ((status = ANY (ARRAY['PENDING'::text, 'APPROVED'::text, 'REJECTED'::text])))
+  constraint reviewed_by_a_person_or_a_key CHECK ((num_nonnulls(reviewer_id, reviewer_api_key_id) <= ((status = ANY (ARRAY['APPROVED'::text, 'REJECTED'::text])))::integer)),
+  constraint reviewed_has_its_time CHECK (((status = ANY (ARRAY['PENDING'::text, 'WITHDRAWN'::text])) = (reviewed_at IS NULL))),
+  constraint status_is_valid CHECK ((status = ANY (ARRAY['PENDING'::text, 'APPROVED'::text, 'REJECTED'::text, 'WITHDRAWN'::text])))
 );
 alter table public.expenses enable row level security;
 CREATE INDEX expenses_day ON public.expenses USING btree (organization_id, spent_on, employee_id);
 CREATE INDEX expenses_newest ON public.expenses USING btree (organization_id, submitted_at DESC, id);
 CREATE INDEX expenses_newest_by_status ON public.expenses USING btree (organization_id, status, submitted_at DESC, id);
 CREATE INDEX expenses_newest_of_employee ON public.expenses USING btree (organization_id, employee_id, submitted_at DESC);
+CREATE INDEX expenses_payer ON public.expenses USING btree (organization_id, payer_id);
+CREATE INDEX expenses_receipt_digests ON public.expenses USING gin (receipt_digests);
+CREATE INDEX expenses_receipt_paths ON public.expenses USING gin (receipt_paths);
 CREATE INDEX expenses_reviewer ON public.expenses USING btree (organization_id, reviewer_id);
 CREATE INDEX expenses_reviewer_api_key ON public.expenses USING btree (organization_id, reviewer_api_key_id);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+CREATE TRIGGER _300_emit_on_change AFTER UPDATE OF status, paid_at, amount, currency, category, spent_on, description, receipt_paths ON public.expenses FOR EACH ROW WHEN ((((((((old.status IS DISTINCT FROM new.status) OR ((old.paid_at IS NULL) IS DISTINCT FROM (new.paid_at IS NULL))) OR (old.amount IS DISTINCT FROM new.amount)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.category IS DISTINCT FROM new.category)) OR (old.spent_on IS DISTINCT FROM new.spent_on)) OR ((new.status = 'PENDING'::text) AND (new.description <> 'Erased'::text) AND ((old.description IS DISTINCT FROM new.description) OR (old.receipt_paths IS DISTINCT FROM new.receipt_paths))))) EXECUTE FUNCTION private.tg_expenses__emit();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__emit();
-CREATE TRIGGER _300_emit_on_review AFTER UPDATE OF status ON public.expenses FOR EACH ROW WHEN (((old.status = 'PENDING'::text) AND (new.status <> 'PENDING'::text))) EXECUTE FUNCTION private.tg_expenses__emit();
 CREATE TRIGGER _350_request_figures AFTER INSERT OR DELETE OR UPDATE OF status, amount, approved_amount, currency, spent_on ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__request_figures();
 CREATE TRIGGER _400_refresh_snapshots_on_delete AFTER DELETE ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
 CREATE TRIGGER _400_refresh_snapshots_on_insert AFTER INSERT ON public.expenses FOR EACH ROW EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
-CREATE TRIGGER _400_refresh_snapshots_on_review AFTER UPDATE OF status, approved_amount ON public.expenses FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.approved_amount IS DISTINCT FROM new.approved_amount))) EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
+CREATE TRIGGER _400_refresh_snapshots_on_review AFTER UPDATE OF status, approved_amount, amount, currency, category, spent_on ON public.expenses FOR EACH ROW WHEN (((((((old.status IS DISTINCT FROM new.status) OR (old.approved_amount IS DISTINCT FROM new.approved_amount)) OR (old.amount IS DISTINCT FROM new.amount)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.category IS DISTINCT FROM new.category)) OR (old.spent_on IS DISTINCT FROM new.spent_on))) EXECUTE FUNCTION private.tg_expenses__refresh_snapshots();
 comment on table public.expenses is 'Expense claims. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.expenses.spent_on is 'Local date on which it was spent; its figures count on this day.';
-comment on column public.expenses.amount is 'Claimed amount, at most two decimals.';
+comment on column public.expenses.amount is 'Claimed amount, with at most the digits of the currency (JPY 0, EUR 2, KWD 3).';
 comment on column public.expenses.currency is 'ISO 4217 code.';
-comment on column public.expenses.category is 'TRAVEL, MILEAGE, MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER.';
+comment on column public.expenses.category is 'One of the organization''s expense_categories when it was claimed.';
 comment on column public.expenses.description is '3 to 500 characters.';
-comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL. The field receipt_is_uploaded says whether the file came.';
-comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
+comment on column public.expenses.receipt_path is 'Path of the first receipt in the bucket receipts; read it by a signed URL. The field receipt_is_uploaded says whether the file came.';
+comment on column public.expenses.receipt_paths is 'Paths of all receipts, ten at most.';
+comment on column public.expenses.receipt_digests is 'What Storage calls their contents (eTag), where Storage is present.';
+comment on column public.expenses.same_receipt_as is 'Other claims (expenses.id) that named one of these receipts before, by path or by content: for the reviewer to look at.';
+comment on column public.expenses.status is 'PENDING, APPROVED, REJECTED or WITHDRAWN; what is APPROVED and has paid_at is paid.';
 comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
 comment on column public.expenses.reviewer_id is 'The administrator (employees.id) who approved or rejected.';
 comment on column public.expenses.reviewer_api_key_id is 'The API key (api_keys.id) that approved or rejected; one of the two is null.';
 comment on column public.expenses.reviewed_at is 'When that was; null while PENDING.';
 comment on column public.expenses.review_comment is 'The reviewer''s words; always there when REJECTED.';
 comment on column public.expenses.is_self_reviewed is 'The claimant decided over the own claim, as the only administrator of an organization that allows it.';
+comment on column public.expenses.edited_at is 'When the claimant changed it last; null: never.';
+comment on column public.expenses.paid_at is 'When it was marked as paid; null: not paid.';
+comment on column public.expenses.payer_id is 'The administrator (employees.id) who marked it as paid.';
+comment on column public.expenses.payment_reference is 'What the payment is called in the books.';
 comment on column public.expenses.client_request_id is 'Recognises a retry of the same submission.';
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
 create policy refuse_estimates on public.expenses
@@ -873,9 +897,9 @@ create table public.org_daily_expenses (
   expenses_pending integer not null,
   expenses_approved integer not null,
   expenses_rejected integer not null,
-  pending_amount numeric(20,2) not null,
-  approved_amount numeric(20,2) not null,
-  rejected_amount numeric(20,2) not null,
+  pending_amount numeric not null,
+  approved_amount numeric not null,
+  rejected_amount numeric not null,
   constraint org_daily_expenses_pkey PRIMARY KEY (organization_id, day, currency, category),
   constraint organization_day FOREIGN KEY (organization_id, day) REFERENCES public.org_daily_metrics(organization_id, day) ON DELETE CASCADE
 );
@@ -926,8 +950,8 @@ create table public.org_daily_metrics (
   expenses_approved integer not null default 0,
   expenses_rejected integer not null default 0,
   currency text not null,
-  claimed_amount numeric(20,2) not null default 0,
-  approved_amount numeric(20,2) not null default 0,
+  claimed_amount numeric not null default 0,
+  approved_amount numeric not null default 0,
   updated_at timestamp with time zone not null default now(),
   constraint org_daily_metrics_pkey PRIMARY KEY (organization_id, day),
   constraint organization FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
@@ -1063,11 +1087,13 @@ create table public.organizations (
   deletion_due_at timestamp with time zone,
   device_checks_in boolean not null default false,
   allows_self_review boolean not null default false,
+  expense_categories text[] not null default '{TRAVEL,MILEAGE,MEALS,LODGING,FUEL,SUPPLIES,COMMUNICATION,OTHER}'::text[],
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint organizations_pkey PRIMARY KEY (id),
   constraint organizations_slug_key UNIQUE (slug),
-  constraint currency_is_iso_4217_shaped CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+  constraint currency_is_iso_4217 CHECK ((private.currency_digits(currency) IS NOT NULL)),
+  constraint expense_categories_are_1_to_50_codes CHECK ((array_to_string(expense_categories, ','::text, '?'::text) ~ '^[A-Z][A-Z0-9_]{0,39}(,[A-Z][A-Z0-9_]{0,39}){0,49}$'::text)),
   constraint gap_s_is_10_to_3600 CHECK (((gap_s >= 10) AND (gap_s <= 3600))),
   constraint late_upload_grace_hours_is_1_to_720 CHECK (((late_upload_grace_hours >= 1) AND (late_upload_grace_hours <= 720))),
   constraint locked_until_is_a_day CHECK (((locked_until >= '1900-01-01'::date) AND (locked_until <= '9999-12-31'::date))),
@@ -1101,6 +1127,7 @@ comment on column public.organizations.location_retention_days is 'Points of ses
 comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
 comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
 comment on column public.organizations.allows_self_review is 'Whether an administrator decides over the own expenses while there is no other administrator; such a claim is marked (is_self_reviewed).';
+comment on column public.organizations.expense_categories is 'What an expense may be for: codes of capital letters, digits and underscores. Claims keep the category that they were made with.';
 create policy refuse_estimates on public.organizations
   as restrictive for select to api_key, authenticated
   using private.refuse_estimates();
@@ -1122,7 +1149,7 @@ create table public.pending_expenses (
   organization_id uuid not null,
   expense_id uuid not null,
   employee_id uuid not null,
-  amount numeric(12,2) not null,
+  amount numeric not null,
   currency text not null,
   category text not null,
   spent_on date not null,
@@ -2570,7 +2597,8 @@ begin
         to_jsonb(l) - 'category' order by l.currency)
         filter (where l.currency is not null and l.category is null), '[]'),
       'categories', coalesce(jsonb_agg(to_jsonb(l) order by l.currency, l.category)
-        filter (where l.category is not null), '[]')
+        filter (where l.category is not null), '[]'),
+      'waiting', private.waiting_expenses(v_caller.organization_id)
     )
     from lines as l
   );
@@ -2578,7 +2606,9 @@ end;
 $function$;
 comment on function public.get_expense_summary(date,date) is 'Expenses that were spent in a range of days (both included, 366 at most; without one the last 30): {from_day, to_day, pending,
 approved, rejected, currencies: [{currency, pending, approved, rejected, pending_amount, approved_amount, rejected_amount}],
-categories: [the same with category]}. Counts by the state they are in now; amounts of different currencies are never added.
+categories: [the same with category], waiting: [{employee_id, name, employee_code, currency, pending, pending_amount,
+oldest_submitted_at, latest_spent_on}]}. waiting is who has how much undecided, of any day, the longest first, 1,000 lines at most.
+Counts by the state they are in now; amounts of different currencies are never added.
 Administrators, keys with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 grant execute on function public.get_expense_summary(date,date) to api_key, authenticated;
 
@@ -2981,6 +3011,30 @@ comment on function public.leave_organization() is 'Ends the caller''s employmen
 account is free to join or found another one. Audited. Errors: not_a_member 403, last_admin 409.';
 grant execute on function public.leave_organization() to authenticated;
 
+CREATE OR REPLACE FUNCTION public.mark_expenses_paid(expense_ids uuid[], reference text DEFAULT NULL::text)
+ RETURNS SETOF public.expenses
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select * from private.pay_expenses(expense_ids, reference, null, false);
+$function$;
+comment on function public.mark_expenses_paid(uuid[],text) is 'Marks approved claims as paid, all or none: 1 to 500, with a reference of at most 200 characters; also on locked days. The same
+batch again is answered as before. Answers the claims. Administrators; audited. Errors: admin_required 403, expense_not_found 404,
+expense_state 409 (details: the state of one that is not approved, or paid under another reference), invalid_argument 400.';
+grant execute on function public.mark_expenses_paid(uuid[],text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.may_review(pending public.pending_expenses)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select private.may_review(pending.organization_id, pending.employee_id);
+$function$;
+comment on function public.may_review(public.pending_expenses) is 'A field of pending_expenses, read as pending_expenses?select=*,may_review: whether the caller may decide over it, which nobody may
+over the own claim.';
+grant execute on function public.may_review(public.pending_expenses) to api_key, authenticated, service_role;
+
 CREATE OR REPLACE FUNCTION public.my_device_token(name text DEFAULT 'Phone'::text)
  RETURNS jsonb
  LANGUAGE sql
@@ -3081,6 +3135,20 @@ Errors: no_open_session 409, session_not_found 404, employee_not_found 404 (a ke
 upload_too_late 422, session_sealed 409, period_locked 409, rate_limited 429 (one call a second, a burst of 60),
 invalid_argument 400, not_a_member 403.';
 grant execute on function public.record_locations(jsonb,uuid,boolean,uuid) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.reopen_expense(expense_id uuid, reason text)
+ RETURNS public.expenses
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.reopen_expense(expense_id, reason);
+$function$;
+comment on function public.reopen_expense(uuid,text) is 'Takes a decision back: an APPROVED or REJECTED claim of another person is PENDING again. States: PENDING leads to PENDING
+(update_expense), WITHDRAWN (withdraw_expense), APPROVED or REJECTED (review_expense); those two lead back to PENDING
+(reopen_expense); APPROVED leads to paid (mark_expenses_paid: paid_at is set) and paid to APPROVED (undo_expense_payment).
+Administrators; audited with the reason. Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_state 409
+(details: its state, PAID if it is paid), period_locked 409, invalid_argument 400.';
+grant execute on function public.reopen_expense(uuid,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.replay_retry_intent(retry_intent_id uuid)
  RETURNS public.retry_intents
@@ -3220,18 +3288,20 @@ no key; audited; event team.updated.
 Errors: admin_required 403, team_not_found 404, employee_not_found 404, invalid_argument 400.';
 grant execute on function public.set_team_manager(uuid,uuid,boolean) to authenticated;
 
-CREATE OR REPLACE FUNCTION public.submit_expense(amount numeric, description text, client_request_id uuid, category text DEFAULT 'OTHER'::text, currency text DEFAULT NULL::text, spent_on date DEFAULT NULL::date, receipt_path text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION public.submit_expense(amount numeric, description text, client_request_id uuid, category text DEFAULT 'OTHER'::text, currency text DEFAULT NULL::text, spent_on date DEFAULT NULL::date, receipt_path text DEFAULT NULL::text, receipt_paths text[] DEFAULT NULL::text[])
  RETURNS public.expenses
  LANGUAGE sql
  SET search_path TO ''
 AS $function$
-  select private.submit_expense(amount, description, client_request_id, category, currency, spent_on, receipt_path);
+  select private.submit_expense(
+    amount, description, client_request_id, category, currency, spent_on, receipt_path, receipt_paths);
 $function$;
-comment on function public.submit_expense(numeric,text,uuid,text,text,date,text) is 'Claims an expense for the caller; currency defaults to the organization''s, spent_on to today. category is TRAVEL, MILEAGE,
-MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER. A retry with the same client_request_id answers the first row. At most 10
-a minute.
+comment on function public.submit_expense(numeric,text,uuid,text,text,date,text,text[]) is 'Claims an expense for the caller; currency (ISO 4217, with its digits) defaults to the organization''s, spent_on to today and may be
+the organization''s tomorrow. category is one of the organization''s expense_categories. One receipt_path, or up to ten
+receipt_paths; same_receipt_as names claims that have one of them already. A retry with the same client_request_id answers the
+first row. At most 10 a minute.
 Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_limited 429, not_a_member 403.';
-grant execute on function public.submit_expense(numeric,text,uuid,text,text,date,text) to authenticated;
+grant execute on function public.submit_expense(numeric,text,uuid,text,text,date,text,text[]) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.system_health()
  RETURNS jsonb
@@ -3260,6 +3330,17 @@ minute for the organization. Administrators, and API keys with webhooks:manage.
 Errors: admin_required 403, scope_missing 403, webhook_not_found 404, webhook_inactive 409, rate_limited 429.';
 grant execute on function public.test_webhook(uuid) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.undo_expense_payment(expense_ids uuid[], reason text)
+ RETURNS SETOF public.expenses
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select * from private.pay_expenses(expense_ids, null, reason, true);
+$function$;
+comment on function public.undo_expense_payment(uuid[],text) is 'Takes payments back, all or none, with a reason; not on locked days. Answers the claims. Administrators; audited.
+Errors: admin_required 403, expense_not_found 404, expense_state 409, period_locked 409, invalid_argument 400.';
+grant execute on function public.undo_expense_payment(uuid[],text) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.update_employee(employee_id uuid, changes jsonb)
  RETURNS public.employees
  LANGUAGE sql
@@ -3274,6 +3355,18 @@ Errors: admin_required 403, employee_not_found 404, employee_code_taken 409, tea
 invalid_argument 400.';
 grant execute on function public.update_employee(uuid,jsonb) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.update_expense(expense_id uuid, changes jsonb)
+ RETURNS public.expenses
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.change_own_expense(expense_id, changes, false);
+$function$;
+comment on function public.update_expense(uuid,jsonb) is 'Changes the caller''s own claim while it is PENDING: {amount?, description?, category?, currency?, spent_on?, receipt_paths?}, judged
+as in submit_expense. Audited. Errors: expense_not_found 404, expense_state 409 (details: its state), period_locked 409,
+invalid_argument 400, not_a_member 403.';
+grant execute on function public.update_expense(uuid,jsonb) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.update_organization(changes jsonb)
  RETURNS public.organizations
  LANGUAGE sql
@@ -3283,7 +3376,7 @@ AS $function$
 $function$;
 comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
 max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in,
-allows_self_review.
+allows_self_review, expense_categories.
 locked_until moves forward when every session that began before it is closed and has its figures. Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';
@@ -3324,6 +3417,17 @@ true starts it, also one that the system disabled, and closes its circuit. Admin
 and events:read; audited. Starting one and another url are limited together with new webhooks: 30 an hour.
 Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400, rate_limited 429.';
 grant execute on function public.update_webhook(uuid,jsonb) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.withdraw_expense(expense_id uuid)
+ RETURNS public.expenses
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.change_own_expense(expense_id, null, true);
+$function$;
+comment on function public.withdraw_expense(uuid) is 'Takes the caller''s own claim back while it is PENDING; it stays in the list as WITHDRAWN and counts for nothing. Audited. Calling it
+again is safe. Errors: expense_not_found 404, expense_state 409 (details: its state), period_locked 409, not_a_member 403.';
+grant execute on function public.withdraw_expense(uuid) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.accept_invitation(in_token text)
  RETURNS public.employees
@@ -3966,6 +4070,20 @@ end;
 $function$;
 comment on function private.audit(uuid,text,text,uuid,jsonb,jsonb,text) is 'Writes an act of the current actor to the audit log, in the caller''s transaction. For definers.';
 
+CREATE OR REPLACE FUNCTION private.audit_expense(in_action text, in_before public.expenses, in_after public.expenses, in_reason text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.audit(in_after.organization_id, in_action, 'expense', in_after.id, c.old_values, c.new_values, in_reason)
+  from private.changed(to_jsonb(in_before), to_jsonb(in_after)) as c
+  where c.new_values is not null;
+end;
+$function$;
+comment on function private.audit_expense(text,public.expenses,public.expenses,text) is 'Writes what changed of a claim to the audit log. For definers.';
+
 CREATE OR REPLACE FUNCTION private.before_read(in_person_id uuid, in_organization_id uuid, in_limits private.request_limits)
  RETURNS void
  LANGUAGE plpgsql
@@ -4036,6 +4154,64 @@ $function$;
 comment on function private.before_request() is 'Asked by PostgREST before each request: how long a read may take, how many at once, and a token for a write. Errors: rate_limited.';
 grant execute on function private.before_request() to anon, api_key, authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION private.change_own_expense(in_expense_id uuid, in_changes jsonb, in_withdraw boolean)
+ RETURNS public.expenses
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_locked_until date := private.hold_locked_until(v_employee.organization_id);
+  v_before public.expenses := private.hold_expense(v_employee.organization_id, in_expense_id);
+  v_after public.expenses := v_before;
+  v_constraint text;
+  v_column text;
+begin
+  if v_before.employee_id is distinct from v_employee.id then
+    perform private.fail('expense_not_found', 'There is no such expense of yours.', in_expense_id::text);
+  end if;
+  if in_withdraw and v_before.status = 'WITHDRAWN' then
+    return v_before;
+  end if;
+  if v_before.status <> 'PENDING' then
+    perform private.refuse_expense_state(v_before);
+  end if;
+  if not in_withdraw then
+    v_after := private.changed_claim(v_before, in_changes);
+  end if;
+  if least(v_before.spent_on, v_after.spent_on) < v_locked_until then
+    perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until), v_before.id::text);
+  end if;
+  update public.expenses as x
+  set status = case when in_withdraw then 'WITHDRAWN' else 'PENDING' end,
+    amount = v_after.amount,
+    description = v_after.description,
+    category = v_after.category,
+    currency = v_after.currency,
+    spent_on = v_after.spent_on,
+    receipt_path = v_after.receipt_path,
+    receipt_paths = v_after.receipt_paths,
+    receipt_digests = v_after.receipt_digests,
+    same_receipt_as = v_after.same_receipt_as,
+    edited_at = now()
+  where x.organization_id = v_before.organization_id and x.id = v_before.id and x.status = 'PENDING'
+  returning x.* into v_after;
+  perform private.audit_expense(
+    case when in_withdraw then 'expense.withdrawn' else 'expense.updated' end, v_before, v_after, null);
+  return v_after;
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
+    perform private.fail('invalid_argument', 'The expense cannot have these values.', v_constraint);
+  when invalid_text_representation or datetime_field_overflow or invalid_datetime_format then
+    perform private.fail('invalid_argument', 'A value has the wrong type.', 'changes');
+end;
+$function$;
+comment on function private.change_own_expense(uuid,jsonb,boolean) is 'Body of public.update_expense and public.withdraw_expense.';
+grant execute on function private.change_own_expense(uuid,jsonb,boolean) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.changed(in_before jsonb, in_after jsonb, OUT old_values jsonb, OUT new_values jsonb)
  RETURNS record
  LANGUAGE plpgsql
@@ -4050,6 +4226,40 @@ begin
 end;
 $function$;
 comment on function private.changed(jsonb,jsonb) is 'What differs between two rows as json: old and new values.';
+
+CREATE OR REPLACE FUNCTION private.changed_claim(in_before public.expenses, in_changes jsonb)
+ RETURNS public.expenses
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_organization public.organizations;
+  v_after public.expenses;
+begin
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['amount', 'description', 'category', 'currency', 'spent_on', 'receipt_paths'] <> '{}'
+  then
+    perform private.fail('invalid_argument', 'changes is an object of what a claim says.', 'changes',
+      'amount, description, category, currency, spent_on and receipt_paths; only those to change.');
+  end if;
+  if in_changes ? 'spent_on' and (in_changes ->> 'spent_on' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$') is not true then
+    perform private.fail('invalid_argument', 'spent_on is a day such as 2026-11-05.', 'spent_on');
+  end if;
+  v_after := jsonb_populate_record(in_before, in_changes);
+  v_after.receipt_paths := coalesce(v_after.receipt_paths, '{}');
+  select o.* into strict v_organization from public.organizations as o where o.id = in_before.organization_id;
+  perform private.judge_claim(v_organization, in_before.employee_id, v_after.amount, v_after.currency, v_after.category,
+    v_after.spent_on, v_after.receipt_paths);
+  v_after.amount := round(v_after.amount, private.currency_digits(v_after.currency));
+  v_after.receipt_path := v_after.receipt_paths[1];
+  v_after.receipt_digests := private.receipt_digests(v_after.receipt_paths);
+  v_after.same_receipt_as := private.claims_with_receipt(
+    in_before.organization_id, in_before.id, v_after.receipt_paths, v_after.receipt_digests);
+  return v_after;
+end;
+$function$;
+comment on function private.changed_claim(public.expenses,jsonb) is 'A claim as the changes make it, judged as in submit_expense. For definers that hold it.';
 
 CREATE OR REPLACE FUNCTION private.check_in(in_checked_in_at timestamp with time zone, in_client_request_id uuid, in_latitude double precision, in_longitude double precision, in_accuracy_m real)
  RETURNS public.attendance_sessions
@@ -4447,6 +4657,24 @@ $function$;
 comment on function private.claim_webhook_deliveries(integer,integer) is 'Claims due deliveries of all organizations in fair turns and returns what is needed to send each, secrets included. None: nothing is due, or another sender is claiming.';
 grant execute on function private.claim_webhook_deliveries(integer,integer) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.claims_with_receipt(in_organization_id uuid, in_expense_id uuid, in_paths text[], in_digests text[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  return array(
+    select x.id from public.expenses as x
+    where x.organization_id = in_organization_id and x.id is distinct from in_expense_id and x.status <> 'WITHDRAWN'
+      and (x.receipt_paths && in_paths or x.receipt_digests && in_digests)
+    order by x.submitted_at desc
+    limit 20
+  );
+end;
+$function$;
+comment on function private.claims_with_receipt(uuid,uuid,text[],text[]) is 'Other claims of the organization that name one of the receipts, newest first, 20 at most. For definers.';
+
 CREATE OR REPLACE FUNCTION private.clean_retry_intents()
  RETURNS bigint
  LANGUAGE plpgsql
@@ -4557,14 +4785,21 @@ declare
   v_day date := in_day;
   v_month date := date_trunc('month', v_day::timestamp)::date;
   v_currency text;
+  v_time_zone text;
 begin
   if not private.lock_employee_day(v_organization_id, v_employee_id, v_day) then
     return 'gone';
   end if;
-  select o.currency into v_currency from public.organizations as o where o.id = v_organization_id;
+  -- A locked day stays in the currency and the zone that it was locked in, whatever the organization changed to since.
+  select case when v_day < o.locked_until then m.currency else o.currency end,
+    case when v_day < o.locked_until then m.time_zone else private.time_zone_of_day(v_organization_id, v_day) end
+  into v_currency, v_time_zone
+  from public.organizations as o
+  join public.employee_daily_metrics as m on m.organization_id = o.id and m.employee_id = v_employee_id and m.day = v_day
+  where o.id = v_organization_id;
 
   update public.employee_daily_metrics as m
-  set time_zone = private.time_zone_of_day(v_organization_id, v_day),
+  set time_zone = v_time_zone,
     currency = v_currency,
     (sessions, duration_s, distance_m) = (
       select
@@ -4582,7 +4817,7 @@ begin
         count(*) filter (where x.status = 'PENDING'),
         count(*) filter (where x.status = 'APPROVED'),
         count(*) filter (where x.status = 'REJECTED'),
-        coalesce(sum(x.amount) filter (where x.currency = v_currency), 0),
+        coalesce(sum(x.amount) filter (where x.currency = v_currency and x.status <> 'WITHDRAWN'), 0),
         coalesce(sum(x.approved_amount) filter (where x.currency = v_currency), 0)
       from public.expenses as x
       where x.organization_id = v_organization_id and x.employee_id = v_employee_id and x.spent_on = v_day
@@ -4655,6 +4890,7 @@ declare
   v_organization_id uuid := in_organization_id;
   v_day date := in_day;
   v_currency text;
+  v_time_zone text;
 begin
   -- Each of them asks for this day again.
   if private.request_days_in_another_currency(v_organization_id, v_day) then
@@ -4663,7 +4899,12 @@ begin
   if not private.lock_organization_day(v_organization_id, v_day) then
     return 'gone';
   end if;
-  select o.currency into v_currency from public.organizations as o where o.id = v_organization_id;
+  select case when v_day < o.locked_until then m.currency else o.currency end,
+    case when v_day < o.locked_until then m.time_zone else private.time_zone_of_day(v_organization_id, v_day) end
+  into v_currency, v_time_zone
+  from public.organizations as o
+  join public.org_daily_metrics as m on m.organization_id = o.id and m.day = v_day
+  where o.id = v_organization_id;
 
   delete from public.org_daily_expenses as x where x.organization_id = v_organization_id and x.day = v_day;
   insert into public.org_daily_expenses (
@@ -4679,11 +4920,11 @@ begin
     coalesce(sum(x.approved_amount), 0),
     coalesce(sum(x.amount) filter (where x.status = 'REJECTED'), 0)
   from public.expenses as x
-  where x.organization_id = v_organization_id and x.spent_on = v_day
+  where x.organization_id = v_organization_id and x.spent_on = v_day and x.status <> 'WITHDRAWN'
   group by x.currency, x.category;
 
   update public.org_daily_metrics as m
-  set time_zone = private.time_zone_of_day(v_organization_id, v_day),
+  set time_zone = v_time_zone,
     currency = v_currency,
     (
       employees, sessions, duration_s, distance_m, expenses_pending, expenses_approved, expenses_rejected,
@@ -5326,10 +5567,12 @@ begin
     when 'jpeg' then 'image/jpeg'
     when 'png' then 'image/png'
     when 'webp' then 'image/webp'
+    when 'heic' then 'image/heic'
+    when 'heif' then 'image/heif'
     when 'pdf' then 'application/pdf'
   end;
   if v_mime_type is null or in_mime_type <> v_mime_type then
-    perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp or pdf of the fitting type.',
+    perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp, heic, heif or pdf of the fitting type.',
       'extension', 'Send extension, and mime_type only if it fits it.');
   end if;
   return jsonb_build_object(
@@ -5438,6 +5681,27 @@ AS $function$
 $function$;
 comment on function private.csv_text(text) is 'Text for a cell of a spreadsheet: what it would run as a formula gets an apostrophe in front.';
 grant execute on function private.csv_text(text) to api_key, authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION private.currency_digits(in_code text)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select case
+    when in_code = any (string_to_array(
+      'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF', ' ')) then 0
+    when in_code = any (string_to_array('BHD IQD JOD KWD LYD OMR TND', ' ')) then 3
+    when in_code = any (string_to_array('CLF UYW', ' ')) then 4
+    when in_code = any (string_to_array(
+      'AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CNY COP '
+      || 'COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR '
+      || 'JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN '
+      || 'NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL '
+      || 'THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG', ' ')) then 2
+  end;
+$function$;
+comment on function private.currency_digits(text) is 'Digits of the minor unit of an ISO 4217 currency (JPY 0, EUR 2, KWD 3); null for what is none.';
 
 CREATE OR REPLACE FUNCTION private.current_actor()
  RETURNS private.actor
@@ -6288,7 +6552,7 @@ begin
   update public.expenses as x
   set description = 'Erased',
     review_comment = case when x.status = 'REJECTED' then 'Erased' end,
-    receipt_path = null
+    receipt_path = null, receipt_paths = '{}', receipt_digests = '{}', payment_reference = null
   where x.organization_id = in_organization_id and x.employee_id = in_employee_id;
   -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
   delete from private.rate_buckets as b
@@ -6391,6 +6655,7 @@ AS $function$
     when 'session_open' then 409
     when 'expense_already_reviewed' then 409
     when 'invitation_needed' then 409
+    when 'expense_state' then 409
     when 'last_admin' then 409
     when 'too_many_webhooks' then 409
     when 'webhook_inactive' then 409
@@ -7338,6 +7603,28 @@ $function$;
 comment on function private.hold_employee(uuid,uuid) is 'Holds a person against deactivation and erasure until the transaction ends, before it locks anything of theirs; false when there is no such person.';
 grant execute on function private.hold_employee(uuid,uuid) to fieldtrack_worker;
 
+CREATE OR REPLACE FUNCTION private.hold_expense(in_organization_id uuid, in_expense_id uuid)
+ RETURNS public.expenses
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_expense public.expenses;
+begin
+  perform private.hold_employee(in_organization_id, (
+    select x.employee_id from public.expenses as x
+    where x.organization_id = in_organization_id and x.id = in_expense_id
+  ));
+  select x.* into v_expense
+  from public.expenses as x
+  where x.organization_id = in_organization_id and x.id = in_expense_id
+  for no key update;
+  return v_expense;
+end;
+$function$;
+comment on function private.hold_expense(uuid,uuid) is 'A claim of the organization with its person, held until the transaction ends; null if there is none. The lock date comes before.';
+
 CREATE OR REPLACE FUNCTION private.hold_locked_until(in_organization_id uuid, in_exclusively boolean DEFAULT false)
  RETURNS date
  LANGUAGE plpgsql
@@ -7822,7 +8109,7 @@ begin
     execute format($sql$
       insert into %s (id, name, public, file_size_limit, allowed_mime_types)
       values ('receipts', 'receipts', false, 10485760,
-        array['image/jpeg', 'image/png', 'image/webp', 'application/pdf'])
+        array['image/jpeg', 'image/png', 'image/webp', 'image/heic', 'image/heif', 'application/pdf'])
       on conflict (id) do update
       set public = excluded.public,
         file_size_limit = excluded.file_size_limit,
@@ -7834,7 +8121,7 @@ begin
     create policy insert_own_receipt on storage.objects for insert to authenticated with check (
       bucket_id = 'receipts'
       -- What create_receipt_path answers and nothing else: no further folder, no `..`, no name in which somebody says something.
-      and name ~ '^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(/|(?=\.))){3}\.(jpg|jpeg|png|webp|pdf)$'
+      and name ~ '^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/){2}[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|heic|heif|pdf)$'
       and (storage.foldername(name))[1] = (select private.current_organization_id())::text
       and (storage.foldername(name))[2] = (select private.current_employee_id())::text
     );
@@ -8178,6 +8465,44 @@ exception
 end;
 $function$;
 comment on function private.issue_device_token(uuid,uuid,text,uuid) is 'Makes a device token and audits it. For definers that know whose it is to be.';
+
+CREATE OR REPLACE FUNCTION private.judge_claim(in_organization public.organizations, in_employee_id uuid, in_amount numeric, in_currency text, in_category text, in_spent_on date, in_receipt_paths text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_today date := private.local_day(in_organization.id, now());
+  v_digits integer := private.currency_digits(in_currency);
+begin
+  if v_digits is null then
+    perform private.fail('invalid_argument', format('%s is no currency of ISO 4217.', coalesce(in_currency, 'null')), 'currency',
+      'Use a code such as EUR.');
+  end if;
+  if (in_amount > 0 and in_amount < 10000000000) is not true or scale(trim_scale(in_amount)) > v_digits then
+    perform private.fail('invalid_argument',
+      format('The amount is above 0, below 10000000000, and has at most %s decimals in %s.', v_digits, in_currency), 'amount');
+  end if;
+  if (in_category = any (in_organization.expense_categories)) is not true then
+    perform private.fail('invalid_argument', 'This is none of the organization''s categories.', 'category',
+      array_to_string(in_organization.expense_categories, ', '));
+  end if;
+  if (in_spent_on between v_today - 366 and v_today + 1) is not true then
+    perform private.fail('invalid_argument', 'The day of an expense is at most tomorrow, and at most a year ago.', 'spent_on');
+  end if;
+  if cardinality(in_receipt_paths) > 10 or exists (
+    select from unnest(in_receipt_paths) as r (path)
+    where (r.path ~ format(
+      '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|heic|heif|pdf)$',
+      in_organization.id, in_employee_id)) is not true
+  ) then
+    perform private.fail('invalid_argument', 'Receipts are up to ten paths of your own.', 'receipt_path',
+      'Get one from create_receipt_path.');
+  end if;
+end;
+$function$;
+comment on function private.judge_claim(public.organizations,uuid,numeric,text,text,date,text[]) is 'Refuses (invalid_argument) a claim whose amount, currency, category, day or receipts cannot be. For definers.';
 
 CREATE OR REPLACE FUNCTION private.judge_own_expense(in_caller private.caller, in_expense public.expenses)
  RETURNS boolean
@@ -8789,6 +9114,45 @@ $function$;
 comment on function private.managed_team_topics() is 'The Realtime channels (team:<team_id>) of the teams that the signed-in caller manages now.';
 grant execute on function private.managed_team_topics() to authenticated;
 
+CREATE OR REPLACE FUNCTION private.may_review(in_organization_id uuid, in_employee_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_user_id uuid := private.current_user_id();
+  v_key public.api_keys := private.current_api_key();
+  v_caller private.caller;
+begin
+  if v_key.id is not null then
+    if v_key.organization_id <> in_organization_id or not 'expenses:review' = any (v_key.scopes) then
+      return false;
+    end if;
+    v_caller := row(v_key.organization_id, null, v_key.id)::private.caller;
+  else
+    if in_organization_id is distinct from private.current_organization_id()
+      or not (private.is_admin() or in_employee_id = any (private.managed_employee_ids()))
+    then
+      return false;
+    end if;
+    v_caller := row(in_organization_id, private.current_employee_id(), null)::private.caller;
+  end if;
+  return private.is_same_person(v_caller, in_employee_id) is not true
+    or (
+      v_user_id is not null and private.is_admin()
+      and (select o.allows_self_review from public.organizations as o where o.id = in_organization_id)
+      and not exists (
+        select from public.employees as e
+        where e.organization_id = in_organization_id and e.id <> (v_caller).employee_id
+          and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
+      )
+    );
+end;
+$function$;
+comment on function private.may_review(uuid,uuid) is 'Whether the caller may decide over that person''s claims. For the field of that name.';
+grant execute on function private.may_review(uuid,uuid) to api_key, authenticated, service_role;
+
 CREATE OR REPLACE FUNCTION private.measure_points(in_organization_id uuid, in_session_id uuid, in_starts_at timestamp with time zone, in_ends_at timestamp with time zone, in_parameters jsonb)
  RETURNS TABLE(recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real, flag text, leg_m double precision, is_gap boolean)
  LANGUAGE plpgsql
@@ -9107,6 +9471,63 @@ begin
 end;
 $function$;
 comment on function private.organizations_unread_by(text) is 'Organizations with events that a consumer has not read yet, those that the log still hides from it included.';
+
+CREATE OR REPLACE FUNCTION private.pay_expenses(in_expense_ids uuid[], in_reference text, in_reason text, in_undo boolean)
+ RETURNS SETOF public.expenses
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_reference text := nullif(btrim(in_reference), '');
+  v_locked_until date;
+  v_before public.expenses;
+  v_after public.expenses;
+  v_id uuid;
+begin
+  if (cardinality(in_expense_ids) between 1 and 500) is not true or array_position(in_expense_ids, null) is not null then
+    perform private.fail('invalid_argument', 'expense_ids are 1 to 500.', 'expense_ids');
+  end if;
+  if in_undo and coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'Taking a payment back needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  if char_length(v_reference) > 200 then
+    perform private.fail('invalid_argument', 'A reference has at most 200 characters.', 'reference');
+  end if;
+  v_locked_until := private.hold_locked_until(v_admin.organization_id);
+  for v_id in select distinct i.id from unnest(in_expense_ids) as i (id) order by i.id loop
+    v_before := private.hold_expense(v_admin.organization_id, v_id);
+    if v_before.id is null then
+      perform private.fail('expense_not_found', 'There is no such expense.', v_id::text);
+    end if;
+    if in_undo then
+      if v_before.spent_on < v_locked_until then
+        perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until), v_id::text);
+      end if;
+    elsif v_before.paid_at is not null and v_before.payment_reference is not distinct from v_reference then
+      -- The same batch again.
+      return next v_before;
+      continue;
+    end if;
+    update public.expenses as x
+    set paid_at = case when not in_undo then now() end,
+      payer_id = case when not in_undo then v_admin.employee_id end,
+      payment_reference = case when not in_undo then v_reference end
+    where x.organization_id = v_admin.organization_id and x.id = v_id and x.status = 'APPROVED'
+      and (x.paid_at is not null) = in_undo
+    returning x.* into v_after;
+    if not found then
+      perform private.refuse_expense_state(v_before);
+    end if;
+    perform private.audit_expense(case when in_undo then 'expense.payment_undone' else 'expense.paid' end, v_before, v_after,
+      nullif(btrim(in_reason), ''));
+    return next v_after;
+  end loop;
+end;
+$function$;
+comment on function private.pay_expenses(uuid[],text,text,boolean) is 'Body of public.mark_expenses_paid and public.undo_expense_payment.';
+grant execute on function private.pay_expenses(uuid[],text,text,boolean) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.position_json(in_latitude double precision, in_longitude double precision, in_accuracy_m real)
  RETURNS jsonb
@@ -9770,6 +10191,28 @@ end;
 $function$;
 comment on function private.recalculate_session(uuid) is 'Body of public.recalculate_session.';
 grant execute on function private.recalculate_session(uuid) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.receipt_digests(in_paths text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_objects regclass := to_regclass('storage.objects');
+  v_digests text[];
+begin
+  if v_objects is null or cardinality(in_paths) = 0 then
+    return '{}';
+  end if;
+  execute format($sql$
+    select coalesce(array_agg(distinct o.metadata ->> 'eTag'), '{}') from %s as o
+    where o.bucket_id = 'receipts' and o.name = any ($1) and o.metadata ->> 'eTag' is not null
+  $sql$, v_objects) into v_digests using in_paths;
+  return v_digests;
+end;
+$function$;
+comment on function private.receipt_digests(text[]) is 'The eTags of uploaded receipts; empty where Storage is not present.';
 
 CREATE OR REPLACE FUNCTION private.receipt_paths(in_organization_id uuid, in_employee_id uuid)
  RETURNS text[]
@@ -10526,6 +10969,21 @@ $function$;
 comment on function private.refuse_estimates() is 'True; while a request''s EXPLAIN is planned it raises invalid_argument 400 instead. For policies.';
 grant execute on function private.refuse_estimates() to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION private.refuse_expense_state(in_expense public.expenses)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_state text := case when in_expense.paid_at is not null then 'PAID' else in_expense.status end;
+begin
+  perform private.fail('expense_state', format('This expense is %s.', v_state), v_state,
+    'docs/api.md, reopen_expense: which state leads to which.');
+end;
+$function$;
+comment on function private.refuse_expense_state(public.expenses) is 'Refuses with expense_state; details names the state, PAID too.';
+
 CREATE OR REPLACE FUNCTION private.refuse_pattern(in_value text, in_pattern text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -10633,6 +11091,45 @@ begin
 end;
 $function$;
 comment on function private.register_event_consumer(text) is 'Makes a consumer that begins with what is written from now on; one that was dropped begins so again. Twice is no error.';
+
+CREATE OR REPLACE FUNCTION private.reopen_expense(in_expense_id uuid, in_reason text)
+ RETURNS public.expenses
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_locked_until date := private.hold_locked_until(v_admin.organization_id);
+  v_before public.expenses := private.hold_expense(v_admin.organization_id, in_expense_id);
+  v_after public.expenses;
+begin
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'Reopening needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  if v_before.id is null then
+    perform private.fail('expense_not_found', 'There is no such expense.', in_expense_id::text);
+  end if;
+  perform private.judge_own_expense(v_admin, v_before);
+  if v_before.spent_on < v_locked_until then
+    perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until), v_before.id::text);
+  end if;
+  update public.expenses as x
+  set status = 'PENDING',
+    approved_amount = null, reviewer_id = null, reviewer_api_key_id = null, reviewed_at = null, review_comment = null,
+    is_self_reviewed = false
+  where x.organization_id = v_admin.organization_id and x.id = v_before.id
+    and x.status in ('APPROVED', 'REJECTED') and x.paid_at is null
+  returning x.* into v_after;
+  if not found then
+    perform private.refuse_expense_state(v_before);
+  end if;
+  perform private.audit_expense('expense.reopened', v_before, v_after, btrim(in_reason));
+  return v_after;
+end;
+$function$;
+comment on function private.reopen_expense(uuid,text) is 'Body of public.reopen_expense.';
+grant execute on function private.reopen_expense(uuid,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.replay_due_retry_intents()
  RETURNS bigint
@@ -10867,7 +11364,7 @@ begin
     select from public.org_daily_metrics as m
     join public.organizations as o on o.id = m.organization_id
     where m.organization_id = in_organization_id
-      and m.day = in_day and m.currency <> o.currency
+      and m.day = in_day and m.currency <> o.currency and (in_day < o.locked_until) is not true
   ) then
     return false;
   end if;
@@ -11211,10 +11708,10 @@ begin
   end if;
   v_is_own := private.judge_own_expense(v_admin, v_before);
   if in_approved_amount <= 0 or in_approved_amount > v_before.amount
-    or scale(trim_scale(in_approved_amount)) > 2
+    or scale(trim_scale(in_approved_amount)) > private.currency_digits(v_before.currency)
   then
-    perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
-      'approved_amount');
+    perform private.fail('invalid_argument', format('approved_amount is above 0, at most %s, with at most %s decimals (%s).',
+      v_before.amount, private.currency_digits(v_before.currency), v_before.currency), 'approved_amount');
   end if;
   if v_before.spent_on < v_locked_until then
     perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until), v_before.id::text);
@@ -11223,7 +11720,7 @@ begin
   update public.expenses as e
   set status = in_status,
     approved_amount = case in_status
-      when 'APPROVED' then coalesce(in_approved_amount, e.amount) end,
+      when 'APPROVED' then round(coalesce(in_approved_amount, e.amount), private.currency_digits(e.currency)) end,
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
     reviewer_api_key_id = v_admin.api_key_id,
@@ -12005,7 +12502,7 @@ $function$;
 comment on function private.snapshot_report() is 'The last twenty reconciliations with what they mended, and how many dashboards are past their time.';
 grant execute on function private.snapshot_report() to fieldtrack_worker, service_role;
 
-CREATE OR REPLACE FUNCTION private.submit_expense(in_amount numeric, in_description text, in_client_request_id uuid, in_category text, in_currency text, in_spent_on date, in_receipt_path text)
+CREATE OR REPLACE FUNCTION private.submit_expense(in_amount numeric, in_description text, in_client_request_id uuid, in_category text, in_currency text, in_spent_on date, in_receipt_path text, in_receipt_paths text[])
  RETURNS public.expenses
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -12014,7 +12511,10 @@ AS $function$
 declare
   v_employee public.employees := private.require_employee();
   v_organization public.organizations;
-  v_today date;
+  v_spent_on date;
+  v_currency text;
+  v_paths text[] := coalesce(in_receipt_paths, array_remove(array[in_receipt_path], null));
+  v_digests text[];
   v_locked_until date;
   v_expense public.expenses;
   v_constraint text;
@@ -12024,42 +12524,32 @@ begin
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each expense and send the same one when you retry.');
   end if;
+  if in_receipt_path is not null and in_receipt_paths is not null then
+    perform private.fail('invalid_argument', 'Name receipt_path or receipt_paths, not both.', 'receipt_paths');
+  end if;
   select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
-  v_today := private.local_day(v_organization.id, now());
-  if in_amount is null or in_amount <= 0 or in_amount > 9999999999.99
-    or scale(trim_scale(in_amount)) > 2
-  then
-    perform private.fail('invalid_argument', 'The amount must be above 0 and have at most two decimals.', 'amount');
-  end if;
-  if coalesce(in_spent_on, v_today) > v_today
-    or coalesce(in_spent_on, v_today) < v_today - 366
-  then
-    perform private.fail('invalid_argument', 'The day of an expense is at most today, and at most a year ago.', 'spent_on');
-  end if;
-  if in_receipt_path is not null and in_receipt_path !~ format(
-    '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|pdf)$',
-    v_employee.organization_id, v_employee.id)
-  then
-    perform private.fail('invalid_argument', 'This is not a path of your own receipts.', 'receipt_path',
-      'Get one from create_receipt_path.');
-  end if;
+  v_spent_on := coalesce(in_spent_on, private.local_day(v_organization.id, now()));
+  v_currency := coalesce(in_currency, v_organization.currency);
 
   select e.* into v_expense
   from public.expenses as e
   where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
     and e.client_request_id = in_client_request_id;
   if not found then
+    perform private.judge_claim(v_organization, v_employee.id, in_amount, v_currency, in_category, v_spent_on, v_paths);
     v_locked_until := private.hold_locked_until(v_organization.id);
-    if coalesce(in_spent_on, v_today) < v_locked_until then
+    if v_spent_on < v_locked_until then
       perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
         in_spent_on::text);
     end if;
+    v_digests := private.receipt_digests(v_paths);
     insert into public.expenses (
-      organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, client_request_id
+      organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, receipt_paths,
+      receipt_digests, same_receipt_as, client_request_id
     ) values (
-      v_employee.organization_id, v_employee.id, coalesce(in_spent_on, v_today), in_amount,
-      coalesce(in_currency, v_organization.currency), in_category, in_description,
-      in_receipt_path, in_client_request_id
+      v_employee.organization_id, v_employee.id, v_spent_on, round(in_amount, private.currency_digits(v_currency)), v_currency,
+      in_category, in_description, v_paths[1], v_paths, v_digests,
+      private.claims_with_receipt(v_organization.id, null, v_paths, v_digests), in_client_request_id
     )
     on conflict do nothing
     returning * into v_expense;
@@ -12074,12 +12564,13 @@ begin
       and e.client_request_id = in_client_request_id;
   end if;
 
-  if (v_expense.amount, v_expense.description, v_expense.category, v_expense.receipt_path)
-      is distinct from (in_amount, in_description, in_category,
-        in_receipt_path)
+  -- A claim that was changed since is still the one that this request made.
+  if v_expense.edited_at is null and (
+    (v_expense.amount, v_expense.description, v_expense.category, v_expense.receipt_paths)
+      is distinct from (in_amount, in_description, in_category, v_paths)
     or v_expense.currency <> coalesce(in_currency, v_expense.currency)
     or v_expense.spent_on <> coalesce(in_spent_on, v_expense.spent_on)
-  then
+  ) then
     perform private.fail('idempotency_mismatch', 'This client_request_id was used for another expense.',
       v_expense.id::text, 'Use a new uuid for a new expense.');
   end if;
@@ -12089,11 +12580,11 @@ exception
     get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
     v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The expense cannot be submitted with these values.', v_constraint,
-      'description has 3 to 500 characters, currency is an ISO 4217 code, category one of the list.');
+      'description has 3 to 500 characters, currency is an ISO 4217 code, category one of the organization''s.');
 end;
 $function$;
-comment on function private.submit_expense(numeric,text,uuid,text,text,date,text) is 'Body of public.submit_expense.';
-grant execute on function private.submit_expense(numeric,text,uuid,text,text,date,text) to authenticated;
+comment on function private.submit_expense(numeric,text,uuid,text,text,date,text,text[]) is 'Body of public.submit_expense.';
+grant execute on function private.submit_expense(numeric,text,uuid,text,text,date,text,text[]) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.system_health()
  RETURNS jsonb
@@ -12721,17 +13212,27 @@ declare
 begin
   if tg_op = 'INSERT' then
     perform private.emit_event(new.organization_id, 'expense.submitted', 'expense', new.id, new.employee_id, v_base);
-  else
+  elsif old.status = 'PENDING' and new.status in ('APPROVED', 'REJECTED') then
     perform private.emit_event(new.organization_id, 'expense.' || lower(new.status), 'expense', new.id,
       new.employee_id, v_base || jsonb_build_object(
         'approved_amount', new.approved_amount,
         'review_comment', new.review_comment,
         'reviewed_at', new.reviewed_at));
+  elsif new.status is distinct from old.status then
+    perform private.emit_event(new.organization_id,
+      case new.status when 'PENDING' then 'expense.reopened' else 'expense.withdrawn' end, 'expense', new.id, new.employee_id,
+      v_base);
+  elsif (new.paid_at is null) <> (old.paid_at is null) then
+    perform private.emit_event(new.organization_id,
+      case when new.paid_at is null then 'expense.payment_undone' else 'expense.paid' end, 'expense', new.id, new.employee_id,
+      v_base || jsonb_build_object('approved_amount', new.approved_amount, 'payment_reference', new.payment_reference));
+  else
+    perform private.emit_event(new.organization_id, 'expense.updated', 'expense', new.id, new.employee_id, v_base);
   end if;
   return null;
 end;
 $function$;
-comment on function private.tg_expenses__emit() is 'After insert or a review: expense.submitted, expense.approved, expense.rejected.';
+comment on function private.tg_expenses__emit() is 'After insert or a change: expense.submitted, expense.updated, expense.withdrawn, expense.approved, expense.rejected, expense.reopened, expense.paid, expense.payment_undone.';
 
 CREATE OR REPLACE FUNCTION private.tg_expenses__refresh_snapshots()
  RETURNS trigger
@@ -12751,11 +13252,12 @@ begin
       organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at
     ) values (
       new.organization_id, new.id, new.employee_id, new.amount, new.currency, new.category, new.spent_on, new.submitted_at
-    ) on conflict do nothing;
+    ) on conflict (organization_id, expense_id) do update
+    set amount = excluded.amount, currency = excluded.currency, category = excluded.category, spent_on = excluded.spent_on;
   elsif tg_op = 'UPDATE' and new.status <> 'PENDING' then
     delete from public.pending_expenses as p where p.organization_id = new.organization_id and p.expense_id = new.id;
   end if;
-  -- What was approved is taken back or changed: by operators only, so it may cost the person's history.
+  -- What was approved is taken back or changed: rarely, so it may cost the person's history.
   if tg_op <> 'INSERT' and old.status = 'APPROVED' or tg_op = 'INSERT' and new.status = 'APPROVED' then
     perform from public.employee_metrics_snapshot as m
     where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id
@@ -13027,12 +13529,14 @@ AS $function$
 begin
   perform private.request_organization_day(new.id, x.spent_on)
   from (
-    select distinct e.spent_on from public.expenses as e where e.organization_id = new.id order by e.spent_on
+    select distinct e.spent_on from public.expenses as e
+    where e.organization_id = new.id and (e.spent_on < new.locked_until) is not true
+    order by e.spent_on
   ) as x;
   return null;
 end;
 $function$;
-comment on function private.tg_organizations__request_figures() is 'After a change of the currency: asks for the figures of all days with expenses, which are in the new one then.';
+comment on function private.tg_organizations__request_figures() is 'After a change of the currency: asks for the figures of all days with expenses that are not locked; they are in the new one then.';
 
 CREATE OR REPLACE FUNCTION private.tg_request_spans__end()
  RETURNS trigger
@@ -13235,11 +13739,12 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
-      'device_checks_in', 'allows_self_review'] <> '{}'
+      'device_checks_in', 'allows_self_review', 'expense_categories'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
-      'late_upload_grace_hours, location_retention_days, device_checks_in and allows_self_review; only those to change.');
+      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review and '
+      'expense_categories; only those to change.');
   end if;
   if in_changes ? 'locked_until' then
     perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
@@ -13259,7 +13764,8 @@ begin
     late_upload_grace_hours = v_after.late_upload_grace_hours,
     location_retention_days = v_after.location_retention_days,
     device_checks_in = v_after.device_checks_in,
-    allows_self_review = v_after.allows_self_review
+    allows_self_review = v_after.allows_self_review,
+    expense_categories = v_after.expense_categories
   where o.id = v_admin.organization_id
   returning o.* into v_after;
   if v_after.locked_until > coalesce(v_before.locked_until, '-infinity') then
@@ -13450,6 +13956,29 @@ AS $function$
   select 300::real, interval '120 seconds', 20::real, 0.1::real;
 $function$;
 comment on function private.visit_rules() is 'The numbers by which visits are judged; the header of this chapter says why.';
+
+CREATE OR REPLACE FUNCTION private.waiting_expenses(in_organization_id uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  select coalesce(jsonb_agg(to_jsonb(w) order by w.oldest_submitted_at, w.employee_id, w.currency), '[]')
+  from (
+    select p.employee_id, e.name, e.employee_code, p.currency, count(*) as pending, sum(p.amount) as pending_amount,
+      min(p.submitted_at) as oldest_submitted_at, max(p.spent_on) as latest_spent_on
+    from public.pending_expenses as p
+    join public.employees as e on e.organization_id = p.organization_id and e.id = p.employee_id
+    where p.organization_id = in_organization_id
+      -- It is granted to whoever may call the summary, and answers them for their own organization only.
+      and p.organization_id = (private.require_admin('analytics:read')).organization_id
+    group by p.employee_id, e.name, e.employee_code, p.currency
+    order by min(p.submitted_at)
+    limit 1000
+  ) as w;
+$function$;
+comment on function private.waiting_expenses(uuid) is 'Whose claims wait, how many and how much by currency, the longest first. For get_expense_summary, of the caller''s organization.';
+grant execute on function private.waiting_expenses(uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.webhook_body(in_type text, in_occurred_at timestamp with time zone, in_payload jsonb)
  RETURNS text

@@ -123,6 +123,18 @@ export const answers = {
     rejected: z.int(),
     currencies: z.array(z.strictObject(expenseSums)),
     categories: z.array(z.strictObject({ ...expenseSums, category: z.string() })),
+    waiting: z.array(
+      z.strictObject({
+        employee_id: id,
+        name: z.string(),
+        employee_code: z.string(),
+        currency: z.string(),
+        pending: z.int(),
+        pending_amount: z.number(),
+        oldest_submitted_at: time,
+        latest_spent_on: z.iso.date(),
+      }),
+    ),
   }),
   get_leaderboard: z.strictObject({
     metric: z.enum(['distance', 'duration', 'sessions', 'expenses']),

@@ -751,6 +751,21 @@ export type Database = {
         };
         Returns: undefined;
       };
+      audit_expense: {
+        Args: {
+          in_action: string;
+          in_after: Omit<
+            Database['public']['Tables']['expenses']['Row'],
+            Database['public']['Tables']['expenses']['ComputedFields']
+          >;
+          in_before: Omit<
+            Database['public']['Tables']['expenses']['Row'],
+            Database['public']['Tables']['expenses']['ComputedFields']
+          >;
+          in_reason: string;
+        };
+        Returns: undefined;
+      };
       before_read: {
         Args: {
           in_limits: Omit<
@@ -763,7 +778,33 @@ export type Database = {
         Returns: undefined;
       };
       before_request: { Args: Record<PropertyKey, never>; Returns: undefined };
+      change_own_expense: {
+        Args: { in_changes: Json; in_expense_id: string; in_withdraw: boolean };
+        Returns: Database['public']['Tables']['expenses']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       changed: { Args: { in_after: Json; in_before: Json }; Returns: Record<string, unknown> };
+      changed_claim: {
+        Args: {
+          in_before: Omit<
+            Database['public']['Tables']['expenses']['Row'],
+            Database['public']['Tables']['expenses']['ComputedFields']
+          >;
+          in_changes: Json;
+        };
+        Returns: Database['public']['Tables']['expenses']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       check_in: {
         Args: {
           in_accuracy_m: number;
@@ -827,6 +868,10 @@ export type Database = {
           url: string;
           webhook_id: string;
         }[];
+      };
+      claims_with_receipt: {
+        Args: { in_digests: string[]; in_expense_id: string; in_organization_id: string; in_paths: string[] };
+        Returns: string[];
       };
       clean_retry_intents: { Args: Record<PropertyKey, never>; Returns: number };
       close_forgotten_sessions: { Args: Record<PropertyKey, never>; Returns: number };
@@ -943,6 +988,7 @@ export type Database = {
       };
       cron_interval: { Args: { in_cron: string }; Returns: string };
       csv_text: { Args: { in_value: string }; Returns: string };
+      currency_digits: { Args: { in_code: string }; Returns: number };
       current_actor: {
         Args: Record<PropertyKey, never>;
         Returns: Database['private']['CompositeTypes']['actor'];
@@ -1174,6 +1220,16 @@ export type Database = {
       hash_token: { Args: { in_token: string }; Returns: string };
       health_audience: { Args: Record<PropertyKey, never>; Returns: string };
       hold_employee: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
+      hold_expense: {
+        Args: { in_expense_id: string; in_organization_id: string };
+        Returns: Database['public']['Tables']['expenses']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       hold_locked_until: { Args: { in_exclusively?: boolean; in_organization_id: string }; Returns: string };
       hold_sessions: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
       horizon_report: {
@@ -1244,6 +1300,21 @@ export type Database = {
       issue_device_token: {
         Args: { in_created_by: string; in_employee_id: string; in_name: string; in_organization_id: string };
         Returns: Json;
+      };
+      judge_claim: {
+        Args: {
+          in_amount: number;
+          in_category: string;
+          in_currency: string;
+          in_employee_id: string;
+          in_organization: Omit<
+            Database['public']['Tables']['organizations']['Row'],
+            Database['public']['Tables']['organizations']['ComputedFields']
+          >;
+          in_receipt_paths: string[];
+          in_spent_on: string;
+        };
+        Returns: undefined;
       };
       judge_own_expense: {
         Args: {
@@ -1396,6 +1467,7 @@ export type Database = {
       make_token: { Args: { in_prefix: string }; Returns: string };
       managed_employee_ids: { Args: Record<PropertyKey, never>; Returns: string[] };
       managed_team_topics: { Args: Record<PropertyKey, never>; Returns: string[] };
+      may_review: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       measure_points: {
         Args: {
           in_ends_at: string;
@@ -1440,6 +1512,16 @@ export type Database = {
       never_came: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       new_webhook_secret: { Args: { in_organization_id: string; in_webhook_id: string }; Returns: string };
       organizations_unread_by: { Args: { in_consumer: string }; Returns: string[] };
+      pay_expenses: {
+        Args: { in_expense_ids: string[]; in_reason: string; in_reference: string; in_undo: boolean };
+        Returns: Database['public']['Tables']['expenses']['Row'][];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       position_json: { Args: { in_accuracy_m: number; in_latitude: number; in_longitude: number }; Returns: Json };
       purge_events: { Args: { in_budget?: string; in_keep?: string; in_max_rows?: number }; Returns: number };
       purge_events_piece: {
@@ -1558,6 +1640,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      receipt_digests: { Args: { in_paths: string[] }; Returns: string[] };
       receipt_paths: { Args: { in_employee_id: string; in_organization_id: string }; Returns: string[] };
       reconcile_snapshots: { Args: { in_max_repairs?: number; in_organization_id?: string }; Returns: Json };
       reconcile_snapshots_of: { Args: { in_organization_id: string }; Returns: number };
@@ -1574,6 +1657,15 @@ export type Database = {
       refresh_last_state: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       refresh_latest_session: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       refuse_estimates: { Args: Record<PropertyKey, never>; Returns: boolean };
+      refuse_expense_state: {
+        Args: {
+          in_expense: Omit<
+            Database['public']['Tables']['expenses']['Row'],
+            Database['public']['Tables']['expenses']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
       refuse_pattern: { Args: { in_pattern: string; in_value: string }; Returns: boolean };
       refuse_retry_intent: { Args: { in_organization_id: string; in_retry_intent_id: string }; Returns: undefined };
       refuse_settled_session: {
@@ -1590,6 +1682,16 @@ export type Database = {
         Returns: undefined;
       };
       register_event_consumer: { Args: { in_name: string }; Returns: undefined };
+      reopen_expense: {
+        Args: { in_expense_id: string; in_reason: string };
+        Returns: Database['public']['Tables']['expenses']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       replay_due_retry_intents: { Args: Record<PropertyKey, never>; Returns: number };
       replay_due_retry_intents_of: { Args: { in_max_intents?: number; in_organization_id: string }; Returns: number };
       replay_intent: {
@@ -1825,6 +1927,7 @@ export type Database = {
           in_currency: string;
           in_description: string;
           in_receipt_path: string;
+          in_receipt_paths: string[];
           in_spent_on: string;
         };
         Returns: Database['public']['Tables']['expenses']['Row'];
@@ -1926,6 +2029,7 @@ export type Database = {
         Returns: Record<string, unknown>;
       };
       visit_rules: { Args: Record<PropertyKey, never>; Returns: Record<string, unknown> };
+      waiting_expenses: { Args: { in_organization_id: string }; Returns: Json };
       webhook_body: { Args: { in_occurred_at: string; in_payload: Json; in_type: string }; Returns: string };
       webhook_retry_delay: { Args: { in_failed_attempts: number }; Returns: string };
       webhook_url_problem: { Args: { in_url: string }; Returns: string };
@@ -2746,15 +2850,22 @@ export type Database = {
           client_request_id: string;
           currency: string;
           description: string;
+          edited_at: string | null;
           employee_id: string;
           id: string;
           is_self_reviewed: boolean;
           organization_id: string;
+          paid_at: string | null;
+          payer_id: string | null;
+          payment_reference: string | null;
+          receipt_digests: string[];
           receipt_path: string | null;
+          receipt_paths: string[];
           review_comment: string | null;
           reviewed_at: string | null;
           reviewer_api_key_id: string | null;
           reviewer_id: string | null;
+          same_receipt_as: string[];
           spent_on: string;
           status: string;
           submitted_at: string;
@@ -2769,15 +2880,22 @@ export type Database = {
           client_request_id: string;
           currency: string;
           description: string;
+          edited_at?: string | null;
           employee_id: string;
           id?: string;
           is_self_reviewed?: boolean;
           organization_id: string;
+          paid_at?: string | null;
+          payer_id?: string | null;
+          payment_reference?: string | null;
+          receipt_digests?: string[];
           receipt_path?: string | null;
+          receipt_paths?: string[];
           review_comment?: string | null;
           reviewed_at?: string | null;
           reviewer_api_key_id?: string | null;
           reviewer_id?: string | null;
+          same_receipt_as?: string[];
           spent_on: string;
           status?: string;
           submitted_at?: string;
@@ -2790,15 +2908,22 @@ export type Database = {
           client_request_id?: string;
           currency?: string;
           description?: string;
+          edited_at?: string | null;
           employee_id?: string;
           id?: string;
           is_self_reviewed?: boolean;
           organization_id?: string;
+          paid_at?: string | null;
+          payer_id?: string | null;
+          payment_reference?: string | null;
+          receipt_digests?: string[];
           receipt_path?: string | null;
+          receipt_paths?: string[];
           review_comment?: string | null;
           reviewed_at?: string | null;
           reviewer_api_key_id?: string | null;
           reviewer_id?: string | null;
+          same_receipt_as?: string[];
           spent_on?: string;
           status?: string;
           submitted_at?: string;
@@ -2808,6 +2933,13 @@ export type Database = {
           {
             foreignKeyName: 'employee';
             columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'payer';
+            columns: ['organization_id', 'payer_id'];
             isOneToOne: false;
             referencedRelation: 'employees';
             referencedColumns: ['organization_id', 'id'];
@@ -3149,6 +3281,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          expense_categories: string[];
           gap_s: number;
           id: string;
           late_upload_grace_hours: number;
@@ -3170,6 +3303,7 @@ export type Database = {
           currency: string;
           deletion_due_at?: string | null;
           device_checks_in?: boolean;
+          expense_categories?: string[];
           gap_s?: number;
           id?: string;
           late_upload_grace_hours?: number;
@@ -3190,6 +3324,7 @@ export type Database = {
           currency?: string;
           deletion_due_at?: string | null;
           device_checks_in?: boolean;
+          expense_categories?: string[];
           gap_s?: number;
           id?: string;
           late_upload_grace_hours?: number;
@@ -3216,8 +3351,9 @@ export type Database = {
           organization_id: string;
           spent_on: string;
           submitted_at: string;
+          may_review: boolean | null;
         };
-        ComputedFields: never;
+        ComputedFields: 'may_review';
         Insert: {
           amount: number;
           category: string;
@@ -4104,6 +4240,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          expense_categories: string[];
           gap_s: number;
           id: string;
           late_upload_grace_hours: number;
@@ -4159,6 +4296,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          expense_categories: string[];
           gap_s: number;
           id: string;
           late_upload_grace_hours: number;
@@ -4310,6 +4448,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          expense_categories: string[];
           gap_s: number;
           id: string;
           late_upload_grace_hours: number;
@@ -4353,6 +4492,52 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      mark_expenses_paid: {
+        Args: { expense_ids: string[]; reference?: string | null };
+        Returns: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          edited_at: string | null;
+          employee_id: string;
+          id: string;
+          is_self_reviewed: boolean;
+          organization_id: string;
+          paid_at: string | null;
+          payer_id: string | null;
+          payment_reference: string | null;
+          receipt_digests: string[];
+          receipt_path: string | null;
+          receipt_paths: string[];
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_api_key_id: string | null;
+          reviewer_id: string | null;
+          same_receipt_as: string[];
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+          updated_at: string;
+        }[];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      may_review: {
+        Args: {
+          pending: Omit<
+            Database['public']['Tables']['pending_expenses']['Row'],
+            Database['public']['Tables']['pending_expenses']['ComputedFields']
+          >;
+        };
+        Returns: boolean;
       };
       my_device_token: { Args: { name?: string }; Returns: Answers['my_device_token'] };
       queue_stats: { Args: Record<PropertyKey, never>; Returns: Answers['queue_stats'] };
@@ -4428,6 +4613,43 @@ export type Database = {
         Args: { employee_id?: string | null; points: Json; session_id?: string | null; strict?: boolean };
         Returns: Answers['record_locations'];
       };
+      reopen_expense: {
+        Args: { expense_id: string; reason: string };
+        Returns: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          edited_at: string | null;
+          employee_id: string;
+          id: string;
+          is_self_reviewed: boolean;
+          organization_id: string;
+          paid_at: string | null;
+          payer_id: string | null;
+          payment_reference: string | null;
+          receipt_digests: string[];
+          receipt_path: string | null;
+          receipt_paths: string[];
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_api_key_id: string | null;
+          reviewer_id: string | null;
+          same_receipt_as: string[];
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       replay_retry_intent: {
         Args: { retry_intent_id: string };
         Returns: {
@@ -4495,15 +4717,22 @@ export type Database = {
           client_request_id: string;
           currency: string;
           description: string;
+          edited_at: string | null;
           employee_id: string;
           id: string;
           is_self_reviewed: boolean;
           organization_id: string;
+          paid_at: string | null;
+          payer_id: string | null;
+          payment_reference: string | null;
+          receipt_digests: string[];
           receipt_path: string | null;
+          receipt_paths: string[];
           review_comment: string | null;
           reviewed_at: string | null;
           reviewer_api_key_id: string | null;
           reviewer_id: string | null;
+          same_receipt_as: string[];
           spent_on: string;
           status: string;
           submitted_at: string;
@@ -4602,6 +4831,7 @@ export type Database = {
           currency?: string | null;
           description: string;
           receipt_path?: string | null;
+          receipt_paths?: string[] | null;
           spent_on?: string | null;
         };
         Returns: {
@@ -4611,15 +4841,22 @@ export type Database = {
           client_request_id: string;
           currency: string;
           description: string;
+          edited_at: string | null;
           employee_id: string;
           id: string;
           is_self_reviewed: boolean;
           organization_id: string;
+          paid_at: string | null;
+          payer_id: string | null;
+          payment_reference: string | null;
+          receipt_digests: string[];
           receipt_path: string | null;
+          receipt_paths: string[];
           review_comment: string | null;
           reviewed_at: string | null;
           reviewer_api_key_id: string | null;
           reviewer_id: string | null;
+          same_receipt_as: string[];
           spent_on: string;
           status: string;
           submitted_at: string;
@@ -4658,6 +4895,43 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      undo_expense_payment: {
+        Args: { expense_ids: string[]; reason: string };
+        Returns: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          edited_at: string | null;
+          employee_id: string;
+          id: string;
+          is_self_reviewed: boolean;
+          organization_id: string;
+          paid_at: string | null;
+          payer_id: string | null;
+          payment_reference: string | null;
+          receipt_digests: string[];
+          receipt_path: string | null;
+          receipt_paths: string[];
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_api_key_id: string | null;
+          reviewer_id: string | null;
+          same_receipt_as: string[];
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+          updated_at: string;
+        }[];
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       update_employee: {
         Args: { changes: Json; employee_id: string };
         Returns: {
@@ -4681,6 +4955,43 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      update_expense: {
+        Args: { changes: Json; expense_id: string };
+        Returns: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          edited_at: string | null;
+          employee_id: string;
+          id: string;
+          is_self_reviewed: boolean;
+          organization_id: string;
+          paid_at: string | null;
+          payer_id: string | null;
+          payment_reference: string | null;
+          receipt_digests: string[];
+          receipt_path: string | null;
+          receipt_paths: string[];
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_api_key_id: string | null;
+          reviewer_id: string | null;
+          same_receipt_as: string[];
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       update_organization: {
         Args: { changes: Json };
         Returns: {
@@ -4689,6 +5000,7 @@ export type Database = {
           currency: string;
           deletion_due_at: string | null;
           device_checks_in: boolean;
+          expense_categories: string[];
           gap_s: number;
           id: string;
           late_upload_grace_hours: number;
@@ -4745,6 +5057,43 @@ export type Database = {
         SetofOptions: {
           from: '*';
           to: 'webhooks';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      withdraw_expense: {
+        Args: { expense_id: string };
+        Returns: {
+          amount: number;
+          approved_amount: number | null;
+          category: string;
+          client_request_id: string;
+          currency: string;
+          description: string;
+          edited_at: string | null;
+          employee_id: string;
+          id: string;
+          is_self_reviewed: boolean;
+          organization_id: string;
+          paid_at: string | null;
+          payer_id: string | null;
+          payment_reference: string | null;
+          receipt_digests: string[];
+          receipt_path: string | null;
+          receipt_paths: string[];
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_api_key_id: string | null;
+          reviewer_id: string | null;
+          same_receipt_as: string[];
+          spent_on: string;
+          status: string;
+          submitted_at: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'expenses';
           isOneToOne: true;
           isSetofReturn: false;
         };

@@ -43,6 +43,7 @@ export const errors = {
   session_open: { status: 409, meaning: 'The session is still open; its distance comes with the check-out.' },
   expense_already_reviewed: { status: 409, meaning: 'Somebody reviewed the expense before; details names its state.' },
   invitation_needed: { status: 409, meaning: 'Whoever had an account here comes back by an invitation.' },
+  expense_state: { status: 409, meaning: 'The expense’s state does not allow this; details names the state.' },
   last_admin: { status: 409, meaning: 'An organization keeps at least one active administrator.' },
   too_many_webhooks: { status: 409, meaning: 'An organization has at most 20 webhooks.' },
   webhook_inactive: { status: 409, meaning: 'The webhook is switched off, or the system disabled it (details: why).' },

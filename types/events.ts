@@ -43,6 +43,8 @@ const review = {
   reviewed_at: time,
 };
 
+const payment = { ...expense, approved_amount: z.number(), payment_reference: z.string().nullable() };
+
 /** Payload of each type of event. */
 export const eventPayloads = {
   'session.checked_in': z.strictObject({ ...session, checked_in_at: time, position: position.nullable() }),
@@ -70,6 +72,11 @@ export const eventPayloads = {
     algorithm_version: z.number().int(),
   }),
   'expense.submitted': z.strictObject(expense),
+  'expense.updated': z.strictObject(expense),
+  'expense.withdrawn': z.strictObject(expense),
+  'expense.reopened': z.strictObject(expense),
+  'expense.paid': z.strictObject(payment),
+  'expense.payment_undone': z.strictObject(payment),
   'expense.approved': z.strictObject(review),
   'expense.rejected': z.strictObject(review),
   'employee.created': z.strictObject(employee),

@@ -44,6 +44,7 @@ as $$
     when 'session_open' then 409
     when 'expense_already_reviewed' then 409
     when 'invitation_needed' then 409
+    when 'expense_state' then 409
     when 'last_admin' then 409
     when 'too_many_webhooks' then 409
     when 'webhook_inactive' then 409

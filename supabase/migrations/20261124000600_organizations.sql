@@ -18,6 +18,28 @@ $$;
 
 comment on function private.is_time_zone(text) is 'Whether the text names an IANA time zone, such as Europe/Ljubljana.';
 
+-- ISO 4217: the codes in use and how many digits stand behind the point. Funds and metals that nobody pays with are left out.
+create function private.currency_digits(in_code text) returns integer
+language sql immutable
+set search_path = ''
+as $$
+  select case
+    when in_code = any (string_to_array(
+      'BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF', ' ')) then 0
+    when in_code = any (string_to_array('BHD IQD JOD KWD LYD OMR TND', ' ')) then 3
+    when in_code = any (string_to_array('CLF UYW', ' ')) then 4
+    when in_code = any (string_to_array(
+      'AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CNY COP '
+      || 'COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR '
+      || 'JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN '
+      || 'NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL '
+      || 'THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG', ' ')) then 2
+  end;
+$$;
+
+comment on function private.currency_digits(text) is
+  'Digits of the minor unit of an ISO 4217 currency (JPY 0, EUR 2, KWD 3); null for what is none.';
+
 create table public.organizations (
   id uuid primary key default gen_random_uuid(),
   name text not null,
@@ -35,11 +57,16 @@ create table public.organizations (
   deletion_due_at timestamptz,
   device_checks_in boolean not null default false,
   allows_self_review boolean not null default false,
+  expense_categories text[] not null
+    default '{TRAVEL,MILEAGE,MEALS,LODGING,FUEL,SUPPLIES,COMMUNICATION,OTHER}',
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
   constraint slug_is_valid check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'),
-  constraint currency_is_iso_4217_shaped check (currency ~ '^[A-Z]{3}$'),
+  constraint currency_is_iso_4217 check (private.currency_digits(currency) is not null),
+  constraint expense_categories_are_1_to_50_codes check (
+    array_to_string(expense_categories, ',', '?') ~ '^[A-Z][A-Z0-9_]{0,39}(,[A-Z][A-Z0-9_]{0,39}){0,49}$'
+  ),
   -- Infinity would lock every day to come, or stand for none.
   constraint locked_until_is_a_day check (locked_until between '1900-01-01' and '9999-12-31'),
   constraint max_accuracy_m_is_1_to_10000 check (max_accuracy_m between 1 and 10000),
@@ -83,6 +110,8 @@ comment on column public.organizations.late_upload_grace_hours is
   'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
 comment on column public.organizations.device_checks_in is
   'The first point of a local day that a phone with a device token sends checks its person in.';
+comment on column public.organizations.expense_categories is
+  'What an expense may be for: codes of capital letters, digits and underscores. Claims keep the category that they were made with.';
 comment on column public.organizations.allows_self_review is
   'Whether an administrator decides over the own expenses while there is no other administrator; such a claim is marked '
   '(is_self_reviewed).';

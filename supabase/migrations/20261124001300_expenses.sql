@@ -11,18 +11,25 @@ create table public.expenses (
   id uuid not null default gen_random_uuid(),
   employee_id uuid not null,
   spent_on date not null,
-  amount numeric(12, 2) not null,
+  amount numeric not null,
   currency text not null,
   category text not null default 'OTHER',
   description text not null,
   receipt_path text,
+  receipt_paths text[] not null default '{}',
+  receipt_digests text[] not null default '{}',
+  same_receipt_as uuid[] not null default '{}',
   status text not null default 'PENDING',
-  approved_amount numeric(12, 2),
+  approved_amount numeric,
   reviewer_id uuid,
   reviewer_api_key_id uuid,
   reviewed_at timestamptz,
   review_comment text,
   is_self_reviewed boolean not null default false,
+  edited_at timestamptz,
+  paid_at timestamptz,
+  payer_id uuid,
+  payment_reference text,
   client_request_id uuid not null,
   submitted_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -33,24 +40,32 @@ create table public.expenses (
     references public.employees (organization_id, id) on delete cascade,
   constraint reviewer foreign key (organization_id, reviewer_id)
     references public.employees (organization_id, id) on delete set null (reviewer_id),
+  constraint payer foreign key (organization_id, payer_id)
+    references public.employees (organization_id, id) on delete set null (payer_id),
   constraint reviewer_api_key foreign key (organization_id, reviewer_api_key_id)
     references public.api_keys (organization_id, id) on delete set null (reviewer_api_key_id),
   -- NaN is larger than any number, so the upper bound refuses it too.
-  constraint amount_is_positive check (amount > 0 and amount <= 9999999999.99),
-  constraint currency_is_iso_4217_shaped check (currency ~ '^[A-Z]{3}$'),
-  constraint category_is_valid check (
-    category in ('TRAVEL', 'MILEAGE', 'MEALS', 'LODGING', 'FUEL', 'SUPPLIES', 'COMMUNICATION', 'OTHER')
+  constraint amount_is_positive check (amount > 0 and amount < 10000000000),
+  constraint currency_is_iso_4217 check (private.currency_digits(currency) is not null),
+  constraint amount_has_the_currencys_digits check (scale(trim_scale(amount)) <= private.currency_digits(currency)),
+  constraint approved_amount_has_the_currencys_digits check (
+    scale(trim_scale(approved_amount)) <= private.currency_digits(currency)
   ),
+  constraint category_is_a_code check (category ~ '^[A-Z][A-Z0-9_]{0,39}$'),
+  constraint at_most_10_receipts check (cardinality(receipt_paths) <= 10),
   constraint description_has_3_to_500_characters check (char_length(description) between 3 and 500),
-  constraint status_is_valid check (status in ('PENDING', 'APPROVED', 'REJECTED')),
+  constraint status_is_valid check (status in ('PENDING', 'APPROVED', 'REJECTED', 'WITHDRAWN')),
   constraint approved_amount_is_at_most_the_amount check (approved_amount > 0 and approved_amount <= amount),
   constraint approved_has_its_amount check ((status = 'APPROVED') = (approved_amount is not null)),
-  constraint reviewed_has_its_time check ((status = 'PENDING') = (reviewed_at is null)),
+  constraint reviewed_has_its_time check ((status in ('PENDING', 'WITHDRAWN')) = (reviewed_at is null)),
   constraint reviewed_by_a_person_or_a_key check (
-    num_nonnulls(reviewer_id, reviewer_api_key_id) <= (status <> 'PENDING')::integer
+    num_nonnulls(reviewer_id, reviewer_api_key_id) <= (status in ('APPROVED', 'REJECTED'))::integer
   ),
   constraint rejected_has_a_comment check (status <> 'REJECTED' or char_length(review_comment) >= 1),
   constraint review_comment_has_at_most_1000_characters check (char_length(review_comment) <= 1000),
+  constraint paid_is_approved check (paid_at is null or status = 'APPROVED'),
+  constraint payment_has_its_time check (paid_at is not null or num_nonnulls(payer_id, payment_reference) = 0),
+  constraint payment_reference_has_1_to_200_characters check (char_length(payment_reference) between 1 and 200),
   constraint nobody_reviews_the_own_expense check (is_self_reviewed or reviewer_id <> employee_id)
 );
 
@@ -70,19 +85,34 @@ create index expenses_day on public.expenses (organization_id, spent_on, employe
 create index expenses_reviewer on public.expenses (organization_id, reviewer_id);
 create index expenses_reviewer_api_key on public.expenses (organization_id, reviewer_api_key_id);
 
+-- The reference to who paid.
+create index expenses_payer on public.expenses (organization_id, payer_id);
+
+-- Is this receipt in another claim? By path, and by what Storage says of the content.
+create index expenses_receipt_paths on public.expenses using gin (receipt_paths);
+create index expenses_receipt_digests on public.expenses using gin (receipt_digests);
+
 create trigger _100_set_updated_at before update on public.expenses
   for each row execute function private.tg_any__set_updated_at();
 
 comment on table public.expenses is
   'Expense claims. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.expenses.spent_on is 'Local date on which it was spent; its figures count on this day.';
-comment on column public.expenses.amount is 'Claimed amount, at most two decimals.';
+comment on column public.expenses.amount is 'Claimed amount, with at most the digits of the currency (JPY 0, EUR 2, KWD 3).';
 comment on column public.expenses.currency is 'ISO 4217 code.';
-comment on column public.expenses.category is
-  'TRAVEL, MILEAGE, MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER.';
+comment on column public.expenses.category is 'One of the organization''s expense_categories when it was claimed.';
 comment on column public.expenses.description is '3 to 500 characters.';
-comment on column public.expenses.receipt_path is 'Path in the bucket receipts; read it by a signed URL. The field receipt_is_uploaded says whether the file came.';
-comment on column public.expenses.status is 'PENDING, APPROVED or REJECTED.';
+comment on column public.expenses.receipt_path is
+  'Path of the first receipt in the bucket receipts; read it by a signed URL. The field receipt_is_uploaded says whether the file came.';
+comment on column public.expenses.receipt_paths is 'Paths of all receipts, ten at most.';
+comment on column public.expenses.receipt_digests is 'What Storage calls their contents (eTag), where Storage is present.';
+comment on column public.expenses.same_receipt_as is
+  'Other claims (expenses.id) that named one of these receipts before, by path or by content: for the reviewer to look at.';
+comment on column public.expenses.edited_at is 'When the claimant changed it last; null: never.';
+comment on column public.expenses.paid_at is 'When it was marked as paid; null: not paid.';
+comment on column public.expenses.payer_id is 'The administrator (employees.id) who marked it as paid.';
+comment on column public.expenses.payment_reference is 'What the payment is called in the books.';
+comment on column public.expenses.status is 'PENDING, APPROVED, REJECTED or WITHDRAWN; what is APPROVED and has paid_at is paid.';
 comment on column public.expenses.approved_amount is 'What was approved, at most the amount; null unless APPROVED.';
 comment on column public.expenses.submitted_at is 'When the claim reached the database.';
 comment on column public.expenses.reviewer_id is 'The administrator (employees.id) who approved or rejected.';
@@ -125,10 +155,12 @@ begin
     when 'jpeg' then 'image/jpeg'
     when 'png' then 'image/png'
     when 'webp' then 'image/webp'
+    when 'heic' then 'image/heic'
+    when 'heif' then 'image/heif'
     when 'pdf' then 'application/pdf'
   end;
   if v_mime_type is null or in_mime_type <> v_mime_type then
-    perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp or pdf of the fitting type.',
+    perform private.fail('invalid_argument', 'A receipt is a jpg, jpeg, png, webp, heic, heif or pdf of the fitting type.',
       'extension', 'Send extension, and mime_type only if it fits it.');
   end if;
   return jsonb_build_object(
@@ -198,6 +230,90 @@ false when the file under receipt_path was never uploaded, null when the claim n
 
 grant execute on function public.receipt_is_uploaded(public.expenses) to authenticated, api_key, service_role;
 
+-- What a claim must be, whether it is made or changed. Days are the organization's; where the claimant is, it may be tomorrow already.
+create function private.judge_claim(
+  in_organization public.organizations, in_employee_id uuid, in_amount numeric, in_currency text, in_category text,
+  in_spent_on date, in_receipt_paths text[]
+) returns void
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_today date := private.local_day(in_organization.id, now());
+  v_digits integer := private.currency_digits(in_currency);
+begin
+  if v_digits is null then
+    perform private.fail('invalid_argument', format('%s is no currency of ISO 4217.', coalesce(in_currency, 'null')), 'currency',
+      'Use a code such as EUR.');
+  end if;
+  if (in_amount > 0 and in_amount < 10000000000) is not true or scale(trim_scale(in_amount)) > v_digits then
+    perform private.fail('invalid_argument',
+      format('The amount is above 0, below 10000000000, and has at most %s decimals in %s.', v_digits, in_currency), 'amount');
+  end if;
+  if (in_category = any (in_organization.expense_categories)) is not true then
+    perform private.fail('invalid_argument', 'This is none of the organization''s categories.', 'category',
+      array_to_string(in_organization.expense_categories, ', '));
+  end if;
+  if (in_spent_on between v_today - 366 and v_today + 1) is not true then
+    perform private.fail('invalid_argument', 'The day of an expense is at most tomorrow, and at most a year ago.', 'spent_on');
+  end if;
+  if cardinality(in_receipt_paths) > 10 or exists (
+    select from unnest(in_receipt_paths) as r (path)
+    where (r.path ~ format(
+      '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|heic|heif|pdf)$',
+      in_organization.id, in_employee_id)) is not true
+  ) then
+    perform private.fail('invalid_argument', 'Receipts are up to ten paths of your own.', 'receipt_path',
+      'Get one from create_receipt_path.');
+  end if;
+end;
+$$;
+
+comment on function private.judge_claim(public.organizations, uuid, numeric, text, text, date, text[]) is
+  'Refuses (invalid_argument) a claim whose amount, currency, category, day or receipts cannot be. For definers.';
+
+-- What Storage calls the contents of files, where it is present: the same picture under two names has one digest.
+create function private.receipt_digests(in_paths text[]) returns text[]
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_objects regclass := to_regclass('storage.objects');
+  v_digests text[];
+begin
+  if v_objects is null or cardinality(in_paths) = 0 then
+    return '{}';
+  end if;
+  execute format($sql$
+    select coalesce(array_agg(distinct o.metadata ->> 'eTag'), '{}') from %s as o
+    where o.bucket_id = 'receipts' and o.name = any ($1) and o.metadata ->> 'eTag' is not null
+  $sql$, v_objects) into v_digests using in_paths;
+  return v_digests;
+end;
+$$;
+
+comment on function private.receipt_digests(text[]) is 'The eTags of uploaded receipts; empty where Storage is not present.';
+
+create function private.claims_with_receipt(
+  in_organization_id uuid, in_expense_id uuid, in_paths text[], in_digests text[]
+) returns uuid[]
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return array(
+    select x.id from public.expenses as x
+    where x.organization_id = in_organization_id and x.id is distinct from in_expense_id and x.status <> 'WITHDRAWN'
+      and (x.receipt_paths && in_paths or x.receipt_digests && in_digests)
+    order by x.submitted_at desc
+    limit 20
+  );
+end;
+$$;
+
+comment on function private.claims_with_receipt(uuid, uuid, text[], text[]) is
+  'Other claims of the organization that name one of the receipts, newest first, 20 at most. For definers.';
+
 create function private.submit_expense(
   in_amount numeric,
   in_description text,
@@ -205,7 +321,8 @@ create function private.submit_expense(
   in_category text,
   in_currency text,
   in_spent_on date,
-  in_receipt_path text
+  in_receipt_path text,
+  in_receipt_paths text[]
 ) returns public.expenses
 language plpgsql volatile security definer
 set search_path = ''
@@ -213,7 +330,10 @@ as $$
 declare
   v_employee public.employees := private.require_employee();
   v_organization public.organizations;
-  v_today date;
+  v_spent_on date;
+  v_currency text;
+  v_paths text[] := coalesce(in_receipt_paths, array_remove(array[in_receipt_path], null));
+  v_digests text[];
   v_locked_until date;
   v_expense public.expenses;
   v_constraint text;
@@ -223,42 +343,32 @@ begin
     perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
       'Make a uuid for each expense and send the same one when you retry.');
   end if;
+  if in_receipt_path is not null and in_receipt_paths is not null then
+    perform private.fail('invalid_argument', 'Name receipt_path or receipt_paths, not both.', 'receipt_paths');
+  end if;
   select o.* into strict v_organization from public.organizations as o where o.id = v_employee.organization_id;
-  v_today := private.local_day(v_organization.id, now());
-  if in_amount is null or in_amount <= 0 or in_amount > 9999999999.99
-    or scale(trim_scale(in_amount)) > 2
-  then
-    perform private.fail('invalid_argument', 'The amount must be above 0 and have at most two decimals.', 'amount');
-  end if;
-  if coalesce(in_spent_on, v_today) > v_today
-    or coalesce(in_spent_on, v_today) < v_today - 366
-  then
-    perform private.fail('invalid_argument', 'The day of an expense is at most today, and at most a year ago.', 'spent_on');
-  end if;
-  if in_receipt_path is not null and in_receipt_path !~ format(
-    '^%s/%s/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|pdf)$',
-    v_employee.organization_id, v_employee.id)
-  then
-    perform private.fail('invalid_argument', 'This is not a path of your own receipts.', 'receipt_path',
-      'Get one from create_receipt_path.');
-  end if;
+  v_spent_on := coalesce(in_spent_on, private.local_day(v_organization.id, now()));
+  v_currency := coalesce(in_currency, v_organization.currency);
 
   select e.* into v_expense
   from public.expenses as e
   where e.organization_id = v_employee.organization_id and e.employee_id = v_employee.id
     and e.client_request_id = in_client_request_id;
   if not found then
+    perform private.judge_claim(v_organization, v_employee.id, in_amount, v_currency, in_category, v_spent_on, v_paths);
     v_locked_until := private.hold_locked_until(v_organization.id);
-    if coalesce(in_spent_on, v_today) < v_locked_until then
+    if v_spent_on < v_locked_until then
       perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
         in_spent_on::text);
     end if;
+    v_digests := private.receipt_digests(v_paths);
     insert into public.expenses (
-      organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, client_request_id
+      organization_id, employee_id, spent_on, amount, currency, category, description, receipt_path, receipt_paths,
+      receipt_digests, same_receipt_as, client_request_id
     ) values (
-      v_employee.organization_id, v_employee.id, coalesce(in_spent_on, v_today), in_amount,
-      coalesce(in_currency, v_organization.currency), in_category, in_description,
-      in_receipt_path, in_client_request_id
+      v_employee.organization_id, v_employee.id, v_spent_on, round(in_amount, private.currency_digits(v_currency)), v_currency,
+      in_category, in_description, v_paths[1], v_paths, v_digests,
+      private.claims_with_receipt(v_organization.id, null, v_paths, v_digests), in_client_request_id
     )
     on conflict do nothing
     returning * into v_expense;
@@ -273,12 +383,13 @@ begin
       and e.client_request_id = in_client_request_id;
   end if;
 
-  if (v_expense.amount, v_expense.description, v_expense.category, v_expense.receipt_path)
-      is distinct from (in_amount, in_description, in_category,
-        in_receipt_path)
+  -- A claim that was changed since is still the one that this request made.
+  if v_expense.edited_at is null and (
+    (v_expense.amount, v_expense.description, v_expense.category, v_expense.receipt_paths)
+      is distinct from (in_amount, in_description, in_category, v_paths)
     or v_expense.currency <> coalesce(in_currency, v_expense.currency)
     or v_expense.spent_on <> coalesce(in_spent_on, v_expense.spent_on)
-  then
+  ) then
     perform private.fail('idempotency_mismatch', 'This client_request_id was used for another expense.',
       v_expense.id::text, 'Use a new uuid for a new expense.');
   end if;
@@ -288,13 +399,13 @@ exception
     get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
     v_constraint := coalesce(nullif(v_constraint, ''), v_column);
     perform private.fail('invalid_argument', 'The expense cannot be submitted with these values.', v_constraint,
-      'description has 3 to 500 characters, currency is an ISO 4217 code, category one of the list.');
+      'description has 3 to 500 characters, currency is an ISO 4217 code, category one of the organization''s.');
 end;
 $$;
 
-comment on function private.submit_expense(numeric, text, uuid, text, text, date, text) is 'Body of public.submit_expense.';
+comment on function private.submit_expense(numeric, text, uuid, text, text, date, text, text[]) is 'Body of public.submit_expense.';
 
-grant execute on function private.submit_expense(numeric, text, uuid, text, text, date, text) to authenticated;
+grant execute on function private.submit_expense(numeric, text, uuid, text, text, date, text, text[]) to authenticated;
 
 create function public.submit_expense(
   amount numeric,
@@ -303,21 +414,24 @@ create function public.submit_expense(
   category text default 'OTHER',
   currency text default null,
   spent_on date default null,
-  receipt_path text default null
+  receipt_path text default null,
+  receipt_paths text[] default null
 ) returns public.expenses
 language sql volatile
 set search_path = ''
 as $$
-  select private.submit_expense(amount, description, client_request_id, category, currency, spent_on, receipt_path);
+  select private.submit_expense(
+    amount, description, client_request_id, category, currency, spent_on, receipt_path, receipt_paths);
 $$;
 
-comment on function public.submit_expense(numeric, text, uuid, text, text, date, text) is
-  'Claims an expense for the caller; currency defaults to the organization''s, spent_on to today. category is TRAVEL, MILEAGE,
-MEALS, LODGING, FUEL, SUPPLIES, COMMUNICATION or OTHER. A retry with the same client_request_id answers the first row. At most 10
-a minute.
+comment on function public.submit_expense(numeric, text, uuid, text, text, date, text, text[]) is
+  'Claims an expense for the caller; currency (ISO 4217, with its digits) defaults to the organization''s, spent_on to today and may be
+the organization''s tomorrow. category is one of the organization''s expense_categories. One receipt_path, or up to ten
+receipt_paths; same_receipt_as names claims that have one of them already. A retry with the same client_request_id answers the
+first row. At most 10 a minute.
 Errors: invalid_argument 400, idempotency_mismatch 422, period_locked 409, rate_limited 429, not_a_member 403.';
 
-grant execute on function public.submit_expense(numeric, text, uuid, text, text, date, text) to authenticated;
+grant execute on function public.submit_expense(numeric, text, uuid, text, text, date, text, text[]) to authenticated;
 
 -- The rule about persons, for every act of an administrator on a claim. Answers whether the claim is the caller's own and the
 -- organization's only administrator decides over it.
@@ -387,10 +501,10 @@ begin
   end if;
   v_is_own := private.judge_own_expense(v_admin, v_before);
   if in_approved_amount <= 0 or in_approved_amount > v_before.amount
-    or scale(trim_scale(in_approved_amount)) > 2
+    or scale(trim_scale(in_approved_amount)) > private.currency_digits(v_before.currency)
   then
-    perform private.fail('invalid_argument', 'approved_amount is above 0, at most the amount, with at most two decimals.',
-      'approved_amount');
+    perform private.fail('invalid_argument', format('approved_amount is above 0, at most %s, with at most %s decimals (%s).',
+      v_before.amount, private.currency_digits(v_before.currency), v_before.currency), 'approved_amount');
   end if;
   if v_before.spent_on < v_locked_until then
     perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until), v_before.id::text);
@@ -399,7 +513,7 @@ begin
   update public.expenses as e
   set status = in_status,
     approved_amount = case in_status
-      when 'APPROVED' then coalesce(in_approved_amount, e.amount) end,
+      when 'APPROVED' then round(coalesce(in_approved_amount, e.amount), private.currency_digits(e.currency)) end,
     review_comment = v_comment,
     reviewer_id = v_admin.employee_id,
     reviewer_api_key_id = v_admin.api_key_id,

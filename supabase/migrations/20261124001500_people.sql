@@ -293,11 +293,12 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
-      'device_checks_in', 'allows_self_review'] <> '{}'
+      'device_checks_in', 'allows_self_review', 'expense_categories'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
-      'late_upload_grace_hours, location_retention_days, device_checks_in and allows_self_review; only those to change.');
+      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review and '
+      'expense_categories; only those to change.');
   end if;
   if in_changes ? 'locked_until' then
     perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
@@ -317,7 +318,8 @@ begin
     late_upload_grace_hours = v_after.late_upload_grace_hours,
     location_retention_days = v_after.location_retention_days,
     device_checks_in = v_after.device_checks_in,
-    allows_self_review = v_after.allows_self_review
+    allows_self_review = v_after.allows_self_review,
+    expense_categories = v_after.expense_categories
   where o.id = v_admin.organization_id
   returning o.* into v_after;
   if v_after.locked_until > coalesce(v_before.locked_until, '-infinity') then
@@ -349,7 +351,7 @@ $$;
 comment on function public.update_organization(jsonb) is
   'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
 max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in,
-allows_self_review.
+allows_self_review, expense_categories.
 locked_until moves forward when every session that began before it is closed and has its figures. Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';

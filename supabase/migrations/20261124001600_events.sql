@@ -231,25 +231,43 @@ declare
 begin
   if tg_op = 'INSERT' then
     perform private.emit_event(new.organization_id, 'expense.submitted', 'expense', new.id, new.employee_id, v_base);
-  else
+  elsif old.status = 'PENDING' and new.status in ('APPROVED', 'REJECTED') then
     perform private.emit_event(new.organization_id, 'expense.' || lower(new.status), 'expense', new.id,
       new.employee_id, v_base || jsonb_build_object(
         'approved_amount', new.approved_amount,
         'review_comment', new.review_comment,
         'reviewed_at', new.reviewed_at));
+  elsif new.status is distinct from old.status then
+    perform private.emit_event(new.organization_id,
+      case new.status when 'PENDING' then 'expense.reopened' else 'expense.withdrawn' end, 'expense', new.id, new.employee_id,
+      v_base);
+  elsif (new.paid_at is null) <> (old.paid_at is null) then
+    perform private.emit_event(new.organization_id,
+      case when new.paid_at is null then 'expense.payment_undone' else 'expense.paid' end, 'expense', new.id, new.employee_id,
+      v_base || jsonb_build_object('approved_amount', new.approved_amount, 'payment_reference', new.payment_reference));
+  else
+    perform private.emit_event(new.organization_id, 'expense.updated', 'expense', new.id, new.employee_id, v_base);
   end if;
   return null;
 end;
 $$;
 
 comment on function private.tg_expenses__emit() is
-  'After insert or a review: expense.submitted, expense.approved, expense.rejected.';
+  'After insert or a change: expense.submitted, expense.updated, expense.withdrawn, expense.approved, expense.rejected, '
+  'expense.reopened, expense.paid, expense.payment_undone.';
 
 create trigger _300_emit_on_insert after insert on public.expenses
   for each row execute function private.tg_expenses__emit();
 
-create trigger _300_emit_on_review after update of status on public.expenses
-  for each row when (old.status = 'PENDING' and new.status <> 'PENDING') execute function private.tg_expenses__emit();
+-- Not for an erasure, which takes texts and leaves what was claimed.
+create trigger _300_emit_on_change
+  after update of status, paid_at, amount, currency, category, spent_on, description, receipt_paths on public.expenses
+  for each row when (
+    (old.status, old.paid_at is null, old.amount, old.currency, old.category, old.spent_on)
+      is distinct from (new.status, new.paid_at is null, new.amount, new.currency, new.category, new.spent_on)
+    or (new.status = 'PENDING' and new.description <> 'Erased'
+      and (old.description, old.receipt_paths) is distinct from (new.description, new.receipt_paths))
+  ) execute function private.tg_expenses__emit();
 
 create function private.tg_employees__emit() returns trigger
 language plpgsql security definer

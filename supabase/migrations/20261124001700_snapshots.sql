@@ -250,7 +250,7 @@ create table public.pending_expenses (
   organization_id uuid not null,
   expense_id uuid not null,
   employee_id uuid not null,
-  amount numeric(12, 2) not null,
+  amount numeric not null,
   currency text not null,
   category text not null,
   spent_on date not null,
@@ -293,5 +293,58 @@ create policy select_key on public.pending_expenses for select to api_key using 
 );
 
 grant select on public.pending_expenses to authenticated, api_key, service_role;
+
+-- Which of them the caller may decide over. The rule is private.judge_own_expense's, asked for all rows at once.
+create function private.may_review(in_organization_id uuid, in_employee_id uuid) returns boolean
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.current_user_id();
+  v_key public.api_keys := private.current_api_key();
+  v_caller private.caller;
+begin
+  if v_key.id is not null then
+    if v_key.organization_id <> in_organization_id or not 'expenses:review' = any (v_key.scopes) then
+      return false;
+    end if;
+    v_caller := row(v_key.organization_id, null, v_key.id)::private.caller;
+  else
+    if in_organization_id is distinct from private.current_organization_id()
+      or not (private.is_admin() or in_employee_id = any (private.managed_employee_ids()))
+    then
+      return false;
+    end if;
+    v_caller := row(in_organization_id, private.current_employee_id(), null)::private.caller;
+  end if;
+  return private.is_same_person(v_caller, in_employee_id) is not true
+    or (
+      v_user_id is not null and private.is_admin()
+      and (select o.allows_self_review from public.organizations as o where o.id = in_organization_id)
+      and not exists (
+        select from public.employees as e
+        where e.organization_id = in_organization_id and e.id <> (v_caller).employee_id
+          and e.app_role = 'ADMIN' and e.is_active and e.user_id is not null
+      )
+    );
+end;
+$$;
+
+comment on function private.may_review(uuid, uuid) is 'Whether the caller may decide over that person''s claims. For the field of that name.';
+
+grant execute on function private.may_review(uuid, uuid) to authenticated, api_key, service_role;
+
+create function public.may_review(pending public.pending_expenses) returns boolean
+language sql stable
+set search_path = ''
+as $$
+  select private.may_review(pending.organization_id, pending.employee_id);
+$$;
+
+comment on function public.may_review(public.pending_expenses) is
+  'A field of pending_expenses, read as pending_expenses?select=*,may_review: whether the caller may decide over it, which nobody may
+over the own claim.';
+
+grant execute on function public.may_review(public.pending_expenses) to authenticated, api_key, service_role;
 
 -- NOTE: nobody writes any table of this chapter but the triggers of the next, the snapshot loop and the reconciliation.

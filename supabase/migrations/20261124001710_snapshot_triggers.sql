@@ -492,11 +492,12 @@ begin
       organization_id, expense_id, employee_id, amount, currency, category, spent_on, submitted_at
     ) values (
       new.organization_id, new.id, new.employee_id, new.amount, new.currency, new.category, new.spent_on, new.submitted_at
-    ) on conflict do nothing;
+    ) on conflict (organization_id, expense_id) do update
+    set amount = excluded.amount, currency = excluded.currency, category = excluded.category, spent_on = excluded.spent_on;
   elsif tg_op = 'UPDATE' and new.status <> 'PENDING' then
     delete from public.pending_expenses as p where p.organization_id = new.organization_id and p.expense_id = new.id;
   end if;
-  -- What was approved is taken back or changed: by operators only, so it may cost the person's history.
+  -- What was approved is taken back or changed: rarely, so it may cost the person's history.
   if tg_op <> 'INSERT' and old.status = 'APPROVED' or tg_op = 'INSERT' and new.status = 'APPROVED' then
     perform from public.employee_metrics_snapshot as m
     where m.organization_id = v_row.organization_id and m.employee_id = v_row.employee_id
@@ -528,8 +529,12 @@ comment on function private.tg_expenses__refresh_snapshots() is
 create trigger _400_refresh_snapshots_on_insert after insert on public.expenses
   for each row execute function private.tg_expenses__refresh_snapshots();
 
-create trigger _400_refresh_snapshots_on_review after update of status, approved_amount on public.expenses
-  for each row when ((old.status, old.approved_amount) is distinct from (new.status, new.approved_amount))
+create trigger _400_refresh_snapshots_on_review
+  after update of status, approved_amount, amount, currency, category, spent_on on public.expenses
+  for each row when (
+    (old.status, old.approved_amount, old.amount, old.currency, old.category, old.spent_on)
+      is distinct from (new.status, new.approved_amount, new.amount, new.currency, new.category, new.spent_on)
+  )
   execute function private.tg_expenses__refresh_snapshots();
 
 create trigger _400_refresh_snapshots_on_delete after delete on public.expenses

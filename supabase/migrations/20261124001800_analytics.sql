@@ -44,8 +44,8 @@ create table public.employee_daily_metrics (
   expenses_approved integer not null default 0,
   expenses_rejected integer not null default 0,
   currency text not null,
-  claimed_amount numeric(20, 2) not null default 0,
-  approved_amount numeric(20, 2) not null default 0,
+  claimed_amount numeric not null default 0,
+  approved_amount numeric not null default 0,
   updated_at timestamptz not null default now(),
   primary key (organization_id, employee_id, day),
   constraint employee foreign key (organization_id, employee_id)
@@ -116,7 +116,7 @@ create table public.employee_monthly_metrics (
   duration_s integer not null default 0,
   distance_m numeric(14, 2) not null default 0,
   currency text not null,
-  approved_amount numeric(20, 2) not null default 0,
+  approved_amount numeric not null default 0,
   updated_at timestamptz not null default now(),
   primary key (organization_id, employee_id, month),
   constraint employee foreign key (organization_id, employee_id)
@@ -184,8 +184,8 @@ create table public.org_daily_metrics (
   expenses_approved integer not null default 0,
   expenses_rejected integer not null default 0,
   currency text not null,
-  claimed_amount numeric(20, 2) not null default 0,
-  approved_amount numeric(20, 2) not null default 0,
+  claimed_amount numeric not null default 0,
+  approved_amount numeric not null default 0,
   updated_at timestamptz not null default now(),
   primary key (organization_id, day)
 );
@@ -247,9 +247,9 @@ create table public.org_daily_expenses (
   expenses_pending integer not null,
   expenses_approved integer not null,
   expenses_rejected integer not null,
-  pending_amount numeric(20, 2) not null,
-  approved_amount numeric(20, 2) not null,
-  rejected_amount numeric(20, 2) not null,
+  pending_amount numeric not null,
+  approved_amount numeric not null,
+  rejected_amount numeric not null,
   primary key (organization_id, day, currency, category),
   constraint organization_day foreign key (organization_id, day)
     references public.org_daily_metrics (organization_id, day) on delete cascade
@@ -496,14 +496,21 @@ declare
   v_day date := in_day;
   v_month date := date_trunc('month', v_day::timestamp)::date;
   v_currency text;
+  v_time_zone text;
 begin
   if not private.lock_employee_day(v_organization_id, v_employee_id, v_day) then
     return 'gone';
   end if;
-  select o.currency into v_currency from public.organizations as o where o.id = v_organization_id;
+  -- A locked day stays in the currency and the zone that it was locked in, whatever the organization changed to since.
+  select case when v_day < o.locked_until then m.currency else o.currency end,
+    case when v_day < o.locked_until then m.time_zone else private.time_zone_of_day(v_organization_id, v_day) end
+  into v_currency, v_time_zone
+  from public.organizations as o
+  join public.employee_daily_metrics as m on m.organization_id = o.id and m.employee_id = v_employee_id and m.day = v_day
+  where o.id = v_organization_id;
 
   update public.employee_daily_metrics as m
-  set time_zone = private.time_zone_of_day(v_organization_id, v_day),
+  set time_zone = v_time_zone,
     currency = v_currency,
     (sessions, duration_s, distance_m) = (
       select
@@ -521,7 +528,7 @@ begin
         count(*) filter (where x.status = 'PENDING'),
         count(*) filter (where x.status = 'APPROVED'),
         count(*) filter (where x.status = 'REJECTED'),
-        coalesce(sum(x.amount) filter (where x.currency = v_currency), 0),
+        coalesce(sum(x.amount) filter (where x.currency = v_currency and x.status <> 'WITHDRAWN'), 0),
         coalesce(sum(x.approved_amount) filter (where x.currency = v_currency), 0)
       from public.expenses as x
       where x.organization_id = v_organization_id and x.employee_id = v_employee_id and x.spent_on = v_day
@@ -572,7 +579,7 @@ begin
     select from public.org_daily_metrics as m
     join public.organizations as o on o.id = m.organization_id
     where m.organization_id = in_organization_id
-      and m.day = in_day and m.currency <> o.currency
+      and m.day = in_day and m.currency <> o.currency and (in_day < o.locked_until) is not true
   ) then
     return false;
   end if;
@@ -604,6 +611,7 @@ declare
   v_organization_id uuid := in_organization_id;
   v_day date := in_day;
   v_currency text;
+  v_time_zone text;
 begin
   -- Each of them asks for this day again.
   if private.request_days_in_another_currency(v_organization_id, v_day) then
@@ -612,7 +620,12 @@ begin
   if not private.lock_organization_day(v_organization_id, v_day) then
     return 'gone';
   end if;
-  select o.currency into v_currency from public.organizations as o where o.id = v_organization_id;
+  select case when v_day < o.locked_until then m.currency else o.currency end,
+    case when v_day < o.locked_until then m.time_zone else private.time_zone_of_day(v_organization_id, v_day) end
+  into v_currency, v_time_zone
+  from public.organizations as o
+  join public.org_daily_metrics as m on m.organization_id = o.id and m.day = v_day
+  where o.id = v_organization_id;
 
   delete from public.org_daily_expenses as x where x.organization_id = v_organization_id and x.day = v_day;
   insert into public.org_daily_expenses (
@@ -628,11 +641,11 @@ begin
     coalesce(sum(x.approved_amount), 0),
     coalesce(sum(x.amount) filter (where x.status = 'REJECTED'), 0)
   from public.expenses as x
-  where x.organization_id = v_organization_id and x.spent_on = v_day
+  where x.organization_id = v_organization_id and x.spent_on = v_day and x.status <> 'WITHDRAWN'
   group by x.currency, x.category;
 
   update public.org_daily_metrics as m
-  set time_zone = private.time_zone_of_day(v_organization_id, v_day),
+  set time_zone = v_time_zone,
     currency = v_currency,
     (
       employees, sessions, duration_s, distance_m, expenses_pending, expenses_approved, expenses_rejected,
@@ -670,14 +683,16 @@ as $$
 begin
   perform private.request_organization_day(new.id, x.spent_on)
   from (
-    select distinct e.spent_on from public.expenses as e where e.organization_id = new.id order by e.spent_on
+    select distinct e.spent_on from public.expenses as e
+    where e.organization_id = new.id and (e.spent_on < new.locked_until) is not true
+    order by e.spent_on
   ) as x;
   return null;
 end;
 $$;
 
 comment on function private.tg_organizations__request_figures() is
-  'After a change of the currency: asks for the figures of all days with expenses, which are in the new one then.';
+  'After a change of the currency: asks for the figures of all days with expenses that are not locked; they are in the new one then.';
 
 create trigger _350_request_figures_on_currency after update of currency on public.organizations
   for each row when (old.currency is distinct from new.currency)

@@ -466,6 +466,31 @@ Errors: invalid_argument 400, scope_missing 403, not_a_member 403.';
 
 grant execute on function public.get_leaderboard(text, date, date, integer) to authenticated, api_key;
 
+-- The approver's first question. Past row level security, as the ranking is: a key with analytics:read is told names here.
+create function private.waiting_expenses(in_organization_id uuid) returns jsonb
+language sql stable security definer
+set search_path = ''
+as $$
+  select coalesce(jsonb_agg(to_jsonb(w) order by w.oldest_submitted_at, w.employee_id, w.currency), '[]')
+  from (
+    select p.employee_id, e.name, e.employee_code, p.currency, count(*) as pending, sum(p.amount) as pending_amount,
+      min(p.submitted_at) as oldest_submitted_at, max(p.spent_on) as latest_spent_on
+    from public.pending_expenses as p
+    join public.employees as e on e.organization_id = p.organization_id and e.id = p.employee_id
+    where p.organization_id = in_organization_id
+      -- It is granted to whoever may call the summary, and answers them for their own organization only.
+      and p.organization_id = (private.require_admin('analytics:read')).organization_id
+    group by p.employee_id, e.name, e.employee_code, p.currency
+    order by min(p.submitted_at)
+    limit 1000
+  ) as w;
+$$;
+
+comment on function private.waiting_expenses(uuid) is
+  'Whose claims wait, how many and how much by currency, the longest first. For get_expense_summary, of the caller''s organization.';
+
+grant execute on function private.waiting_expenses(uuid) to authenticated, api_key;
+
 create function public.get_expense_summary(from_day date default null, to_day date default null) returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -498,7 +523,8 @@ begin
         to_jsonb(l) - 'category' order by l.currency)
         filter (where l.currency is not null and l.category is null), '[]'),
       'categories', coalesce(jsonb_agg(to_jsonb(l) order by l.currency, l.category)
-        filter (where l.category is not null), '[]')
+        filter (where l.category is not null), '[]'),
+      'waiting', private.waiting_expenses(v_caller.organization_id)
     )
     from lines as l
   );
@@ -508,7 +534,9 @@ $$;
 comment on function public.get_expense_summary(date, date) is
   'Expenses that were spent in a range of days (both included, 366 at most; without one the last 30): {from_day, to_day, pending,
 approved, rejected, currencies: [{currency, pending, approved, rejected, pending_amount, approved_amount, rejected_amount}],
-categories: [the same with category]}. Counts by the state they are in now; amounts of different currencies are never added.
+categories: [the same with category], waiting: [{employee_id, name, employee_code, currency, pending, pending_amount,
+oldest_submitted_at, latest_spent_on}]}. waiting is who has how much undecided, of any day, the longest first, 1,000 lines at most.
+Counts by the state they are in now; amounts of different currencies are never added.
 Administrators, keys with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 
 grant execute on function public.get_expense_summary(date, date) to authenticated, api_key;

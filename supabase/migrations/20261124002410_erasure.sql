@@ -339,7 +339,7 @@ begin
   update public.expenses as x
   set description = 'Erased',
     review_comment = case when x.status = 'REJECTED' then 'Erased' end,
-    receipt_path = null
+    receipt_path = null, receipt_paths = '{}', receipt_digests = '{}', payment_reference = null
   where x.organization_id = in_organization_id and x.employee_id = in_employee_id;
   -- But those of calls that run now and wait for us: purge_leftovers takes them a day later.
   delete from private.rate_buckets as b

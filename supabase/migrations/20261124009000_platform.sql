@@ -299,7 +299,7 @@ begin
     execute format($sql$
       insert into %s (id, name, public, file_size_limit, allowed_mime_types)
       values ('receipts', 'receipts', false, 10485760,
-        array['image/jpeg', 'image/png', 'image/webp', 'application/pdf'])
+        array['image/jpeg', 'image/png', 'image/webp', 'image/heic', 'image/heif', 'application/pdf'])
       on conflict (id) do update
       set public = excluded.public,
         file_size_limit = excluded.file_size_limit,
@@ -311,7 +311,7 @@ begin
     create policy insert_own_receipt on storage.objects for insert to authenticated with check (
       bucket_id = 'receipts'
       -- What create_receipt_path answers and nothing else: no further folder, no `..`, no name in which somebody says something.
-      and name ~ '^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(/|(?=\.))){3}\.(jpg|jpeg|png|webp|pdf)$'
+      and name ~ '^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/){2}[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(jpg|jpeg|png|webp|heic|heif|pdf)$'
       and (storage.foldername(name))[1] = (select private.current_organization_id())::text
       and (storage.foldername(name))[2] = (select private.current_employee_id())::text
     );

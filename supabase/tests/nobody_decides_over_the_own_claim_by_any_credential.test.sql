@@ -1,7 +1,7 @@
 -- The claimant decides over the own claim neither as a person, nor by a key that the person made or gave its scopes, nor as a
 -- later employment of the same account; the only administrator may where the organization says so, and the claim is marked.
 begin;
-select plan(11);
+select plan(13);
 select tests.cast_on_stage();
 insert into auth.users (id, email, email_confirmed_at) values (tests.user_id('anna'), 'anna@example.test', now());
 insert into public.employees (organization_id, id, user_id, name, app_role)
@@ -64,5 +64,15 @@ insert into e select 'bob', (public.submit_expense(9, 'Ink', gen_random_uuid()))
 select pg_temp.key('other key');
 select is((public.review_expense((select id from e where name = 'bob'), 'APPROVED')).is_self_reviewed, false,
   'a key decides over what is not its maker''s');
+select tests.become('bob');
+select (public.submit_expense(4, 'Paper', gen_random_uuid())).id is not null as waits;
+select tests.become_postgres();
+update public.employees set app_role = 'ADMIN' where id = tests.user_id('anna');
+select tests.become('anna');
+select (public.submit_expense(5, 'Mine', gen_random_uuid())).id is not null as waits;
+select results_eq($$select p.amount, public.may_review(p) from public.pending_expenses as p order by p.amount$$,
+  $$values (4.00, true), (5.00, false)$$, 'the queue says which of them the caller may decide over');
+select results_eq($$select w ->> 'name', w ->> 'pending_amount' from jsonb_array_elements(public.get_expense_summary() -> 'waiting') as w order by 1$$,
+  $$values ('Anna', '5.00'), ('Bob', '4.00')$$, 'the summary says who waits for how much');
 select * from finish();
 rollback;

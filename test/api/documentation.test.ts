@@ -146,6 +146,16 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   });
   await call('eva', 'get_my_summary', {});
   await call('eva', 'create_receipt_path', { extension: 'jpg' });
+  // Claims beside those that the figures below are of.
+  const claim = async (description: string): Promise<string> => {
+    const rows = await stack.admin<{ id: string }[]>`
+      insert into public.expenses (organization_id, employee_id, spent_on, amount, currency, description, client_request_id)
+      select e.organization_id, e.id, current_date - 40, 8, 'EUR', ${description}, gen_random_uuid()
+      from public.employees as e where e.id = ${employee_id ?? ''} returning id`;
+    return rows[0]?.id ?? '';
+  };
+  await call('eva', 'update_expense', { expense_id: await claim('Parking'), changes: { amount: 9.5 } });
+  await call('eva', 'withdraw_expense', { expense_id: await claim('Twice') });
   const expense = await call('eva', 'submit_expense', {
     amount: 24.9,
     description: 'Lunch with a customer',
@@ -157,6 +167,13 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     const { data } = await (people.get('ada') as Client).from('org_daily_expenses').select('expenses_approved');
     return (data ?? []).some(({ expenses_approved }) => expenses_approved === 1);
   });
+  const paid = { expense_ids: [expense.id], reference: 'SEPA 2026-11' };
+  await call('ada', 'mark_expenses_paid', paid);
+  await call('ada', 'undo_expense_payment', { expense_ids: [expense.id], reason: 'Wrong account.' });
+  const reopened = await claim('Reopened');
+  await stack.admin`update public.expenses set status = 'REJECTED', review_comment = 'No receipt.', reviewed_at = now()
+    where id = ${reopened}`;
+  await call('ada', 'reopen_expense', { expense_id: reopened, reason: 'The receipt came by post.' });
   const aYear = { from_day: minutesAgo(364 * 1440).slice(0, 10), to_day: minutesAgo(-1440).slice(0, 10) };
   await call('ada', 'get_dashboard', {});
   await call('ada', 'get_live_map', { max_people: 100 });

@@ -82,6 +82,27 @@ test('every type of event is written in the shape of its contract', async () => 
       `,
     );
   }
+  for (const [who, life] of Object.entries({
+    eva: [`update_expense($1, '{"amount": 3}')`, 'withdraw_expense($1)'],
+    ada: [
+      `reopen_expense($1, 'By mistake.')`,
+      `review_expense($1, 'APPROVED')`,
+      'mark_expenses_paid(array[$1])',
+      `undo_expense_payment(array[$1], 'By mistake.')`,
+    ],
+  })) {
+    const claimed = await as(
+      'eva',
+      (sql) => sql`select to_jsonb(public.submit_expense(2, 'Parking at the site', ${randomUUID()})) as result`,
+    );
+    if (who === 'ada')
+      await as('ada', (sql) => sql`select to_jsonb(public.review_expense(${claimed.id}, 'APPROVED')) as result`);
+    for (const step of life) {
+      await as(who as 'ada' | 'eva', (sql) =>
+        sql.unsafe(`select to_jsonb(x) as result from public.${step.replace('$1', `'${claimed.id}'::uuid`)} as x`),
+      );
+    }
+  }
   const changes = JSON.stringify({ name: 'Eva Novak', phone: '+386 1 234' });
   await as(
     'ada',
