@@ -93,6 +93,8 @@ export const de: Messages = {
   showRoute: 'Weg',
   profile: 'Profil',
   checkOut: 'Auschecken',
+  zoomIn: 'Näher',
+  zoomOut: 'Weiter weg',
   showAll: 'Alle zeigen',
   happenings: 'Letzte Ereignisse',
   happened: {

@@ -94,6 +94,8 @@ export const en = {
   showRoute: 'Route',
   profile: 'Profile',
   checkOut: 'Check out',
+  zoomIn: 'Closer',
+  zoomOut: 'Further away',
   showAll: 'Show all',
   happenings: 'Latest events',
   happened: {

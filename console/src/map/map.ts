@@ -4,7 +4,6 @@ import {
   type LayerSpecification,
   type LngLatBoundsLike,
   Map as MapLibreMap,
-  NavigationControl,
   ScaleControl,
   type StyleSpecification,
   setWorkerUrl,
@@ -55,7 +54,6 @@ export async function openMap(
     fadeDuration: 0,
   });
   map.touchZoomRotate.disableRotation();
-  map.addControl(new NavigationControl({ showCompass: false }), 'bottom-right');
   map.addControl(new ScaleControl({ maxWidth: 90 }), 'bottom-left');
   map.addControl(new AttributionControl({ compact: true }), 'bottom-left');
   if (import.meta.env.DEV) Object.assign(globalThis, { map });
@@ -86,7 +84,9 @@ export async function openMap(
       const bounds = boundsOf(places);
       if (!bounds) return;
       const padding = Math.min(64, container.clientWidth / 8, container.clientHeight / 8);
-      map.fitBounds(bounds as LngLatBoundsLike, { padding, maxZoom, animate, duration: 500 });
+      // What lies over the map's upper edge hides nobody.
+      const around = { top: padding + 34, bottom: padding, left: padding, right: padding };
+      map.fitBounds(bounds as LngLatBoundsLike, { padding: around, maxZoom, animate, duration: 500 });
     },
     remove() {
       stopTheme();

@@ -25,6 +25,7 @@ import { clock, clockSeconds, fullDateTime, zoneName } from '../time.ts';
 import { askFor, notify } from '../ui/dialog.tsx';
 import { Icon, type IconName } from '../ui/icons.tsx';
 import { Avatar, Empty, hueOf, Pill, RefusalNote, Skeleton, type Tone } from '../ui/kit.tsx';
+import { Zoom } from '../ui/zoom.tsx';
 
 type Filter = 'all' | 'moving' | 'still' | 'trouble';
 type Seen = Person & { troubles: Trouble[]; moving: boolean };
@@ -396,6 +397,7 @@ function PeopleMap(props: {
           <Icon name="target" size={16} /> {t().showAll}
         </button>
       </div>
+      <Zoom view={view.value} />
       <div class="legend" aria-hidden="true">
         <Pill tone="good">{t().nowFilters.moving}</Pill>
         <Pill tone="calm">{t().nowFilters.still}</Pill>

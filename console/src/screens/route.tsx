@@ -13,7 +13,8 @@ import { isAdmin } from '../session.ts';
 import { clock, clockSeconds, dayName, dayOf, zoneName } from '../time.ts';
 import { axis, Chart } from '../ui/chart.tsx';
 import { Icon, type IconName } from '../ui/icons.tsx';
-import { Empty, Loaded, Menu, Pill, RefusalNote, Skeleton, type Tone, useLoad } from '../ui/kit.tsx';
+import { Empty, Loaded, Menu, Pill, RefusalNote, type Tone, useLoad } from '../ui/kit.tsx';
+import { Zoom } from '../ui/zoom.tsx';
 import { remarksOf, SESSION, type Session, saveGpx, sessionActs } from './day.tsx';
 
 type Fix = Pick<
@@ -447,7 +448,7 @@ function TripMap(props: {
   return (
     <div class="route-map">
       <div ref={container} class="map" />
-      {!view.value && !failure.value && <Skeleton rows={0} />}
+      <Zoom view={view.value} />
       {Boolean(failure.value) && <RefusalNote refusal={refusalOf(failure.value)} />}
     </div>
   );

@@ -18,6 +18,7 @@ const paths = {
   right: 'M9.500 6l6 6-6 6',
   down: 'M6 9.500l6 6 6-6',
   plus: 'M12 5v14 M5 12h14',
+  minus: 'M5 12h14',
   more: 'M6 12h.01 M12 12h.01 M18 12h.01',
   copy: 'M9 9h10v11H9z M15 9V4H5v11h4',
   download: 'M12 4v11 M7.500 11l4.500 4.500 4.500-4.500 M5 20h14',
