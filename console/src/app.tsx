@@ -55,7 +55,7 @@ export function App() {
           <Skeleton rows={4} />
         </div>
       )}
-      {state.is === 'signed out' && <SignIn ended={state.why === 'ended'} />}
+      {state.is === 'signed out' && <SignIn key={route.value.path[0]} ended={state.why === 'ended'} />}
       {state.is === 'stranger' && <Stranger email={state.email} />}
       {state.is === 'refused' && (
         <div class="gate">
@@ -160,7 +160,7 @@ function Menu({ screens, current }: { screens: Screen[]; current: string }) {
 function LiveLight() {
   const state = liveState.value;
   return (
-    <span class={`live ${state}`} role="status">
+    <span class={`live is-${state}`} role="status">
       <i />
       <span>{t().live[state]}</span>
     </span>

@@ -1,5 +1,5 @@
 import { signal } from '@preact/signals';
-import { EventSourceParserStream } from 'eventsource-parser/stream';
+import { createParser } from 'eventsource-parser';
 import { accessToken, auth, settings } from './api.ts';
 
 // The live stream (docs/live-stream.md), read by fetch: unlike EventSource it sends the person's token, so a renewed token
@@ -71,20 +71,27 @@ export async function follow(listener: Listener, stop: AbortSignal): Promise<voi
         return;
       }
       if (!response.ok || !response.body) throw new Error(`The live stream answered ${response.status}`);
-      const frames = response.body
-        .pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>)
-        .pipeThrough(new EventSourceParserStream({ onComment: heard, onRetry }));
-      for await (const { event, id, data } of frames) {
+      // By callback and not as a stream of messages: a crowd sends thousands in a chunk, and each would cost a turn of the loop.
+      const parser = createParser({
+        onComment: heard,
+        onRetry,
+        onEvent({ event, id, data }) {
+          if (event === 'location') return listener.onPosition(JSON.parse(data) as Position);
+          if (event === 'ready' || event === 'reset') {
+            if (event === 'reset' || last === undefined) listener.onReset();
+            if (event === 'ready') {
+              liveState.value = 'live';
+              failures = 0;
+            }
+          } else listener.onEvent(JSON.parse(data) as LiveEvent);
+          if (id) last = id;
+        },
+      });
+      const reader = response.body.getReader();
+      const decoder = new TextDecoder();
+      for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
         heard();
-        if (event === 'location') listener.onPosition(JSON.parse(data) as Position);
-        else if (event === 'ready' || event === 'reset') {
-          if (event === 'reset' || last === undefined) listener.onReset();
-          if (event === 'ready') {
-            liveState.value = 'live';
-            failures = 0;
-          }
-        } else listener.onEvent(JSON.parse(data) as LiveEvent);
-        if (id) last = id;
+        parser.feed(decoder.decode(chunk.value, { stream: true }));
       }
       // Handed over after its time, not thrown out at the door.
       if (Date.now() - openedAt < 2000) failures += 1;

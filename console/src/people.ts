@@ -20,6 +20,11 @@ export type Person = {
   accuracy: number | null;
   isMock: boolean;
   distance: number | null;
+  /** The place in the order of names, so that thousands are not compared anew at each change. */
+  rank: number;
+  /** `recordedAt` and `since` as numbers. */
+  heardMs: number | null;
+  sinceMs: number | null;
   /** Where the person was since the page was opened, newest last. */
   trail: [number, number][];
 };
@@ -40,16 +45,22 @@ setInterval(() => {
 
 const TRAIL_POINTS = 120;
 const SHOWN_HAPPENINGS = 60;
+/** A crowd is drawn once a second, which is as often as the stream tells of anybody. */
 const DRAW_EVERY_MS = 400;
+const DRAW_CROWD_EVERY_MS = 1000;
+const CROWD = 500;
 
 let isScheduled = false;
 function changed(): void {
   if (isScheduled) return;
   isScheduled = true;
-  setTimeout(() => {
-    isScheduled = false;
-    changes.value += 1;
-  }, DRAW_EVERY_MS);
+  setTimeout(
+    () => {
+      isScheduled = false;
+      changes.value += 1;
+    },
+    people.size > CROWD ? DRAW_CROWD_EVERY_MS : DRAW_EVERY_MS,
+  );
 }
 
 export const everybody = computed(() => {
@@ -65,9 +76,9 @@ export const silentAfterMs = 10 * 60_000;
 export function troublesOf(who: Person, at: number): Trouble[] {
   if (!who.isIn) return [];
   const troubles: Trouble[] = [];
-  const heard = who.recordedAt ? Date.parse(who.recordedAt) : undefined;
-  const since = who.since ? Date.parse(who.since) : at;
-  if (heard === undefined || heard < since - 60_000) {
+  const heard = who.heardMs;
+  const since = who.sinceMs ?? at;
+  if (heard === null || heard < since - 60_000) {
     if (at - since > 3 * 60_000) troubles.push('nowhere');
   } else if (at - heard > silentAfterMs) troubles.push('silent');
   if (who.battery !== null && who.battery <= 15) troubles.push('battery');
@@ -77,7 +88,7 @@ export function troublesOf(who: Person, at: number): Trouble[] {
 }
 
 export const isMoving = (who: Person, at: number): boolean =>
-  who.isIn && (who.speed ?? 0) > 1 && who.recordedAt !== null && at - Date.parse(who.recordedAt) < 5 * 60_000;
+  who.isIn && (who.speed ?? 0) > 1 && who.heardMs !== null && at - who.heardMs < 5 * 60_000;
 
 const PAGE = 1000;
 
@@ -91,56 +102,91 @@ export async function everyRow<T>(read: (after: T | undefined) => Promise<T[]>):
   }
 }
 
+/** What was told while the tables were being read is newer than what they said, so it is applied again after. */
+let meanwhile: LiveEvent[] | undefined;
+let isWantedAgain = false;
+
 export async function loadPeople(): Promise<void> {
+  if (meanwhile) {
+    isWantedAgain = true;
+    return;
+  }
+  meanwhile = [];
   try {
-    const [employees, states] = await Promise.all([
-      everyRow<{ id: string; name: string; employee_code: string; is_active: boolean }>((after) => {
-        const query = rest.from('employees').select('id, name, employee_code, is_active').is('erased_at', null);
-        const page = after
-          ? query.or(`name.gt.${quoted(after.name)},and(name.eq.${quoted(after.name)},id.gt.${after.id})`)
-          : query;
-        return ask(page.order('name').order('id').limit(PAGE));
-      }),
-      everyRow((after: { employee_id: string } | undefined) => {
-        const query = rest
-          .from('employee_last_state')
-          .select('*')
-          .eq('is_checked_in', true)
-          .order('employee_id')
-          .limit(PAGE);
-        return ask(after ? query.gt('employee_id', after.employee_id) : query);
-      }),
-    ]);
-    const seen = new Set<string>();
-    const inside = new Map(states.map((state) => [(state as { employee_id: string }).employee_id, state]));
-    for (const { id, name, employee_code, is_active } of employees) {
-      seen.add(id);
-      const who = people.get(id) ?? blank(id, name);
-      Object.assign(who, { name, code: employee_code, isActive: is_active });
-      const state = inside.get(id) as LastState | undefined;
-      if (state) {
-        const isNew = who.recordedAt === null || (state.recorded_at !== null && state.recorded_at >= who.recordedAt);
-        Object.assign(who, { isIn: true, since: state.last_check_in_at, sessionId: state.session_id });
-        if (isNew) {
-          who.longitude = state.longitude;
-          who.latitude = state.latitude;
-          who.recordedAt = state.recorded_at;
-          who.speed = state.speed_mps;
-          who.battery = state.battery_pct;
-          who.accuracy = state.accuracy_m;
-          who.isMock = state.is_mock ?? false;
-          who.distance = state.distance_m;
-        }
-      } else if (who.isIn) who.isIn = false;
-      people.set(id, who);
-    }
-    for (const id of people.keys()) if (!seen.has(id)) people.delete(id);
+    await readPeople();
+    for (const event of meanwhile) apply(event);
     isLoaded.value = true;
     loadFailure.value = undefined;
     changes.value += 1;
   } catch (error) {
     loadFailure.value = error;
+    // A network that broke is back in a moment.
+    setTimeout(() => {
+      if (stop) void loadPeople();
+    }, 3000);
+  } finally {
+    meanwhile = undefined;
+    if (isWantedAgain && stop) {
+      isWantedAgain = false;
+      void loadPeople();
+    }
   }
+}
+
+async function readPeople(): Promise<void> {
+  const [employees, states] = await Promise.all([
+    everyRow<{ id: string; name: string; employee_code: string; is_active: boolean }>((after) => {
+      const query = rest.from('employees').select('id, name, employee_code, is_active').is('erased_at', null);
+      const page = after
+        ? query.or(`name.gt.${quoted(after.name)},and(name.eq.${quoted(after.name)},id.gt.${after.id})`)
+        : query;
+      return ask(page.order('name').order('id').limit(PAGE));
+    }),
+    everyRow((after: { employee_id: string } | undefined) => {
+      const query = rest
+        .from('employee_last_state')
+        .select('*')
+        .eq('is_checked_in', true)
+        .order('employee_id')
+        .limit(PAGE);
+      return ask(after ? query.gt('employee_id', after.employee_id) : query);
+    }),
+  ]);
+  const seen = new Set<string>();
+  const inside = new Map(states.map((state) => [(state as { employee_id: string }).employee_id, state]));
+  for (const { id, name, employee_code, is_active } of employees) {
+    seen.add(id);
+    const who = people.get(id) ?? blank(id, name);
+    Object.assign(who, { name, code: employee_code, isActive: is_active });
+    const state = inside.get(id) as LastState | undefined;
+    if (state) {
+      const isNew = who.recordedAt === null || (state.recorded_at !== null && state.recorded_at >= who.recordedAt);
+      Object.assign(who, { isIn: true, since: state.last_check_in_at, sessionId: state.session_id });
+      if (isNew) {
+        who.longitude = state.longitude;
+        who.latitude = state.latitude;
+        who.recordedAt = state.recorded_at;
+        who.speed = state.speed_mps;
+        who.battery = state.battery_pct;
+        who.accuracy = state.accuracy_m;
+        who.isMock = state.is_mock ?? false;
+        who.distance = state.distance_m;
+      }
+    } else if (who.isIn) who.isIn = false;
+    people.set(id, who);
+  }
+  for (const id of people.keys()) if (!seen.has(id)) people.delete(id);
+  const { compare } = new Intl.Collator();
+  const byName = [...people.values()].sort((a, b) => compare(a.name, b.name));
+  for (const [rank, who] of byName.entries()) {
+    who.rank = rank;
+    timesAsNumbers(who);
+  }
+}
+
+function timesAsNumbers(who: Person): void {
+  who.heardMs = who.recordedAt === null ? null : Date.parse(who.recordedAt);
+  who.sinceMs = who.since === null ? null : Date.parse(who.since);
 }
 
 type LastState = {
@@ -176,6 +222,9 @@ const blank = (id: string, name: string): Person => ({
   accuracy: null,
   isMock: false,
   distance: null,
+  rank: 0,
+  heardMs: null,
+  sinceMs: null,
   trail: [],
 });
 
@@ -194,6 +243,7 @@ function onPosition(at: Position): void {
   who.longitude = at.longitude;
   who.latitude = at.latitude;
   who.recordedAt = at.recorded_at;
+  who.heardMs = Date.parse(at.recorded_at);
   who.speed = at.speed_mps;
   who.battery = at.battery_pct;
   who.accuracy = at.accuracy_m;
@@ -211,12 +261,20 @@ export function onHappening(listener: (event: LiveEvent) => void): () => void {
 }
 
 function onEvent(event: LiveEvent): void {
-  const { type, data } = event;
   happenings.value = [event, ...happenings.peek()].slice(0, SHOWN_HAPPENINGS);
+  meanwhile?.push(event);
+  apply(event);
+  for (const listener of listeners) listener(event);
+  changed();
+}
+
+function apply({ type, data }: LiveEvent): void {
   const who = people.get(String(data.employee_id));
   if (type === 'session.checked_in') {
-    if (!who) void loadPeople();
-    else {
+    // Somebody new: the list is read anew, unless that is what is being done.
+    if (!who) {
+      if (!meanwhile) void loadPeople();
+    } else {
       who.isIn = true;
       who.since = String(data.checked_in_at);
       who.sessionId = String(data.session_id);
@@ -226,14 +284,13 @@ function onEvent(event: LiveEvent): void {
       who.speed = null;
       who.isMock = false;
       const at = data.position as { longitude: number; latitude: number } | null;
+      timesAsNumbers(who);
       who.longitude = at?.longitude ?? null;
       who.latitude = at?.latitude ?? null;
     }
   } else if (who && (type === 'session.checked_out' || type === 'session.voided' || type === 'session.corrected')) {
     if (who.sessionId === data.session_id) who.isIn = false;
-  } else if (type.startsWith('employee.')) void loadPeople();
-  for (const listener of listeners) listener(event);
-  changed();
+  } else if (type.startsWith('employee.') && !meanwhile) void loadPeople();
 }
 
 let stop: AbortController | undefined;

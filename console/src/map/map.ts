@@ -44,7 +44,8 @@ export async function openMap(
     container,
     style,
     center: [14.8, 46.4],
-    zoom: 5,
+    // Of the whole continent, until it goes to where people are.
+    zoom: 3,
     maxZoom: 18,
     attributionControl: false,
     // Turning a map of people helps nobody and disorients many.

@@ -214,8 +214,8 @@ export function drawVendoredBasemap(map: MapLibreMap): () => void {
       // A basemap that does not come leaves a plain map; the people on it matter more. The next move tries again.
       _world = undefined;
     };
-    if (map.getZoom() < 4.2) _world ??= drawWorld().catch(failed);
-    if (map.getZoom() >= 3.8) void drawCountries().catch(() => asked.clear());
+    if (map.getZoom() < 4.1) _world ??= drawWorld().catch(failed);
+    if (map.getZoom() >= 4) void drawCountries().catch(() => asked.clear());
   };
   map.on('moveend', draw);
   // The first move goes to where people are; until then nothing is fetched that nobody may look at.

@@ -401,7 +401,7 @@ function Absent({ on, isToday, present }: { on: string; isToday: boolean; presen
   const there = new Set(present);
   const absent = everybody.value
     .filter(({ id, isActive }) => isActive && !there.has(id))
-    .sort((a, b) => a.name.localeCompare(b.name));
+    .sort((a, b) => a.rank - b.rank);
   const usual = useUsualStarts(isToday && present ? absent.slice(0, 60).map(({ id }) => id) : [], on);
   if (!present || !isLoaded.value || absent.length === 0 || absent.length === everybody.value.length) return null;
   const minutesNow = minutesOfDay(now.value);
@@ -410,7 +410,7 @@ function Absent({ on, isToday, present }: { on: string; isToday: boolean; presen
       const start = usual.get(who.id);
       return { ...who, start, late: start === undefined ? 0 : minutesNow - start };
     })
-    .sort((a, b) => b.late - a.late || a.name.localeCompare(b.name));
+    .sort((a, b) => b.late - a.late || a.rank - b.rank);
   const late = isToday ? rows.filter((row) => row.late > LATE_MINUTES).length : 0;
   return (
     <Card

@@ -31,6 +31,8 @@ type Filter = 'all' | 'moving' | 'still' | 'trouble';
 type Seen = Person & { troubles: Trouble[]; moving: boolean };
 
 const LIST_PAGE = 40;
+/** With more people their trails are a tangle, and drawing it costs more than the people. */
+const TRAILS_UP_TO = 200;
 
 /** Who is where: the map and the list, each kept up to date by the stream. */
 export function Now() {
@@ -42,7 +44,7 @@ export function Now() {
     everybody.value
       .filter(({ isIn }) => isIn)
       .map((who) => ({ ...who, troubles: troublesOf(who, now.value), moving: isMoving(who, now.value) }))
-      .sort((a, b) => Number(b.troubles.length > 0) - Number(a.troubles.length > 0) || a.name.localeCompare(b.name)),
+      .sort((a, b) => Number(b.troubles.length > 0) - Number(a.troubles.length > 0) || a.rank - b.rank),
   );
   const listed = useComputed(() => {
     const wanted = search.value.trim().toLocaleLowerCase();
@@ -353,7 +355,7 @@ function PeopleMap(props: {
         properties: { id: who.id, name: who.name, tone, isChosen: who.id === chosen, hue: hueOf(who.name) },
         geometry: { type: 'Point', coordinates: [who.longitude, who.latitude] },
       });
-      if (who.trail.length > 1) {
+      if (who.trail.length > 1 && (props.people.value.length <= TRAILS_UP_TO || who.id === chosen)) {
         trails.push({
           type: 'Feature',
           properties: { isChosen: who.id === chosen },

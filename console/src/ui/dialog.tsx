@@ -52,7 +52,11 @@ export function DialogHost() {
   const dialog = useRef<HTMLDialogElement>(null);
   const current = shown.value;
   useEffect(() => {
-    if (current && !dialog.current?.open) dialog.current?.showModal();
+    if (current && !dialog.current?.open) {
+      dialog.current?.showModal();
+      // Enter does what was asked for, unless it destroys something: then "Cancel" has the keyboard.
+      dialog.current?.querySelector<HTMLElement>('input:not([readonly]), textarea, [data-first="true"]')?.focus();
+    }
     if (!current && dialog.current?.open) dialog.current.close();
   }, [current]);
   const close = () => {
@@ -95,7 +99,12 @@ function Asking({ question, close }: { question: Question; close: () => void }) 
         <button type="button" class="button" onClick={close}>
           {t().cancel}
         </button>
-        <button type="submit" class={`button ${question.isBad ? 'danger' : 'primary'}`} disabled={isBusy.value}>
+        <button
+          type="submit"
+          class={`button ${question.isBad ? 'danger' : 'primary'}`}
+          disabled={isBusy.value}
+          data-first={!question.isBad && !question.fields}
+        >
           {isBusy.value ? t().working : question.confirm}
         </button>
       </footer>
