@@ -16,13 +16,15 @@ serve(
   createHandler({
     kernel,
     abuse,
-    async ingest({ log, trace }, tokenHash, points, unreadable, protocol) {
+    wallClock: () => Date.now(),
+    async ingest({ log, trace }, tokenHash, { points, unread, state, protocol }) {
       const [row] = await callTraced('private.ingest_locations', trace.traceparent, (traceparent) =>
         ask(
           log,
           database<{ result: Ingested }[]>`
             select private.ingest_locations(
-              ${tokenHash}, ${database.json(points)}, ${unreadable}, ${protocol}, ${traceparent}) as result`,
+              ${tokenHash}, ${database.json(points)}, ${database.json(unread)}, ${protocol}, ${traceparent},
+              ${database.json(state)}) as result`,
         ),
       );
       if (!row) throw new Error('private.ingest_locations answered no row');
