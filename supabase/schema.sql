@@ -109,7 +109,7 @@ create table public.api_keys (
   constraint last_four_is_valid CHECK ((last_four ~ '^[0-9A-Za-z]{4}$'::text)),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
   constraint requests_per_minute_is_1_to_60000 CHECK (((requests_per_minute >= 1) AND (requests_per_minute <= 60000))),
-  constraint scopes_are_valid CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['sessions:read'::text, 'locations:read'::text, 'locations:write'::text, 'expenses:read'::text, 'expenses:review'::text, 'employees:read'::text, 'employees:write'::text, 'analytics:read'::text, 'webhooks:manage'::text, 'events:read'::text, 'sites:read'::text, 'sites:write'::text])))
+  constraint scopes_are_valid CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['sessions:read'::text, 'sessions:write'::text, 'locations:read'::text, 'locations:write'::text, 'expenses:read'::text, 'expenses:review'::text, 'employees:read'::text, 'employees:write'::text, 'analytics:read'::text, 'webhooks:manage'::text, 'events:read'::text, 'sites:read'::text, 'sites:write'::text])))
 );
 alter table public.api_keys enable row level security;
 CREATE INDEX api_keys_creator ON public.api_keys USING btree (organization_id, created_by);
@@ -153,7 +153,17 @@ create table public.attendance_sessions (
   check_out_longitude private.longitude,
   check_out_accuracy_m real,
   check_out_request_id uuid,
+  check_out_is_named boolean not null default false,
+  claimed_checked_out_at timestamp with time zone,
+  opened_by text not null default 'EMPLOYEE'::text,
   closed_by text,
+  provisional_until timestamp with time zone,
+  review_reasons text[] not null default '{}'::text[],
+  reviewed_at timestamp with time zone,
+  reviewed_by uuid,
+  voided_at timestamp with time zone,
+  voided_by uuid,
+  void_reason text,
   duration_s integer generated always as (((floor(EXTRACT(epoch FROM (checked_out_at - '2000-01-01 00:00:00+00'::timestamp with time zone))) - floor(EXTRACT(epoch FROM (checked_in_at - '2000-01-01 00:00:00+00'::timestamp with time zone)))))::integer) stored,
   original_checked_in_at timestamp with time zone,
   original_checked_out_at timestamp with time zone,
@@ -166,37 +176,50 @@ create table public.attendance_sessions (
   algorithm_version integer,
   distance_parameters jsonb,
   points_purged_at timestamp with time zone,
+  needs_review boolean not null generated always as (((voided_at IS NULL) AND (reviewed_at IS NULL) AND (review_reasons <> '{}'::text[]))) stored,
+  counts boolean not null generated always as (((status = 'CLOSED'::text) AND (voided_at IS NULL) AND ((reviewed_at IS NOT NULL) OR (NOT (review_reasons && '{too_long,overlap,earlier_employment}'::text[]))))) stored,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint attendance_sessions_pkey PRIMARY KEY (organization_id, id),
   constraint attendance_sessions_organization_id_employee_id_check_in_re_key UNIQUE (organization_id, employee_id, check_in_request_id),
   constraint attendance_sessions_organization_id_employee_id_check_out_r_key UNIQUE (organization_id, employee_id, check_out_request_id),
   constraint attendance_sessions_organization_id_id_employee_id_key UNIQUE (organization_id, id, employee_id),
-  constraint sessions_of_a_person_never_overlap EXCLUDE USING gist (organization_id WITH =, employee_id WITH =, tstzrange(checked_in_at, COALESCE(checked_out_at, 'infinity'::timestamp with time zone)) WITH &&),
+  constraint sessions_of_a_person_never_overlap EXCLUDE USING gist (organization_id WITH =, employee_id WITH =, tstzrange(checked_in_at, COALESCE(checked_out_at, 'infinity'::timestamp with time zone)) WITH &&) WHERE ((voided_at IS NULL)),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint reviewer FOREIGN KEY (organization_id, reviewed_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (reviewed_by),
+  constraint voider FOREIGN KEY (organization_id, voided_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (voided_by),
   constraint check_in_accuracy_is_not_negative CHECK (((check_in_accuracy_m >= (0)::double precision) AND (check_in_accuracy_m <= ('10000000'::numeric)::double precision))),
   constraint check_in_position_is_whole CHECK (((check_in_latitude IS NULL) = (check_in_longitude IS NULL))),
   constraint check_out_accuracy_is_not_negative CHECK (((check_out_accuracy_m >= (0)::double precision) AND (check_out_accuracy_m <= ('10000000'::numeric)::double precision))),
   constraint check_out_position_is_whole CHECK (((check_out_latitude IS NULL) = (check_out_longitude IS NULL))),
   constraint checked_out_after_checked_in CHECK ((checked_out_at >= checked_in_at)),
-  constraint closed_by_is_valid CHECK ((closed_by = ANY (ARRAY['EMPLOYEE'::text, 'ADMIN'::text, 'AUTO'::text]))),
+  constraint claim_is_later_than_the_end CHECK ((claimed_checked_out_at > checked_out_at)),
+  constraint closed_by_is_valid CHECK ((closed_by = ANY (ARRAY['EMPLOYEE'::text, 'ADMIN'::text, 'API_KEY'::text, 'AUTO'::text]))),
   constraint closed_has_time_and_cause CHECK ((((status = 'CLOSED'::text) = (checked_out_at IS NOT NULL)) AND ((status = 'CLOSED'::text) = (closed_by IS NOT NULL)) AND ((status = 'CLOSED'::text) = (checked_out_received_at IS NOT NULL)))),
   constraint distance_status_is_valid CHECK ((distance_status = ANY (ARRAY['PENDING'::text, 'DONE'::text, 'FAILED'::text]))),
   constraint done_has_its_figures CHECK (((distance_status <> 'DONE'::text) OR ((distance_m IS NOT NULL) AND (algorithm_version IS NOT NULL)))),
-  constraint status_is_valid CHECK ((status = ANY (ARRAY['ACTIVE'::text, 'CLOSED'::text])))
+  constraint opened_by_is_valid CHECK ((opened_by = ANY (ARRAY['EMPLOYEE'::text, 'DEVICE'::text, 'ADMIN'::text, 'API_KEY'::text]))),
+  constraint provisional_is_automatic CHECK (((provisional_until IS NULL) OR (closed_by = 'AUTO'::text))),
+  constraint review_reasons_are_valid CHECK ((review_reasons <@ ARRAY['too_long'::text, 'overlap'::text, 'before_employment'::text, 'earlier_employment'::text])),
+  constraint status_is_valid CHECK ((status = ANY (ARRAY['ACTIVE'::text, 'CLOSED'::text]))),
+  constraint voided_is_closed_and_has_its_reason CHECK ((((voided_at IS NULL) = (void_reason IS NULL)) AND ((voided_at IS NULL) OR (status = 'CLOSED'::text))))
 ) with (fillfactor=85);
 alter table public.attendance_sessions enable row level security;
 CREATE INDEX attendance_sessions_newest ON public.attendance_sessions USING btree (organization_id, checked_in_at DESC, id);
 CREATE INDEX attendance_sessions_newest_of_employee ON public.attendance_sessions USING btree (organization_id, employee_id, checked_in_at DESC);
 CREATE UNIQUE INDEX attendance_sessions_one_open ON public.attendance_sessions USING btree (organization_id, employee_id) WHERE (status = 'ACTIVE'::text);
 CREATE INDEX attendance_sessions_open_by_age ON public.attendance_sessions USING btree (organization_id, checked_in_at) WHERE (status = 'ACTIVE'::text);
+CREATE INDEX attendance_sessions_reported ON public.attendance_sessions USING btree (organization_id, employee_id, original_checked_in_at DESC) WHERE (original_checked_in_at IS NOT NULL);
+CREATE INDEX attendance_sessions_reviewer ON public.attendance_sessions USING btree (organization_id, reviewed_by) WHERE (reviewed_by IS NOT NULL);
+CREATE INDEX attendance_sessions_to_review ON public.attendance_sessions USING btree (organization_id, checked_in_at, id) WHERE needs_review;
 CREATE INDEX attendance_sessions_unsealed ON public.attendance_sessions USING btree (organization_id, checked_in_at) WHERE (points_purged_at IS NULL);
+CREATE INDEX attendance_sessions_voider ON public.attendance_sessions USING btree (organization_id, voided_by) WHERE (voided_by IS NOT NULL);
 CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
-CREATE TRIGGER _300_emit_on_update AFTER UPDATE OF status, corrected_at, distance_status, distance_m ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
+CREATE TRIGGER _300_emit_on_update AFTER UPDATE OF status, checked_in_at, checked_out_at, review_reasons, reviewed_at, voided_at, corrected_at, distance_status, distance_m ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__emit();
 CREATE TRIGGER _400_refresh_snapshots_on_delete AFTER DELETE ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
 CREATE TRIGGER _400_refresh_snapshots_on_insert AFTER INSERT ON public.attendance_sessions FOR EACH ROW EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
-CREATE TRIGGER _400_refresh_snapshots_on_update AFTER UPDATE ON public.attendance_sessions FOR EACH ROW WHEN (((((((old.status IS DISTINCT FROM new.status) OR (old.checked_in_at IS DISTINCT FROM new.checked_in_at)) OR (old.checked_out_at IS DISTINCT FROM new.checked_out_at)) OR (old.distance_m IS DISTINCT FROM new.distance_m)) OR (old.distance_status IS DISTINCT FROM new.distance_status)) OR (old.points_purged_at IS DISTINCT FROM new.points_purged_at))) EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
+CREATE TRIGGER _400_refresh_snapshots_on_update AFTER UPDATE ON public.attendance_sessions FOR EACH ROW WHEN (((((((((old.status IS DISTINCT FROM new.status) OR (old.checked_in_at IS DISTINCT FROM new.checked_in_at)) OR (old.checked_out_at IS DISTINCT FROM new.checked_out_at)) OR (old.distance_m IS DISTINCT FROM new.distance_m)) OR (old.distance_status IS DISTINCT FROM new.distance_status)) OR (old.points_purged_at IS DISTINCT FROM new.points_purged_at)) OR (old.counts IS DISTINCT FROM new.counts)) OR (old.voided_at IS DISTINCT FROM new.voided_at))) EXECUTE FUNCTION private.tg_attendance_sessions__refresh_snapshots();
 CREATE TRIGGER _500_follow_visits AFTER UPDATE OF checked_in_at, checked_out_at, status, points_purged_at ON public.attendance_sessions FOR EACH ROW WHEN ((((old.checked_in_at IS DISTINCT FROM new.checked_in_at) OR (old.checked_out_at IS DISTINCT FROM new.checked_out_at)) OR (old.points_purged_at IS DISTINCT FROM new.points_purged_at))) EXECUTE FUNCTION private.tg_attendance_sessions__follow_visits();
 comment on table public.attendance_sessions is 'Sessions of work. Administrators read all of their organization''s, an employee reads the own ones.';
 comment on column public.attendance_sessions.status is 'ACTIVE (open) or CLOSED.';
@@ -212,7 +235,17 @@ comment on column public.attendance_sessions.check_out_latitude is 'WGS84 degree
 comment on column public.attendance_sessions.check_out_longitude is 'WGS84 degrees, -180 to 180.';
 comment on column public.attendance_sessions.check_out_accuracy_m is 'Reported error radius, metres.';
 comment on column public.attendance_sessions.check_out_request_id is 'client_request_id of the check-out: recognises a retry.';
-comment on column public.attendance_sessions.closed_by is 'EMPLOYEE, ADMIN or AUTO; null while open.';
+comment on column public.attendance_sessions.check_out_is_named is 'The check-out named this session, or came with the check-in in one call; a later check-in does not take it over.';
+comment on column public.attendance_sessions.claimed_checked_out_at is 'The end that was reported, where another check-in before it cuts the session short (review reason overlap); else null.';
+comment on column public.attendance_sessions.opened_by is 'EMPLOYEE, DEVICE (a phone''s first point), ADMIN or API_KEY.';
+comment on column public.attendance_sessions.closed_by is 'EMPLOYEE, ADMIN, API_KEY, or AUTO (nobody said when; the last point did); null while open.';
+comment on column public.attendance_sessions.provisional_until is 'Until when the person''s own check-out and points may still move an AUTO end; null for every other end.';
+comment on column public.attendance_sessions.review_reasons is 'What is doubtful: too_long, overlap, earlier_employment (not counted until reviewed), before_employment (counted).';
+comment on column public.attendance_sessions.reviewed_at is 'When an administrator accepted it as it is.';
+comment on column public.attendance_sessions.reviewed_by is 'Who (employees.id).';
+comment on column public.attendance_sessions.voided_at is 'When it was taken back: it counts nowhere and overlaps nothing.';
+comment on column public.attendance_sessions.voided_by is 'Who (employees.id); null if a key did.';
+comment on column public.attendance_sessions.void_reason is 'Why it was taken back.';
 comment on column public.attendance_sessions.duration_s is 'Whole seconds from check-in to check-out; null while open.';
 comment on column public.attendance_sessions.original_checked_in_at is 'Before the first correction; null if never corrected.';
 comment on column public.attendance_sessions.original_checked_out_at is 'Before the first correction; null if never corrected, or if it was open then.';
@@ -225,6 +258,8 @@ comment on column public.attendance_sessions.points_rejected is 'Points flagged 
 comment on column public.attendance_sessions.algorithm_version is 'Version of the distance algorithm that gave distance_m.';
 comment on column public.attendance_sessions.distance_parameters is 'The parameters that it used, units in the key names.';
 comment on column public.attendance_sessions.points_purged_at is 'When retention deleted the points. From then on the session is sealed: its figures do not change any more.';
+comment on column public.attendance_sessions.needs_review is 'It has a doubt that no administrator has looked at.';
+comment on column public.attendance_sessions.counts is 'Its hours are in the figures: closed, not voided, and no doubt that must be reviewed first.';
 create policy refuse_estimates on public.attendance_sessions
   as restrictive for select to api_key, authenticated
   using private.refuse_estimates();
@@ -286,6 +321,67 @@ create policy select_admin on public.audit_log
   using (organization_id = ( SELECT private.admin_organization_id() AS admin_organization_id));
 grant select on public.audit_log to authenticated;
 grant select on public.audit_log to service_role;
+
+create table public.correction_requests (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  session_id uuid,
+  kind text not null,
+  checked_in_at timestamp with time zone,
+  checked_out_at timestamp with time zone,
+  reason text not null,
+  status text not null default 'PENDING'::text,
+  client_request_id uuid not null,
+  review_comment text,
+  reviewer_id uuid,
+  reviewed_at timestamp with time zone,
+  requested_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint correction_requests_pkey PRIMARY KEY (organization_id, id),
+  constraint correction_requests_organization_id_employee_id_client_requ_key UNIQUE (organization_id, employee_id, client_request_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint reviewer FOREIGN KEY (organization_id, reviewer_id) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (reviewer_id),
+  constraint session FOREIGN KEY (organization_id, session_id, employee_id) REFERENCES public.attendance_sessions(organization_id, id, employee_id) ON DELETE SET NULL (session_id),
+  constraint kind_is_valid CHECK ((kind = ANY (ARRAY['CREATE'::text, 'CORRECT'::text, 'VOID'::text]))),
+  constraint reason_has_3_to_1000_characters CHECK (((char_length(reason) >= 3) AND (char_length(reason) <= 1000))),
+  constraint review_comment_has_1_to_1000_characters CHECK (((char_length(review_comment) >= 1) AND (char_length(review_comment) <= 1000))),
+  constraint reviewed_has_its_time CHECK (((status = 'PENDING'::text) = (reviewed_at IS NULL))),
+  constraint status_is_valid CHECK ((status = ANY (ARRAY['PENDING'::text, 'APPROVED'::text, 'REJECTED'::text]))),
+  constraint times_go_together CHECK ((((kind = 'VOID'::text) = (checked_in_at IS NULL)) AND ((checked_in_at IS NULL) = (checked_out_at IS NULL))))
+);
+alter table public.correction_requests enable row level security;
+CREATE INDEX correction_requests_newest_of_employee ON public.correction_requests USING btree (organization_id, employee_id, requested_at DESC, id);
+CREATE INDEX correction_requests_pending ON public.correction_requests USING btree (organization_id, requested_at, id) WHERE (status = 'PENDING'::text);
+CREATE INDEX correction_requests_reviewer ON public.correction_requests USING btree (organization_id, reviewer_id) WHERE (reviewer_id IS NOT NULL);
+CREATE INDEX correction_requests_session ON public.correction_requests USING btree (organization_id, session_id, employee_id);
+CREATE TRIGGER _100_set_updated_at BEFORE UPDATE ON public.correction_requests FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
+CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.correction_requests FOR EACH ROW EXECUTE FUNCTION private.tg_correction_requests__emit();
+CREATE TRIGGER _300_emit_on_review AFTER UPDATE OF status ON public.correction_requests FOR EACH ROW WHEN (((old.status = 'PENDING'::text) AND (new.status <> 'PENDING'::text))) EXECUTE FUNCTION private.tg_correction_requests__emit();
+comment on table public.correction_requests is 'What people ask to be changed about their hours. Administrators read all of their organization''s, an employee the own ones.';
+comment on column public.correction_requests.session_id is 'The session it is about; null for one that is missing, until approved.';
+comment on column public.correction_requests.kind is 'CREATE (one is missing), CORRECT (its times are wrong), VOID (it never was).';
+comment on column public.correction_requests.checked_in_at is 'When the work began, as the person says; null for VOID.';
+comment on column public.correction_requests.checked_out_at is 'When it ended, as the person says; null for VOID.';
+comment on column public.correction_requests.reason is 'Why, in the person''s words.';
+comment on column public.correction_requests.status is 'PENDING, APPROVED (done in the same moment) or REJECTED.';
+comment on column public.correction_requests.client_request_id is 'Recognises a retry.';
+comment on column public.correction_requests.review_comment is 'What the reviewer said.';
+comment on column public.correction_requests.reviewer_id is 'Who decided (employees.id).';
+comment on column public.correction_requests.reviewed_at is 'When it was decided; null while it waits.';
+comment on column public.correction_requests.requested_at is 'When it was asked for.';
+create policy refuse_estimates on public.correction_requests
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
+create policy select_key on public.correction_requests
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
+create policy select_member on public.correction_requests
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
+grant select on public.correction_requests to api_key;
+grant select on public.correction_requests to authenticated;
+grant select on public.correction_requests to service_role;
 
 create table public.device_tokens (
   organization_id uuid not null,
@@ -1104,6 +1200,7 @@ create table public.organizations (
   device_checks_in boolean not null default false,
   allows_self_review boolean not null default false,
   expense_categories text[] not null default '{TRAVEL,MILEAGE,MEALS,LODGING,FUEL,SUPPLIES,COMMUNICATION,OTHER}'::text[],
+  own_hours_by_hand boolean not null default true,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   constraint organizations_pkey PRIMARY KEY (id),
@@ -1144,6 +1241,7 @@ comment on column public.organizations.deletion_due_at is 'When everything of th
 comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
 comment on column public.organizations.allows_self_review is 'Whether an administrator decides over the own expenses while there is no other administrator; such a claim is marked (is_self_reviewed).';
 comment on column public.organizations.expense_categories is 'What an expense may be for: codes of capital letters, digits and underscores. Claims keep the category that they were made with.';
+comment on column public.organizations.own_hours_by_hand is 'Whether an administrator or manager may correct, create, void and review the own hours; false: another one has to.';
 create policy refuse_estimates on public.organizations
   as restrictive for select to api_key, authenticated
   using private.refuse_estimates();
@@ -1308,6 +1406,60 @@ grant select on public.session_days to authenticated;
 grant delete, select on public.session_days to fieldtrack_worker;
 grant insert (organization_id, session_id, day, employee_id, time_zone, starts_at, ends_at, distance_m) on public.session_days to fieldtrack_worker;
 grant select on public.session_days to service_role;
+
+create table public.session_reports (
+  organization_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  employee_id uuid not null,
+  kind text not null,
+  session_id uuid,
+  reported_at timestamp with time zone not null,
+  reported_by text not null default 'EMPLOYEE'::text,
+  client_request_id uuid,
+  check_in_request_id uuid,
+  is_named boolean not null default false,
+  latitude private.latitude,
+  longitude private.longitude,
+  accuracy_m real,
+  received_at timestamp with time zone not null default now(),
+  constraint session_reports_pkey PRIMARY KEY (organization_id, id),
+  constraint session_reports_organization_id_employee_id_kind_client_req_key UNIQUE (organization_id, employee_id, kind, client_request_id),
+  constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
+  constraint session FOREIGN KEY (organization_id, session_id, employee_id) REFERENCES public.attendance_sessions(organization_id, id, employee_id) ON DELETE CASCADE,
+  constraint a_check_in_has_its_session CHECK (((kind = 'CHECK_OUT'::text) OR (session_id IS NOT NULL))),
+  constraint check_out_accuracy_is_not_negative CHECK (((accuracy_m >= (0)::double precision) AND (accuracy_m <= ('10000000'::numeric)::double precision))),
+  constraint check_out_position_is_whole CHECK (((latitude IS NULL) = (longitude IS NULL))),
+  constraint kind_is_valid CHECK ((kind = ANY (ARRAY['CHECK_IN'::text, 'CHECK_OUT'::text]))),
+  constraint reported_by_is_valid CHECK ((reported_by = ANY (ARRAY['EMPLOYEE'::text, 'ADMIN'::text, 'API_KEY'::text])))
+);
+alter table public.session_reports enable row level security;
+CREATE INDEX session_reports_check_in ON public.session_reports USING btree (organization_id, employee_id, check_in_request_id) WHERE (check_in_request_id IS NOT NULL);
+CREATE INDEX session_reports_newest_of_employee ON public.session_reports USING btree (organization_id, employee_id, reported_at DESC);
+CREATE INDEX session_reports_session ON public.session_reports USING btree (organization_id, session_id, employee_id);
+comment on table public.session_reports is 'Reports that were acknowledged and are not a session''s own times: check-outs that wait for their check-in, check-outs that another one beat, second check-ins of the same instant. Administrators read all, an employee the own ones.';
+comment on column public.session_reports.kind is 'CHECK_IN or CHECK_OUT.';
+comment on column public.session_reports.session_id is 'The session that it stands beside; null while a check-out waits.';
+comment on column public.session_reports.reported_at is 'When it happened, by the phone''s clock.';
+comment on column public.session_reports.reported_by is 'EMPLOYEE, ADMIN or API_KEY.';
+comment on column public.session_reports.client_request_id is 'The report''s own id; null for a forced check-out.';
+comment on column public.session_reports.check_in_request_id is 'client_request_id of the check-in that it names, or null.';
+comment on column public.session_reports.is_named is 'Whether it names its session.';
+comment on column public.session_reports.latitude is 'WGS84 degrees, -90 to 90.';
+comment on column public.session_reports.longitude is 'WGS84 degrees, -180 to 180.';
+comment on column public.session_reports.accuracy_m is 'Reported error radius, metres.';
+comment on column public.session_reports.received_at is 'When it reached the database.';
+create policy refuse_estimates on public.session_reports
+  as restrictive for select to api_key, authenticated
+  using private.refuse_estimates();
+create policy select_key on public.session_reports
+  as permissive for select to api_key
+  using (organization_id = ( SELECT private.key_organization_id('sessions:read'::text) AS key_organization_id));
+create policy select_member on public.session_reports
+  as permissive for select to authenticated
+  using ((organization_id = ( SELECT private.current_organization_id() AS current_organization_id)) AND (( SELECT private.is_admin() AS is_admin) OR (employee_id = ( SELECT private.current_employee_id() AS current_employee_id)) OR (employee_id = ANY (( SELECT private.managed_employee_ids() AS managed_employee_ids)::uuid[]))));
+grant select on public.session_reports to api_key;
+grant select on public.session_reports to authenticated;
+grant select on public.session_reports to service_role;
 
 create table public.sites (
   organization_id uuid not null,
@@ -2224,23 +2376,26 @@ CREATE OR REPLACE FUNCTION public.check_in(checked_in_at timestamp with time zon
 AS $function$
   select private.check_in(checked_in_at, client_request_id, latitude, longitude, accuracy_m);
 $function$;
-comment on function public.check_in(timestamp with time zone,uuid,double precision,double precision,real) is 'Opens a session for the caller at the phone''s time. A retry with the same client_request_id answers the same session.
-Errors: session_already_open 409 (details: its id), session_overlap 409, time_in_future 422, time_too_old 422,
-period_locked 409, idempotency_mismatch 422, invalid_argument 400, not_a_member 403.';
+comment on function public.check_in(timestamp with time zone,uuid,double precision,double precision,real) is 'Opens a session for the caller at the phone''s time; a retry with the same client_request_id answers the same session. It may
+come late and in any order: where a later session is known it is closed (AUTO, provisional) until its check-out comes.
+Errors: session_already_open 409 (a check-in of now; details: its id), session_overlap 409,
+time_in_future 422, time_too_old 422, period_locked 409, idempotency_mismatch 422, invalid_argument 400, not_a_member 403.';
 grant execute on function public.check_in(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
 
-CREATE OR REPLACE FUNCTION public.check_out(checked_out_at timestamp with time zone, client_request_id uuid, latitude double precision DEFAULT NULL::double precision, longitude double precision DEFAULT NULL::double precision, accuracy_m real DEFAULT NULL::real)
+CREATE OR REPLACE FUNCTION public.check_out(checked_out_at timestamp with time zone, client_request_id uuid, latitude double precision DEFAULT NULL::double precision, longitude double precision DEFAULT NULL::double precision, accuracy_m real DEFAULT NULL::real, check_in_request_id uuid DEFAULT NULL::uuid)
  RETURNS public.attendance_sessions
  LANGUAGE sql
  SET search_path TO ''
 AS $function$
-  select private.check_out(checked_out_at, client_request_id, latitude, longitude, accuracy_m);
+  select private.check_out(checked_out_at, client_request_id, latitude, longitude, accuracy_m, check_in_request_id);
 $function$;
-comment on function public.check_out(timestamp with time zone,uuid,double precision,double precision,real) is 'Closes the caller''s open session at the phone''s time; the distance follows within seconds (distance_status). A retry
-with the same client_request_id answers the same session.
-Errors: no_open_session 409, check_out_before_check_in 422, time_in_future 422, time_too_old 422, period_locked 409,
-idempotency_mismatch 422, invalid_argument 400, not_a_member 403.';
-grant execute on function public.check_out(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
+comment on function public.check_out(timestamp with time zone,uuid,double precision,double precision,real,uuid) is 'Ends the caller''s session at the phone''s time; the distance follows within seconds (distance_status). It is the session
+of the check-in with client_request_id = check_in_request_id, else of the last check-in before it. One that names a check-in may
+come before it: it is kept (status WAITING, id null) and counts when that comes. A retry with the same client_request_id answers
+the same session. It replaces an automatic end.
+Errors: no_open_session 409, check_out_before_check_in 422, session_sealed 409, time_in_future 422,
+time_too_old 422, period_locked 409, idempotency_mismatch 422, invalid_argument 400, not_a_member 403.';
+grant execute on function public.check_out(timestamp with time zone,uuid,double precision,double precision,real,uuid) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.correct_session(session_id uuid, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, reason text)
  RETURNS public.attendance_sessions
@@ -2251,8 +2406,9 @@ AS $function$
 $function$;
 comment on function public.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Sets the times of a session (an open one is closed by it); the first times are kept as original_…, the figures follow.
 Administrators; audited with the reason.
-Errors: admin_required 403, session_not_found 404, session_overlap 409, session_sealed 409, period_locked 409,
-time_in_future 422, check_out_before_check_in 422, invalid_argument 400.';
+Errors: admin_required 403, own_session 403, session_not_found 404, session_overlap 409, session_voided 409,
+session_sealed 409, period_locked 409, time_in_future 422, time_too_old 422, check_out_before_check_in 422,
+invalid_argument 400.';
 grant execute on function public.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_api_key(name text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, requests_per_minute integer DEFAULT 600)
@@ -2314,6 +2470,20 @@ $function$;
 comment on function public.create_receipt_path(text,text) is 'A new path for the caller''s receipt: {bucket, path, mime_type}. Upload the file there with storage, then name the path in
 submit_expense. Errors: invalid_argument 400, not_a_member 403.';
 grant execute on function public.create_receipt_path(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION public.create_session(employee_id uuid, checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, reason text, client_request_id uuid DEFAULT NULL::uuid)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.create_session(employee_id, checked_in_at, checked_out_at, reason, client_request_id);
+$function$;
+comment on function public.create_session(uuid,timestamp with time zone,timestamp with time zone,text,uuid) is 'Enters a whole session of an employee by hand; a retry with the same client_request_id answers the same session.
+Administrators, managers for their teams, keys with sessions:write; audited with the reason.
+Errors: admin_required 403, scope_missing 403, own_session 403, employee_not_found 404, session_overlap 409, period_locked 409,
+time_in_future 422, time_too_old 422 (before retention), check_out_before_check_in 422, idempotency_mismatch 422,
+invalid_argument 400.';
+grant execute on function public.create_session(uuid,timestamp with time zone,timestamp with time zone,text,uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_site(site jsonb)
  RETURNS jsonb
@@ -2423,7 +2593,7 @@ AS $function$
 $function$;
 comment on function public.export_employee_data(uuid,uuid,timestamp with time zone) is 'All data about a person, with every employment: the caller''s own, or for administrators any employee''s. The first page has
 everything but points: {employee, organization, account (null: no member any more), employments, invitations, managed_teams,
-sessions, session_days, expenses, device_tokens, daily_figures, monthly_figures, state, events, acts_on_the_person,
+sessions, session_reports, correction_requests, session_days, expenses, device_tokens, daily_figures, monthly_figures, state, events, acts_on_the_person,
 acts_by_the_person, reviews_by_the_person, made_by_the_person, told_by_webhook (hosts), receipts}, and each page {points, next}:
 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 grant execute on function public.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
@@ -3181,6 +3351,18 @@ upload_too_late 422, session_sealed 409, period_locked 409, rate_limited 429 (on
 invalid_argument 400, not_a_member 403.';
 grant execute on function public.record_locations(jsonb,uuid,boolean,uuid) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.record_session(checked_in_at timestamp with time zone, checked_out_at timestamp with time zone, client_request_id uuid, places jsonb DEFAULT NULL::jsonb)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.record_session(checked_in_at, checked_out_at, client_request_id, places);
+$function$;
+comment on function public.record_session(timestamp with time zone,timestamp with time zone,uuid,jsonb) is 'Records a whole session of the caller, for queues of phones that were offline: the same as check_in and check_out with
+this client_request_id, whichever of them came before. places: {check_in: {latitude, longitude, accuracy_m?}, check_out: {…}}.
+Errors: those of check_in and check_out.';
+grant execute on function public.record_session(timestamp with time zone,timestamp with time zone,uuid,jsonb) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.reopen_expense(expense_id uuid, reason text)
  RETURNS public.expenses
  LANGUAGE sql
@@ -3233,6 +3415,20 @@ Errors: admin_required 403, scope_missing 403, webhook_not_found 404, webhook_in
 invalid_argument 400.';
 grant execute on function public.replay_webhook_events(uuid,timestamp with time zone,timestamp with time zone,boolean) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.request_correction(reason text, client_request_id uuid, session_id uuid DEFAULT NULL::uuid, checked_in_at timestamp with time zone DEFAULT NULL::timestamp with time zone, checked_out_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS public.correction_requests
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.request_correction(reason, client_request_id, session_id, checked_in_at, checked_out_at);
+$function$;
+comment on function public.request_correction(text,uuid,uuid,timestamp with time zone,timestamp with time zone) is 'Asks for other hours: with session_id and both times that they be corrected, with session_id alone that it be taken back,
+with both times alone that a missing session be entered. An administrator decides (review_correction). A retry with the same
+client_request_id answers the same request.
+Errors: not_a_member 403, session_not_found 404, session_voided 409, session_sealed 409, period_locked 409, time_in_future 422,
+time_too_old 422 (before retention), check_out_before_check_in 422, idempotency_mismatch 422, invalid_argument 400.';
+grant execute on function public.request_correction(text,uuid,uuid,timestamp with time zone,timestamp with time zone) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.retry_webhook_delivery(delivery_id uuid)
  RETURNS public.webhook_deliveries
  LANGUAGE sql
@@ -3247,6 +3443,19 @@ Errors: admin_required 403, scope_missing 403, delivery_not_found 404, webhook_i
 409.';
 grant execute on function public.retry_webhook_delivery(uuid) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.review_correction(correction_request_id uuid, status text, comment text DEFAULT NULL::text)
+ RETURNS public.correction_requests
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.review_correction(correction_request_id, status, comment);
+$function$;
+comment on function public.review_correction(uuid,text,text) is 'Decides about a request: APPROVED does it in the same moment, or is refused with the reason; REJECTED needs a comment.
+Administrators, and managers for their teams; nobody decides about the own request. Audited.
+Errors: admin_required 403, own_session 403, correction_not_found 404, correction_already_reviewed 409, session_overlap 409,
+session_voided 409, session_sealed 409, period_locked 409, time_too_old 422, invalid_argument 400.';
+grant execute on function public.review_correction(uuid,text,text) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.review_expense(expense_id uuid, status text, approved_amount numeric DEFAULT NULL::numeric, comment text DEFAULT NULL::text)
  RETURNS public.expenses
  LANGUAGE sql
@@ -3260,6 +3469,19 @@ employment of the caller, nor by a key that the claimant made. The only administ
 Errors: admin_required 403, own_expense 403, expense_not_found 404, expense_already_reviewed 409
 (details: its state), period_locked 409, invalid_argument 400.';
 grant execute on function public.review_expense(uuid,text,numeric,text) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.review_session(session_id uuid, comment text DEFAULT NULL::text)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.review_session(session_id, comment);
+$function$;
+comment on function public.review_session(uuid,text) is 'Accepts a session that needs_review as it is, so that it counts; what is wrong is corrected or voided instead. Calling it
+again is safe. Administrators, managers for their teams, keys with sessions:write; audited.
+Errors: admin_required 403, scope_missing 403, own_session 403, session_not_found 404, session_voided 409, session_sealed 409,
+period_locked 409, invalid_argument 400.';
+grant execute on function public.review_session(uuid,text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.revoke_api_key(api_key_id uuid)
  RETURNS public.api_keys
@@ -3463,6 +3685,19 @@ and events:read; audited. Starting one and another url are limited together with
 Errors: admin_required 403, scope_missing 403, webhook_not_found 404, invalid_argument 400, rate_limited 429.';
 grant execute on function public.update_webhook(uuid,jsonb) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.void_session(session_id uuid, reason text)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.void_session(session_id, reason);
+$function$;
+comment on function public.void_session(uuid,text) is 'Takes a session back: it stays as a row, counts nowhere and overlaps nothing. Calling it again is safe. Administrators,
+managers for their teams, keys with sessions:write; audited with the reason.
+Errors: admin_required 403, scope_missing 403, own_session 403, session_not_found 404, session_sealed 409, period_locked 409,
+invalid_argument 400.';
+grant execute on function public.void_session(uuid,text) to api_key, authenticated;
+
 CREATE OR REPLACE FUNCTION public.withdraw_expense(expense_id uuid)
  RETURNS public.expenses
  LANGUAGE sql
@@ -3566,12 +3801,12 @@ begin
   select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
   if in_at > now() + interval '2 minutes' then
     perform private.fail('time_in_future', 'This time lies in the future.', in_at::text,
-      'Check the clock of the phone.');
+      format('Check the clock of the phone. The server''s time is %s.', private.iso_time(now())));
   end if;
   if in_at < now() - make_interval(hours => v_organization.late_upload_grace_hours) then
     perform private.fail('time_too_old',
       format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
-      in_at::text, 'Ask an administrator for a correction.');
+      in_at::text, format('Ask for it with request_correction. The server''s time is %s.', private.iso_time(now())));
   end if;
   if private.local_day(v_organization.id, in_at) < v_locked_until then
     perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
@@ -4144,6 +4379,30 @@ end;
 $function$;
 comment on function private.audit_expense(text,public.expenses,public.expenses,text) is 'Writes what changed of a claim to the audit log. For definers.';
 
+CREATE OR REPLACE FUNCTION private.automatic_end(in_session public.attendance_sessions, in_next_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_began_at timestamptz := coalesce((in_session).original_checked_in_at, (in_session).checked_in_at);
+begin
+  return coalesce(
+    (
+      select max(g.recorded_at)
+      from public.gps_locations as g
+      join public.organizations as o on o.id = (in_session).organization_id
+      where g.organization_id = (in_session).organization_id and g.session_id = (in_session).id
+        and g.recorded_at >= v_began_at
+        and g.recorded_at <= v_began_at + make_interval(hours => o.max_session_hours)
+        and (g.recorded_at < in_next_at) is not false
+    ),
+    v_began_at);
+end;
+$function$;
+comment on function private.automatic_end(public.attendance_sessions,timestamp with time zone) is 'The time of a session''s last point within max_session_hours and not after the next check-in; without one its check-in.';
+
 CREATE OR REPLACE FUNCTION private.before_read(in_person_id uuid, in_organization_id uuid, in_limits private.request_limits)
  RETURNS void
  LANGUAGE plpgsql
@@ -4213,6 +4472,35 @@ end;
 $function$;
 comment on function private.before_request() is 'Asked by PostgREST before each request: how long a read may take, how many at once, and a token for a write. Errors: rate_limited.';
 grant execute on function private.before_request() to anon, api_key, authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION private.best_check_out(in_session public.attendance_sessions, in_own public.session_reports, in_next_reported_at timestamp with time zone)
+ RETURNS public.session_reports
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select r.*
+  from (
+    select (in_own).* where (in_own).kind is not null
+    union all
+    select l.*
+    from public.session_reports as l
+    where l.organization_id = (in_session).organization_id and l.employee_id = (in_session).employee_id
+      and l.kind = 'CHECK_OUT' and l.reported_at >= coalesce((in_session).original_checked_in_at, (in_session).checked_in_at)
+      and (
+        not l.is_named and (in_session).opened_by in ('EMPLOYEE', 'DEVICE')
+        or l.check_in_request_id = (in_session).check_in_request_id
+        or l.check_in_request_id in (
+          select c.client_request_id from public.session_reports as c
+          where c.organization_id = (in_session).organization_id and c.session_id = (in_session).id and c.kind = 'CHECK_IN'
+        )
+      )
+  ) as r
+  where r.is_named or in_next_reported_at is null or r.reported_at < in_next_reported_at
+  order by r.reported_by <> 'EMPLOYEE' desc, r.is_named desc, r.reported_at, r.client_request_id
+  limit 1;
+$function$;
+comment on function private.best_check_out(public.attendance_sessions,public.session_reports,timestamp with time zone) is 'The check-out that ends a session, of its own and those that are kept; a row of nulls if there is none.';
 
 CREATE OR REPLACE FUNCTION private.change_own_expense(in_expense_id uuid, in_changes jsonb, in_withdraw boolean)
  RETURNS public.expenses
@@ -4342,61 +4630,32 @@ begin
       'Send the phone''s time as ISO 8601 with an offset.');
   end if;
   -- A retry is answered before the time is judged: what was accepted once stays accepted.
-  select s.* into v_session
-  from public.attendance_sessions as s
-  where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    and s.check_in_request_id = in_client_request_id;
-  if not found then
+  v_session := private.session_of_check_in(v_employee.organization_id, v_employee.id, in_client_request_id);
+  if v_session.id is null then
     v_at := private.accepted_time(v_employee.organization_id, in_checked_in_at);
-    -- A deactivation that runs now closes the open session and sees none yet: wait for it, and look again. One that comes
-    -- after this lock waits, and closes what is inserted here. It is the lock that the reference takes anyway.
-    perform from public.employees as e
-    where e.organization_id = v_employee.organization_id and e.id = v_employee.id and e.is_active
-    for key share;
-    if not found then
-      perform private.fail('not_a_member', 'You are not an active member of an organization.', null,
-        'Found one with create_organization or accept an invitation.');
+    perform private.hold_reporter(v_employee.organization_id, v_employee.id);
+    -- The same request twice at once: the other one is over now.
+    v_session := private.session_of_check_in(v_employee.organization_id, v_employee.id, in_client_request_id);
+    if v_session.id is null then
+      return private.place_check_in(v_employee.organization_id, v_employee.id, v_at, in_client_request_id, 'EMPLOYEE',
+        in_latitude, in_longitude, in_accuracy_m);
     end if;
-    insert into public.attendance_sessions (
-      organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m,
-      check_in_request_id
-    ) values (
-      v_employee.organization_id, v_employee.id, v_at, in_latitude, in_longitude, in_accuracy_m,
-      in_client_request_id
-    )
-    on conflict do nothing
-    returning * into v_session;
-    if found then
-      return v_session;
-    end if;
-    -- Something stood in the way: this very request sent twice at once, an open session, or an overlap.
-    select s.* into v_session
-    from public.attendance_sessions as s
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and s.check_in_request_id = in_client_request_id;
   end if;
-
-  if v_session.id is not null then
-    if coalesce(v_session.original_checked_in_at, v_session.checked_in_at)
-      is distinct from least(in_checked_in_at, v_session.checked_in_received_at)
-    then
-      perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-in.',
-        v_session.id::text, 'Use a new uuid for a new check-in.');
-    end if;
-    return v_session;
+  -- The time that was sent, or a little later: a fast clock counts as now, a slow one as the check-out before it.
+  if coalesce(v_session.original_checked_in_at, v_session.checked_in_at)
+      - least(in_checked_in_at, v_session.checked_in_received_at) not between interval '0' and interval '2 minutes'
+  then
+    perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-in.',
+      v_session.id::text, 'Use a new uuid for a new check-in.');
   end if;
-
-  select s.* into v_session
-  from public.attendance_sessions as s
-  where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
-  if found then
-    perform private.fail('session_already_open',
-      format('You are checked in since %s.', to_char(v_session.checked_in_at at time zone 'UTC',
-        'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
-      v_session.id::text, 'Check out first.');
+  -- The whole session came without a place and its check-in has one.
+  if in_latitude is not null and v_session.check_in_request_id = in_client_request_id and v_session.points_purged_at is null then
+    update public.attendance_sessions as s
+    set check_in_latitude = in_latitude, check_in_longitude = in_longitude, check_in_accuracy_m = in_accuracy_m
+    where s.organization_id = v_session.organization_id and s.id = v_session.id and s.check_in_latitude is null;
+    v_session := private.session_of_check_in(v_employee.organization_id, v_employee.id, in_client_request_id);
   end if;
-  perform private.fail('session_overlap', 'You were already at work at this time.', in_checked_in_at::text,
-    'A check-in must lie after the check-out of the session before.');
+  return v_session;
 exception
   when check_violation then
     get stacked diagnostics v_constraint = constraint_name;
@@ -4464,14 +4723,14 @@ begin
   from (select 1) as one
   left join lateral (
     select s.checked_in_at from public.attendance_sessions as s
-    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id and s.voided_at is null
     order by s.checked_in_at desc
     limit 1
   ) as n on true
   left join lateral (
     select s.checked_out_at from public.attendance_sessions as s
     where s.organization_id = in_organization_id and s.employee_id = in_employee_id
-      and s.status = 'CLOSED'
+      and s.status = 'CLOSED' and s.voided_at is null
     order by s.checked_in_at desc, s.checked_out_at desc
     limit 1
   ) as c on true
@@ -4485,7 +4744,7 @@ end;
 $function$;
 comment on function private.check_in_state_of(uuid,uuid) is 'What employee_last_state should hold of an employee''s sessions: always one row.';
 
-CREATE OR REPLACE FUNCTION private.check_out(in_checked_out_at timestamp with time zone, in_client_request_id uuid, in_latitude double precision, in_longitude double precision, in_accuracy_m real)
+CREATE OR REPLACE FUNCTION private.check_out(in_checked_out_at timestamp with time zone, in_client_request_id uuid, in_latitude double precision, in_longitude double precision, in_accuracy_m real, in_check_in_request_id uuid)
  RETURNS public.attendance_sessions
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -4505,58 +4764,28 @@ begin
     perform private.fail('invalid_argument', 'checked_out_at is missing.', 'checked_out_at',
       'Send the phone''s time as ISO 8601 with an offset.');
   end if;
-  select s.* into v_session
-  from public.attendance_sessions as s
-  where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    and s.check_out_request_id = in_client_request_id;
-  if not found then
-    v_at := private.accepted_time(v_employee.organization_id, in_checked_out_at);
-    update public.attendance_sessions as s
-    set status = 'CLOSED',
-      closed_by = 'EMPLOYEE',
-      checked_out_at = v_at,
-      checked_out_received_at = now(),
-      check_out_latitude = in_latitude,
-      check_out_longitude = in_longitude,
-      check_out_accuracy_m = in_accuracy_m,
-      check_out_request_id = in_client_request_id
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE'
-    returning s.* into v_session;
-    if found then
-      -- The update above holds the session's row, which the job locks before it reads.
-      perform private.request_distance(v_session);
-      return v_session;
-    end if;
-    -- Nothing open: this very request may have won meanwhile.
-    select s.* into v_session
-    from public.attendance_sessions as s
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and s.check_out_request_id = in_client_request_id;
+  v_session := private.session_of_check_out(v_employee.organization_id, v_employee.id, in_client_request_id, in_checked_out_at);
+  if v_session.organization_id is not null then
+    return v_session;
   end if;
-
-  if v_session.id is null then
-    perform private.fail('no_open_session', 'You are not checked in.', null, 'Check in first.');
+  v_at := private.accepted_time(v_employee.organization_id, in_checked_out_at);
+  perform private.hold_reporter(v_employee.organization_id, v_employee.id);
+  -- The same request twice at once: the other one is over now.
+  v_session := private.session_of_check_out(v_employee.organization_id, v_employee.id, in_client_request_id, in_checked_out_at);
+  if v_session.organization_id is not null then
+    return v_session;
   end if;
-  if coalesce(v_session.original_checked_out_at, v_session.checked_out_at)
-    is distinct from least(in_checked_out_at, v_session.checked_out_received_at)
-  then
-    perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-out.',
-      v_session.id::text, 'Use a new uuid for a new check-out.');
-  end if;
-  return v_session;
+  return private.place_check_out(v_employee.organization_id, v_employee.id, v_at, in_client_request_id,
+    in_check_in_request_id, in_latitude, in_longitude, in_accuracy_m);
 exception
   when check_violation then
     get stacked diagnostics v_constraint = constraint_name;
-    if v_constraint = 'checked_out_after_checked_in' then
-      perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-        in_checked_out_at::text, 'Check the clock of the phone.');
-    end if;
     perform private.fail('invalid_argument', 'The position of the check-out is not valid.', v_constraint,
       'latitude -90 to 90 and longitude -180 to 180 go together; accuracy_m is not negative.');
 end;
 $function$;
-comment on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real) is 'Body of public.check_out.';
-grant execute on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real) to authenticated;
+comment on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real,uuid) is 'Body of public.check_out.';
+grant execute on function private.check_out(timestamp with time zone,uuid,double precision,double precision,real,uuid) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.check_webhook(in_url text, in_events text[])
  RETURNS void
@@ -4811,17 +5040,26 @@ CREATE OR REPLACE FUNCTION private.close_session(in_organization_id uuid, in_emp
 AS $function$
 declare
   v_session public.attendance_sessions;
+  v_reasons text[];
 begin
   update public.attendance_sessions as s
   set status = 'CLOSED',
     closed_by = in_closed_by,
     checked_out_at = greatest(in_closed_at, s.checked_in_at),
-    checked_out_received_at = now()
+    checked_out_received_at = now(),
+    provisional_until = case when in_closed_by = 'AUTO' then private.provisional_until(s.*) end
   where s.organization_id = in_organization_id and s.employee_id = in_employee_id
     and s.status = 'ACTIVE'
   returning s.* into v_session;
   if not found then
     return null;
+  end if;
+  v_reasons := private.review_reasons(v_session);
+  if v_reasons <> v_session.review_reasons then
+    update public.attendance_sessions as s
+    set review_reasons = v_reasons
+    where s.organization_id = v_session.organization_id and s.id = v_session.id
+    returning s.* into v_session;
   end if;
   perform private.request_distance(v_session);
   perform private.audit(v_session.organization_id, in_action, 'session', v_session.id,
@@ -5099,6 +5337,8 @@ begin
       v_session.organization_id, v_session.id, d.day, v_session.employee_id, d.time_zone, d.day_starts_at, d.day_ends_at,
       d.distance_m
     from days as d
+    -- What was voided or waits for a review has its distance, and no day.
+    where v_session.counts
   )
   update public.attendance_sessions as s
   set distance_m = (select sum(d.distance_m) from days as d),
@@ -5202,10 +5442,26 @@ begin
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_erasure.organization_id and s.id = v_session.id;
+    update public.session_reports as r
+    set latitude = null, longitude = null, accuracy_m = null
+    where r.organization_id = v_erasure.organization_id and r.session_id = v_session.id and r.latitude is not null;
     if v_deleted >= in_max_points then
       return false;
     end if;
   end loop;
+
+  -- What people wrote about the person's hours.
+  update public.attendance_sessions as s
+  set void_reason = '-'
+  where s.organization_id = v_erasure.organization_id and s.employee_id = v_erasure.employee_id and s.void_reason <> '-';
+  update public.correction_requests as r
+  set reason = '---', review_comment = null
+  where r.organization_id = v_erasure.organization_id and r.employee_id = v_erasure.employee_id
+    and (r.reason <> '---' or r.review_comment is not null);
+
+  -- Check-outs that wait for a check-in that will not come now.
+  delete from public.session_reports as r
+  where r.organization_id = v_erasure.organization_id and r.employee_id = v_erasure.employee_id and r.session_id is null;
 
   -- The person's events in the order of their ids, a bounded number of them at a time: found by index, whatever else happens in the
   -- organization, so colleagues who write events faster than they are read cannot keep an erasure from its end.
@@ -5345,25 +5601,8 @@ begin
   if in_checked_in_at is null or in_checked_out_at is null then
     perform private.fail('invalid_argument', 'A correction names both times.', 'checked_in_at, checked_out_at');
   end if;
-  if in_checked_out_at < in_checked_in_at then
-    perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-      in_checked_out_at::text);
-  end if;
-  if in_checked_out_at > now() then
-    perform private.fail('time_in_future', 'This time lies in the future.', in_checked_out_at::text);
-  end if;
-  if in_checked_out_at - in_checked_in_at > interval '168 hours' then
-    perform private.fail('invalid_argument', 'A session is at most 168 hours long.', 'checked_out_at');
-  end if;
-
-  perform private.hold_locked_until(v_admin.organization_id);
-  select s.* into v_before
-  from public.attendance_sessions as s
-  where s.organization_id = v_admin.organization_id and s.id = in_session_id and private.leads(v_admin, s.employee_id)
-  for no key update;
-  if not found then
-    perform private.fail('session_not_found', 'There is no such session.', in_session_id::text);
-  end if;
+  perform private.judge_hours(v_admin.organization_id, in_checked_in_at, in_checked_out_at);
+  v_before := private.hold_session(v_admin, in_session_id);
   -- Neither the days it leaves nor the days it comes to may be locked.
   perform private.refuse_settled_session(v_before);
   v_after := v_before;
@@ -5376,13 +5615,22 @@ begin
     checked_out_received_at = coalesce(s.checked_out_received_at, now()),
     status = 'CLOSED',
     closed_by = coalesce(s.closed_by, 'ADMIN'),
+    claimed_checked_out_at = null,
+    provisional_until = null,
+    reviewed_at = null,
+    reviewed_by = null,
     original_checked_in_at = coalesce(s.original_checked_in_at, s.checked_in_at),
     -- Null stays null: who was still at work when it was first corrected had not checked out.
-    original_checked_out_at = case when s.corrected_at is null then s.checked_out_at else s.original_checked_out_at end,
+    original_checked_out_at = case when s.corrected_at is null then coalesce(s.claimed_checked_out_at, s.checked_out_at)
+      else s.original_checked_out_at end,
     corrected_at = now(),
     distance_status = 'PENDING'
   where s.organization_id = v_before.organization_id and s.id = v_before.id
   returning s.* into v_after;
+  v_after := private.settle_session(v_after.organization_id, v_after.id);
+  -- The one that it left or came to may end elsewhere now.
+  perform private.settle_neighbour(v_after, v_before.checked_in_at);
+  perform private.settle_neighbour(v_after, v_after.checked_in_at);
   perform private.request_distance(v_after);
   perform private.audit(v_after.organization_id, 'session.corrected', 'session', v_after.id,
     jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
@@ -5663,6 +5911,23 @@ end;
 $function$;
 comment on function private.create_receipt_path(text,text) is 'Body of public.create_receipt_path.';
 grant execute on function private.create_receipt_path(text,text) to authenticated;
+
+CREATE OR REPLACE FUNCTION private.create_session(in_employee_id uuid, in_checked_in_at timestamp with time zone, in_checked_out_at timestamp with time zone, in_reason text, in_client_request_id uuid)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_leader('sessions:write');
+begin
+  perform private.hold_locked_until(v_caller.organization_id);
+  return private.enter_session(v_caller, in_employee_id, in_checked_in_at, in_checked_out_at,
+    in_reason, in_client_request_id);
+end;
+$function$;
+comment on function private.create_session(uuid,timestamp with time zone,timestamp with time zone,text,uuid) is 'Body of public.create_session.';
+grant execute on function private.create_session(uuid,timestamp with time zone,timestamp with time zone,text,uuid) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.create_stream_ticket()
  RETURNS jsonb
@@ -6525,6 +6790,82 @@ end;
 $function$;
 comment on function private.enqueue(text,jsonb,text,timestamp with time zone) is 'Puts a job into a pg-boss queue in the caller''s transaction, with the queue''s own options. Returns its id, or null when a job with the same singleton_key already waits. The only SQL that writes pgboss.job. Before calling it, lock the row that the job will lock: a job that already runs must not miss what this transaction writes.';
 
+CREATE OR REPLACE FUNCTION private.enter_session(in_caller private.caller, in_employee_id uuid, in_checked_in_at timestamp with time zone, in_checked_out_at timestamp with time zone, in_reason text, in_client_request_id uuid)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_session public.attendance_sessions;
+  v_before uuid;
+  v_by text := case when (in_caller).api_key_id is null then 'ADMIN' else 'API_KEY' end;
+begin
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'A session by hand needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  if in_checked_in_at is null or in_checked_out_at is null then
+    perform private.fail('invalid_argument', 'A session by hand has both times.', 'checked_in_at, checked_out_at');
+  end if;
+  perform private.hold_locked_until((in_caller).organization_id);
+  perform from public.employees as e
+  where e.organization_id = (in_caller).organization_id and e.id = in_employee_id and e.erased_at is null
+  for no key update;
+  if not found or not private.leads(in_caller, in_employee_id) then
+    perform private.fail('employee_not_found', 'There is no such employee.', in_employee_id::text);
+  end if;
+  perform private.refuse_own_hours(in_caller, in_employee_id);
+  select s.* into v_session
+  from public.attendance_sessions as s
+  where s.organization_id = (in_caller).organization_id and s.employee_id = in_employee_id
+    and s.check_in_request_id = in_client_request_id;
+  if found then
+    if (coalesce(v_session.original_checked_in_at, v_session.checked_in_at), (private.own_check_out(v_session)).reported_at)
+      is distinct from (in_checked_in_at, in_checked_out_at)
+    then
+      perform private.fail('idempotency_mismatch', 'This client_request_id was used for another session.',
+        v_session.id::text, 'Use a new uuid for a new session.');
+    end if;
+    return v_session;
+  end if;
+  perform private.judge_hours((in_caller).organization_id, in_checked_in_at, in_checked_out_at);
+  v_session.organization_id := (in_caller).organization_id;
+  v_session.employee_id := in_employee_id;
+  v_session.checked_in_at := in_checked_in_at;
+  v_session.checked_out_at := in_checked_out_at;
+  perform private.refuse_settled_session(v_session);
+  -- An end that nobody reported makes room.
+  select s.id into v_before
+  from public.attendance_sessions as s
+  where s.organization_id = v_session.organization_id and s.employee_id = in_employee_id and s.voided_at is null
+    and s.checked_in_at <= in_checked_in_at and s.checked_out_at > in_checked_in_at and s.closed_by = 'AUTO'
+  order by s.checked_in_at desc
+  limit 1;
+  if found then
+    perform private.settle_session(v_session.organization_id, v_before, in_checked_in_at);
+  end if;
+  insert into public.attendance_sessions (
+    organization_id, employee_id, status, checked_in_at, check_in_request_id, checked_out_at, checked_out_received_at,
+    check_out_is_named, opened_by, closed_by, review_reasons
+  ) values (
+    v_session.organization_id, in_employee_id, 'CLOSED', in_checked_in_at, in_client_request_id, in_checked_out_at, now(),
+    true, v_by, v_by, private.review_reasons(v_session)
+  )
+  returning * into v_session;
+  perform private.request_distance(v_session);
+  perform private.audit(v_session.organization_id, 'session.created', 'session', v_session.id, null,
+    jsonb_build_object('employee_id', in_employee_id, 'checked_in_at', v_session.checked_in_at,
+      'checked_out_at', v_session.checked_out_at),
+    btrim(in_reason));
+  return v_session;
+exception
+  when exclusion_violation then
+    perform private.fail('session_overlap', 'These times fall into another session of the person.', in_employee_id::text,
+      'Correct or void that one first.');
+end;
+$function$;
+comment on function private.enter_session(private.caller,uuid,timestamp with time zone,timestamp with time zone,text,uuid) is 'Makes a closed session of a person by hand, audited. For definers.';
+
 CREATE OR REPLACE FUNCTION private.erase_audit_values(in_organization_id uuid, in_employee_id uuid)
  RETURNS void
  LANGUAGE plpgsql
@@ -6544,6 +6885,9 @@ begin
       union all
       select 'expense', x.id from public.expenses as x
       where x.organization_id = in_organization_id and x.employee_id = in_employee_id
+      union all
+      select 'correction_request', r.id from public.correction_requests as r
+      where r.organization_id = in_organization_id and r.employee_id = in_employee_id
       union all
       -- Phones are named by their people.
       select 'device_token', t.id from public.device_tokens as t
@@ -6707,10 +7051,12 @@ AS $function$
     when 'scope_missing' then 403
     when 'invitation_email_mismatch' then 403
     when 'own_expense' then 403
+    when 'own_session' then 403
     when 'invalid_argument' then 400
     when 'batch_size' then 400
     when 'employee_not_found' then 404
     when 'session_not_found' then 404
+    when 'correction_not_found' then 404
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
     when 'api_key_not_found' then 404
@@ -6729,11 +7075,13 @@ AS $function$
     when 'session_already_open' then 409
     when 'no_open_session' then 409
     when 'session_overlap' then 409
+    when 'session_voided' then 409
     when 'session_sealed' then 409
     when 'session_open' then 409
     when 'expense_already_reviewed' then 409
     when 'invitation_needed' then 409
     when 'expense_state' then 409
+    when 'correction_already_reviewed' then 409
     when 'last_admin' then 409
     when 'too_many_webhooks' then 409
     when 'webhook_inactive' then 409
@@ -6762,7 +7110,9 @@ CREATE OR REPLACE FUNCTION private.event_types()
 AS $function$
 begin
   return array[
-    'session.checked_in', 'session.checked_out', 'session.corrected', 'session.recalculated',
+    'session.checked_in', 'session.checked_out', 'session.created', 'session.updated', 'session.corrected',
+    'session.reviewed', 'session.voided', 'session.recalculated',
+    'correction.requested', 'correction.approved', 'correction.rejected',
     'expense.submitted', 'expense.approved', 'expense.rejected',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
     'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',
@@ -7768,6 +8118,53 @@ end;
 $function$;
 comment on function private.hold_locked_until(uuid,boolean) is 'The organization''s locked_until, which stays what it is until the transaction ends. For definers.';
 
+CREATE OR REPLACE FUNCTION private.hold_reporter(in_organization_id uuid, in_employee_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  perform from public.employees as e
+  where e.organization_id = in_organization_id and e.id = in_employee_id and e.is_active
+  for no key update;
+  if not found then
+    perform private.fail('not_a_member', 'You are not an active member of an organization.', null,
+      'Found one with create_organization or accept an invitation.');
+  end if;
+end;
+$function$;
+comment on function private.hold_reporter(uuid,uuid) is 'Holds a person until the transaction ends, so that their reports are judged one after the other. Errors: not_a_member.';
+
+CREATE OR REPLACE FUNCTION private.hold_session(in_caller private.caller, in_session_id uuid)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee_id uuid := (
+    select s.employee_id from public.attendance_sessions as s
+    where s.organization_id = (in_caller).organization_id and s.id = in_session_id
+  );
+  v_session public.attendance_sessions;
+begin
+  perform private.hold_locked_until((in_caller).organization_id);
+  perform from public.employees as e
+  where e.organization_id = (in_caller).organization_id and e.id = v_employee_id
+  for no key update;
+  select s.* into v_session
+  from public.attendance_sessions as s
+  where s.organization_id = (in_caller).organization_id and s.id = in_session_id
+    and private.leads(in_caller, s.employee_id)
+  for no key update;
+  if not found then
+    perform private.fail('session_not_found', 'There is no such session.', in_session_id::text);
+  end if;
+  perform private.refuse_own_hours(in_caller, v_session.employee_id);
+  return v_session;
+end;
+$function$;
+comment on function private.hold_session(private.caller,uuid) is 'A session that the caller decides about, held with its person and the lock date. Errors: session_not_found, own_session.';
+
 CREATE OR REPLACE FUNCTION private.hold_sessions(in_organization_id uuid, in_employee_id uuid)
  RETURNS void
  LANGUAGE plpgsql
@@ -8021,6 +8418,8 @@ declare
   v_first_recorded_at timestamptz;
   v_last_recorded_at timestamptz;
   v_rejected jsonb;
+  -- Until when points are taken: an automatic end is provisional, and points within its limit extend it.
+  v_takes_until timestamptz;
 begin
   if jsonb_typeof(in_points) is distinct from 'array' then
     perform private.fail('invalid_argument', 'points is not an array.', 'points', 'Send a JSON array of 1 to 100 points.');
@@ -8043,9 +8442,26 @@ begin
     perform private.fail('session_not_found', 'There is no such session of this employee.', in_session_id::text);
   end if;
   select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
+  v_takes_until := coalesce(v_session.claimed_checked_out_at, v_session.checked_out_at);
   if v_session.status = 'CLOSED' then
-    perform private.refuse_settled_session(v_session);
-    if now() > v_session.checked_out_received_at
+    perform private.refuse_settled_session(v_session, true);
+    if v_session.voided_at is not null or v_session.provisional_until > now() then
+      -- What was taken back keeps its points as its reports: a session that is not known yet may be theirs.
+      v_takes_until := least(
+        (private.own_check_out(v_session)).reported_at,
+        v_session.checked_in_at + make_interval(hours => v_organization.max_session_hours),
+        private.next_session_at(v_session.organization_id, v_session.employee_id, v_session.checked_in_at)
+          - interval '1 microsecond',
+        private.next_reported_at(v_session.organization_id, v_session.employee_id, v_session.checked_in_at)
+          - interval '1 microsecond');
+    elsif v_session.claimed_checked_out_at is null then
+      -- The instant at which the next one begins is that one's.
+      v_takes_until := least(v_takes_until,
+        private.next_session_at(v_session.organization_id, v_session.employee_id, v_session.checked_in_at)
+          - interval '1 microsecond');
+    end if;
+    if v_session.voided_at is null and (v_session.provisional_until > now()) is not true
+      and now() > v_session.checked_out_received_at
       + make_interval(hours => v_organization.late_upload_grace_hours)
     then
       perform private.fail('upload_too_late',
@@ -8121,7 +8537,7 @@ begin
           p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.sequence_number, p.is_mock) then 'point_field_invalid'
         when p.recorded_at > now() + interval '2 minutes' then 'point_in_future'
         when p.recorded_at < v_session.checked_in_at then 'point_before_session'
-        when p.recorded_at > v_session.checked_out_at then 'point_after_session'
+        when p.recorded_at > v_takes_until then 'point_after_session'
         when p.recorded_at < now()
           - make_interval(hours => v_organization.late_upload_grace_hours + v_organization.max_session_hours)
           then 'point_too_old'
@@ -8193,6 +8609,9 @@ begin
     set distance_status = 'PENDING'
     where s.organization_id = v_session.organization_id and s.id = v_session.id and s.distance_status <> 'PENDING';
     perform private.request_distance(v_session);
+    if v_session.provisional_until > now() and v_last_recorded_at > v_session.checked_out_at then
+      perform private.settle_session(v_session.organization_id, v_session.id);
+    end if;
   end if;
 
   return jsonb_build_object(
@@ -8551,6 +8970,18 @@ end;
 $function$;
 comment on function private.is_time_zone(text) is 'Whether the text names an IANA time zone, such as Europe/Ljubljana.';
 
+CREATE OR REPLACE FUNCTION private.iso_time(in_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return to_char(in_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"');
+end;
+$function$;
+comment on function private.iso_time(timestamp with time zone) is 'An instant as messages write it: ISO 8601 in UTC, whole seconds.';
+
 CREATE OR REPLACE FUNCTION private.issue_api_key(in_organization_id uuid, in_name text, in_scopes text[], in_expires_at timestamp with time zone, in_requests_per_minute integer, in_created_by uuid)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -8616,6 +9047,50 @@ exception
 end;
 $function$;
 comment on function private.issue_device_token(uuid,uuid,text,uuid) is 'Makes a device token and audits it. For definers that know whose it is to be.';
+
+CREATE OR REPLACE FUNCTION private.join_check_in(in_session public.attendance_sessions, in_client_request_id uuid, in_latitude double precision, in_longitude double precision, in_accuracy_m real)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_other public.session_reports;
+  v_is_the_rows boolean := coalesce(in_client_request_id < (in_session).check_in_request_id, true);
+begin
+  v_other.organization_id := (in_session).organization_id;
+  v_other.employee_id := (in_session).employee_id;
+  v_other.kind := 'CHECK_IN';
+  v_other.reported_at := coalesce((in_session).original_checked_in_at, (in_session).checked_in_at);
+  v_other.reported_by := 'EMPLOYEE';
+  v_other.is_named := false;
+  v_other.received_at := now();
+  if not v_is_the_rows then
+    v_other.client_request_id := in_client_request_id;
+    v_other.latitude := in_latitude;
+    v_other.longitude := in_longitude;
+    v_other.accuracy_m := in_accuracy_m;
+    perform private.keep_report(v_other, (in_session).id);
+  else
+    if (in_session).check_in_request_id is not null then
+      v_other.client_request_id := (in_session).check_in_request_id;
+      v_other.latitude := (in_session).check_in_latitude;
+      v_other.longitude := (in_session).check_in_longitude;
+      v_other.accuracy_m := (in_session).check_in_accuracy_m;
+      v_other.received_at := (in_session).checked_in_received_at;
+      perform private.keep_report(v_other, (in_session).id);
+    end if;
+    update public.attendance_sessions as s
+    set check_in_request_id = in_client_request_id,
+      check_in_latitude = in_latitude,
+      check_in_longitude = in_longitude,
+      check_in_accuracy_m = in_accuracy_m,
+      opened_by = 'EMPLOYEE'
+    where s.organization_id = (in_session).organization_id and s.id = (in_session).id;
+  end if;
+  return private.settle_session((in_session).organization_id, (in_session).id);
+end;
+$function$;
+comment on function private.join_check_in(public.attendance_sessions,uuid,double precision,double precision,real) is 'Adds a check-in of the same instant to its session. The caller holds the person.';
 
 CREATE OR REPLACE FUNCTION private.judge_claim(in_organization public.organizations, in_employee_id uuid, in_amount numeric, in_currency text, in_category text, in_spent_on date, in_receipt_paths text[])
  RETURNS void
@@ -8692,6 +9167,33 @@ begin
 end;
 $function$;
 comment on function private.judge_clock(public.device_tokens,timestamp with time zone) is 'What is known of a phone''s clock after a request whose newest point says this time: clock_offset_s and what led to it.';
+
+CREATE OR REPLACE FUNCTION private.judge_hours(in_organization_id uuid, in_checked_in_at timestamp with time zone, in_checked_out_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_days integer := (select o.location_retention_days from public.organizations as o where o.id = in_organization_id);
+begin
+  if in_checked_out_at < in_checked_in_at then
+    perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
+      in_checked_out_at::text);
+  end if;
+  if in_checked_out_at > now() then
+    perform private.fail('time_in_future', 'This time lies in the future.', in_checked_out_at::text,
+      format('The server''s time is %s.', private.iso_time(now())));
+  end if;
+  if in_checked_in_at < now() - make_interval(days => v_days) then
+    perform private.fail('time_too_old', format('This time is more than %s days ago.', v_days), in_checked_in_at::text,
+      'Hours cannot lie before what the organization keeps (location_retention_days): is the year right?');
+  end if;
+  if in_checked_out_at - in_checked_in_at > interval '168 hours' then
+    perform private.fail('invalid_argument', 'A session is at most 168 hours long.', 'checked_out_at');
+  end if;
+end;
+$function$;
+comment on function private.judge_hours(uuid,timestamp with time zone,timestamp with time zone) is 'Refuses hours that nobody can mean. Errors: check_out_before_check_in, time_in_future, time_too_old, invalid_argument.';
 
 CREATE OR REPLACE FUNCTION private.judge_own_expense(in_caller private.caller, in_expense public.expenses)
  RETURNS boolean
@@ -8908,6 +9410,24 @@ $function$;
 comment on function private.keep_organization() is 'Body of public.keep_organization.';
 grant execute on function private.keep_organization() to authenticated;
 
+CREATE OR REPLACE FUNCTION private.keep_report(in_report public.session_reports, in_session_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  insert into public.session_reports (
+    organization_id, employee_id, kind, session_id, reported_at, reported_by, client_request_id, check_in_request_id, is_named,
+    latitude, longitude, accuracy_m, received_at
+  ) values (
+    (in_report).organization_id, (in_report).employee_id, (in_report).kind, in_session_id, (in_report).reported_at,
+    (in_report).reported_by, (in_report).client_request_id, (in_report).check_in_request_id, (in_report).is_named,
+    (in_report).latitude, (in_report).longitude, (in_report).accuracy_m, (in_report).received_at
+  );
+end;
+$function$;
+comment on function private.keep_report(public.session_reports,uuid) is 'Keeps a report beside a session, or waiting (null).';
+
 CREATE OR REPLACE FUNCTION private.key_organization_id(in_scope text)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -8921,6 +9441,36 @@ end;
 $function$;
 comment on function private.key_organization_id(text) is 'The organization of the calling API key if it has the scope (null: if it is valid). Errors: those of require_scope.';
 grant execute on function private.key_organization_id(text) to api_key;
+
+CREATE OR REPLACE FUNCTION private.last_reported_session(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select s.*
+  from (
+    (
+      select l.* from public.attendance_sessions as l
+      where l.organization_id = in_organization_id and l.employee_id = in_employee_id
+        and l.original_checked_in_at is null and l.checked_in_at <= in_at and l.opened_by in ('EMPLOYEE', 'DEVICE')
+      order by l.checked_in_at desc, l.checked_out_at desc nulls first
+      limit 1
+    )
+    union all
+    (
+      select l.* from public.attendance_sessions as l
+      where l.organization_id = in_organization_id and l.employee_id = in_employee_id
+        and l.original_checked_in_at <= in_at and l.opened_by in ('EMPLOYEE', 'DEVICE')
+      order by l.original_checked_in_at desc
+      limit 1
+    )
+  ) as s
+  -- Of those that began together (one that was left at once, by a clock that stood) the one that lasts.
+  order by coalesce(s.original_checked_in_at, s.checked_in_at) desc, s.checked_out_at desc nulls first
+  limit 1;
+$function$;
+comment on function private.last_reported_session(uuid,uuid,timestamp with time zone) is 'The session of the last check-in of an employee that was reported at or before an instant, voided or not; or a row of nulls.';
 
 CREATE OR REPLACE FUNCTION private.last_state_of(in_organization_id uuid, in_employee_id uuid)
  RETURNS TABLE(is_checked_in boolean, session_id uuid, last_check_in_at timestamp with time zone, last_check_out_at timestamp with time zone, fix_session_id uuid, recorded_at timestamp with time zone, latitude double precision, longitude double precision, accuracy_m real, speed_mps real, heading_deg real, battery_pct smallint, is_mock boolean, distance_m numeric, distance_is_provisional boolean)
@@ -8950,7 +9500,7 @@ begin
   return query
   select s.id, s.status = 'ACTIVE', s.checked_in_at, s.checked_out_at, s.duration_s, s.distance_m, s.distance_status
   from public.attendance_sessions as s
-  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id and s.voided_at is null
   -- Of those that began together (empty ones can) the one that lasts.
   order by s.checked_in_at desc, s.checked_out_at desc nulls first, s.id desc
   limit 1;
@@ -9363,6 +9913,30 @@ $function$;
 comment on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) is 'Each point of a session in order, with its flag, leg_m and is_gap: see private.advance_distance.';
 grant execute on function private.measure_points(uuid,uuid,timestamp with time zone,timestamp with time zone,jsonb) to api_key, authenticated, fieldtrack_worker, service_role;
 
+CREATE OR REPLACE FUNCTION private.merge_batches(in_whole jsonb, in_part jsonb, in_indexes integer[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return in_whole || jsonb_build_object(
+    'inserted', (in_whole ->> 'inserted')::integer + (in_part ->> 'inserted')::integer,
+    'duplicates', (in_whole ->> 'duplicates')::integer + (in_part ->> 'duplicates')::integer,
+    'rejected', (
+      select coalesce(jsonb_agg(r.value order by (r.value ->> 'index')::integer), '[]')
+      from (
+        select l.value from jsonb_array_elements(in_whole -> 'rejected') as l
+        where (l.value ->> 'index')::integer <> all (in_indexes)
+        union all
+        select l.value || jsonb_build_object('index', in_indexes[(l.value ->> 'index')::integer + 1])
+        from jsonb_array_elements(in_part -> 'rejected') as l
+      ) as r
+    ));
+end;
+$function$;
+comment on function private.merge_batches(jsonb,jsonb,integer[]) is 'A batch''s result with that of some of its points, which were tried in another session. For private.record_locations.';
+
 CREATE OR REPLACE FUNCTION private.metres_outside(in_site public.sites, in_latitude double precision, in_longitude double precision)
  RETURNS double precision
  LANGUAGE sql
@@ -9581,6 +10155,35 @@ end;
 $function$;
 comment on function private.missing_location_partitions() is 'How many partitions of gps_locations are missing from two months back to two ahead.';
 
+CREATE OR REPLACE FUNCTION private.move_points(in_from public.attendance_sessions, in_to public.attendance_sessions, in_after timestamp with time zone, in_from_at timestamp with time zone, in_until timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_is_gone boolean;
+begin
+  delete from public.gps_locations as g
+  where g.organization_id = (in_from).organization_id and g.session_id = (in_from).id
+    and g.recorded_at > in_after and g.recorded_at >= in_from_at and g.recorded_at < in_until
+    and exists (
+      select from public.gps_locations as l
+      where l.organization_id = (in_to).organization_id and l.session_id = (in_to).id and l.recorded_at = g.recorded_at
+    );
+  v_is_gone := found;
+  update public.gps_locations as g
+  set session_id = (in_to).id
+  where g.organization_id = (in_from).organization_id and g.session_id = (in_from).id
+    and g.recorded_at > in_after and g.recorded_at >= in_from_at and g.recorded_at < in_until;
+  if found or v_is_gone then
+    perform private.refresh_last_state((in_to).organization_id, (in_to).employee_id);
+    perform private.request_distance(in_from);
+    perform private.request_distance(in_to);
+  end if;
+end;
+$function$;
+comment on function private.move_points(public.attendance_sessions,public.attendance_sessions,timestamp with time zone,timestamp with time zone,timestamp with time zone) is 'Gives points from one time to before another, all after a third, to another session of the person, which the caller holds.';
+
 CREATE OR REPLACE FUNCTION private.my_device_token(in_name text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -9645,6 +10248,40 @@ end;
 $function$;
 comment on function private.new_webhook_secret(uuid,uuid) is 'Makes and returns a webhook''s current secret. For definers.';
 
+CREATE OR REPLACE FUNCTION private.next_reported_at(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select least(
+    (
+      select min(l.checked_in_at) from public.attendance_sessions as l
+      where l.organization_id = in_organization_id and l.employee_id = in_employee_id
+        and l.original_checked_in_at is null and l.checked_in_at > in_at and l.opened_by in ('EMPLOYEE', 'DEVICE')
+    ),
+    (
+      select min(l.original_checked_in_at) from public.attendance_sessions as l
+      where l.organization_id = in_organization_id and l.employee_id = in_employee_id
+        and l.original_checked_in_at > in_at and l.opened_by in ('EMPLOYEE', 'DEVICE')
+    )
+  );
+$function$;
+comment on function private.next_reported_at(uuid,uuid,timestamp with time zone) is 'The first check-in of an employee that was reported for a time after an instant; null if there is none.';
+
+CREATE OR REPLACE FUNCTION private.next_session_at(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select min(l.checked_in_at)
+  from public.attendance_sessions as l
+  where l.organization_id = in_organization_id and l.employee_id = in_employee_id
+    and l.checked_in_at > in_at and l.voided_at is null;
+$function$;
+comment on function private.next_session_at(uuid,uuid,timestamp with time zone) is 'When the first session of an employee after an instant begins, voided ones apart; null if there is none.';
+
 CREATE OR REPLACE FUNCTION private.organizations_unread_by(in_consumer text)
  RETURNS SETOF uuid
  LANGUAGE plpgsql
@@ -9660,6 +10297,77 @@ begin
 end;
 $function$;
 comment on function private.organizations_unread_by(text) is 'Organizations with events that a consumer has not read yet, those that the log still hides from it included.';
+
+CREATE OR REPLACE FUNCTION private.own_check_out(in_session public.attendance_sessions)
+ RETURNS public.session_reports
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_report public.session_reports;
+  v_at timestamptz := case when (in_session).corrected_at is null
+    then coalesce((in_session).claimed_checked_out_at, (in_session).checked_out_at)
+    else (in_session).original_checked_out_at end;
+begin
+  if (in_session).closed_by = 'AUTO' or v_at is null then
+    return null;
+  end if;
+  v_report.organization_id := (in_session).organization_id;
+  v_report.employee_id := (in_session).employee_id;
+  v_report.kind := 'CHECK_OUT';
+  v_report.reported_at := v_at;
+  v_report.reported_by := (in_session).closed_by;
+  v_report.client_request_id := (in_session).check_out_request_id;
+  v_report.is_named := (in_session).check_out_is_named;
+  v_report.check_in_request_id := case when (in_session).check_out_is_named then (in_session).check_in_request_id end;
+  v_report.latitude := (in_session).check_out_latitude;
+  v_report.longitude := (in_session).check_out_longitude;
+  v_report.accuracy_m := (in_session).check_out_accuracy_m;
+  v_report.received_at := (in_session).checked_out_received_at;
+  return v_report;
+end;
+$function$;
+comment on function private.own_check_out(public.attendance_sessions) is 'The check-out that a session''s row holds, as a report; null if it has none (open, or closed by nobody).';
+
+CREATE OR REPLACE FUNCTION private.pass_on_points(in_organization_id uuid, in_employee_id uuid, in_points jsonb, in_strict boolean, in_result jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_batch record;
+  v_part jsonb;
+  v_result jsonb := in_result;
+begin
+  if in_strict or not jsonb_path_exists(in_result, '$.rejected[*] ? (@.code == "point_after_session")') then
+    return in_result;
+  end if;
+  for v_batch in
+    select p.session_id, array_agg(p.index order by p.index) as indexes,
+      jsonb_agg(in_points -> p.index order by p.index) as points
+    from (
+      select (r.value ->> 'index')::integer as index,
+        private.session_at(in_organization_id, in_employee_id,
+          private.point_time(in_points -> (r.value ->> 'index')::integer ->> 'recorded_at')) as session_id
+      from jsonb_array_elements(in_result -> 'rejected') as r
+      where r.value ->> 'code' = 'point_after_session'
+    ) as p
+    where p.session_id <> (in_result ->> 'session_id')::uuid
+    group by p.session_id
+    order by p.session_id
+  loop
+    v_part := private.insert_locations(in_organization_id, in_employee_id, v_batch.session_id, v_batch.points, false);
+    v_result := private.merge_batches(v_result, v_part, v_batch.indexes);
+  end loop;
+  return v_result;
+exception
+  -- That session is settled: the points stay refused.
+  when sqlstate 'PGRST' then
+    return in_result;
+end;
+$function$;
+comment on function private.pass_on_points(uuid,uuid,jsonb,boolean,jsonb) is 'Stores points that were refused as later than their session in the session they fall into; answers the result of both.';
 
 CREATE OR REPLACE FUNCTION private.pay_expenses(in_expense_ids uuid[], in_reference text, in_reason text, in_undo boolean)
  RETURNS SETOF public.expenses
@@ -9718,6 +10426,185 @@ $function$;
 comment on function private.pay_expenses(uuid[],text,text,boolean) is 'Body of public.mark_expenses_paid and public.undo_expense_payment.';
 grant execute on function private.pay_expenses(uuid[],text,text,boolean) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.place_check_in(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone, in_client_request_id uuid, in_opened_by text, in_latitude double precision, in_longitude double precision, in_accuracy_m real)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_at timestamptz := in_at;
+  v_is_now boolean := in_at > now() - interval '2 minutes';
+  v_before public.attendance_sessions;
+  v_reported public.attendance_sessions;
+  v_session public.attendance_sessions;
+  v_is_later_known boolean;
+begin
+  if v_is_now then
+    -- A phone that is slow by up to two minutes: who was checked out meanwhile checks in after that.
+    select greatest(in_at, max(s.checked_out_at)) into v_at
+    from public.attendance_sessions as s
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id and s.voided_at is null
+      and s.checked_in_at > in_at - interval '8 days' and s.checked_out_at between in_at and now();
+  end if;
+  select s.* into v_before
+  from public.attendance_sessions as s
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+    and s.checked_in_at <= v_at and s.voided_at is null
+  order by s.checked_in_at desc, s.checked_out_at desc nulls first
+  limit 1;
+  -- The person is there to read it: nothing is recorded, and nothing is guessed. What comes late is.
+  if in_at > now() - interval '10 minutes' and in_opened_by = 'EMPLOYEE' then
+    select s.* into v_reported
+    from public.attendance_sessions as s
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id and s.status = 'ACTIVE'
+      and (v_is_now or s.checked_in_at = in_at);
+  end if;
+  if v_reported.id is not null then
+    perform private.fail('session_already_open',
+      format('You are checked in since %s.', private.iso_time(v_reported.checked_in_at)), v_reported.id::text,
+      format('Check out first. The server''s time is %s.', private.iso_time(now())));
+  end if;
+  v_reported := private.last_reported_session(in_organization_id, in_employee_id, v_at);
+  -- One that was left at once is no reason not to begin again at that time.
+  if coalesce(v_reported.original_checked_in_at, v_reported.checked_in_at) = v_at and not v_is_now
+    and (v_reported.closed_by = 'EMPLOYEE' and v_reported.checked_out_at = v_reported.checked_in_at) is not true
+  then
+    return private.join_check_in(v_reported, in_client_request_id, in_latitude, in_longitude, in_accuracy_m);
+  end if;
+  v_is_later_known := private.next_session_at(in_organization_id, in_employee_id, v_at) is not null
+    or private.next_reported_at(in_organization_id, in_employee_id, v_at) is not null;
+  if v_before.id is not null and (v_before.checked_out_at is null or v_before.checked_out_at > v_at) then
+    v_before := private.settle_session(in_organization_id, v_before.id, v_at);
+  end if;
+  if v_reported.id <> v_before.id then
+    v_reported := private.settle_session(in_organization_id, v_reported.id, v_at);
+  end if;
+
+  v_session.organization_id := in_organization_id;
+  v_session.employee_id := in_employee_id;
+  v_session.checked_in_at := v_at;
+  insert into public.attendance_sessions (
+    organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m,
+    check_in_request_id, opened_by, status, closed_by, checked_out_at, checked_out_received_at, provisional_until, review_reasons
+  )
+  select
+    in_organization_id, in_employee_id, v_at, in_latitude, in_longitude, in_accuracy_m, in_client_request_id, in_opened_by,
+    l.status, l.closed_by, l.checked_out_at, l.received_at, l.provisional_until, private.review_reasons(v_session)
+  from (
+    select 'ACTIVE' as status, null as closed_by, null::timestamptz as checked_out_at, null::timestamptz as received_at,
+      null::timestamptz as provisional_until
+    where not v_is_later_known
+    union all
+    select 'CLOSED', 'AUTO', v_at, now(), private.provisional_until(v_session) where v_is_later_known
+  ) as l
+  on conflict do nothing
+  returning * into v_session;
+  if not found then
+    perform private.fail('session_overlap', 'These hours are part of a session that does not change any more.', in_at::text,
+      'Ask for a change with request_correction.');
+  end if;
+  if v_session.status = 'CLOSED' then
+    perform private.request_distance(v_session);
+  end if;
+  if v_before.id is not null then
+    perform private.take_over_points(v_before, v_session);
+  end if;
+  if v_reported.id <> v_before.id or v_before.id is null and v_reported.id is not null then
+    perform private.take_over_points(v_reported, v_session);
+  end if;
+  for v_reported in
+    select s.* from public.attendance_sessions as s
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+      and s.checked_in_at between v_at - interval '30 days' and v_at and s.claimed_checked_out_at > v_at
+      and s.id not in (v_before.id, v_session.id)
+  loop
+    perform private.take_over_points(v_reported, v_session);
+  end loop;
+  if v_is_later_known or exists (
+    select from public.session_reports as r
+    where r.organization_id = in_organization_id and r.employee_id = in_employee_id and r.reported_at >= v_at
+  ) then
+    return private.settle_session(in_organization_id, v_session.id);
+  end if;
+  return v_session;
+end;
+$function$;
+comment on function private.place_check_in(uuid,uuid,timestamp with time zone,uuid,text,double precision,double precision,real) is 'Opens a session, or closes it at once where a later one is known, and makes room for it. The caller holds the person.';
+
+CREATE OR REPLACE FUNCTION private.place_check_out(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone, in_client_request_id uuid, in_check_in_request_id uuid, in_latitude double precision, in_longitude double precision, in_accuracy_m real)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_session public.attendance_sessions := private.session_to_check_out_of(
+    in_organization_id, in_employee_id, in_at, in_check_in_request_id);
+  v_report public.session_reports;
+begin
+  if v_session.id is not null and v_session.voided_at is null then
+    perform private.refuse_settled_session(v_session);
+  end if;
+  if v_session.status = 'ACTIVE' and not exists (
+    select from public.session_reports as r
+    where r.organization_id = in_organization_id and r.employee_id = in_employee_id and r.kind = 'CHECK_OUT'
+      and r.reported_at >= v_session.checked_in_at
+  ) then
+    -- The plain case, in one guarded statement.
+    v_session.checked_out_at := in_at;
+    update public.attendance_sessions as s
+    set status = 'CLOSED',
+      closed_by = 'EMPLOYEE',
+      checked_out_at = in_at,
+      checked_out_received_at = now(),
+      check_out_latitude = in_latitude,
+      check_out_longitude = in_longitude,
+      check_out_accuracy_m = in_accuracy_m,
+      check_out_request_id = in_client_request_id,
+      check_out_is_named = in_check_in_request_id is not null,
+      review_reasons = private.review_reasons(v_session)
+    where s.organization_id = in_organization_id and s.id = v_session.id and s.status = 'ACTIVE'
+    returning s.* into v_session;
+    if found then
+      -- The update above holds the session's row, which the job locks before it reads.
+      perform private.request_distance(v_session);
+      return v_session;
+    end if;
+    v_session := private.session_to_check_out_of(in_organization_id, in_employee_id, in_at, in_check_in_request_id);
+  end if;
+
+  insert into public.session_reports (
+    organization_id, employee_id, kind, session_id, reported_at, client_request_id, check_in_request_id, is_named, latitude,
+    longitude, accuracy_m
+  ) values (
+    in_organization_id, in_employee_id, 'CHECK_OUT', v_session.id, in_at, in_client_request_id, in_check_in_request_id,
+    in_check_in_request_id is not null, in_latitude, in_longitude, in_accuracy_m
+  )
+  returning * into v_report;
+  if v_session.id is null then
+    return private.waiting_check_out(v_report);
+  end if;
+  return private.settle_session(in_organization_id, v_session.id);
+end;
+$function$;
+comment on function private.place_check_out(uuid,uuid,timestamp with time zone,uuid,uuid,double precision,double precision,real) is 'Ends the session that a check-out is for, or keeps the check-out. The caller holds the person and has judged the time.';
+
+CREATE OR REPLACE FUNCTION private.point_time(in_text text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return case when in_text ~ '^[12][0-9]{3}-' then in_text::timestamptz end;
+exception
+  when datetime_field_overflow or invalid_datetime_format or invalid_text_representation then
+    return null;
+end;
+$function$;
+comment on function private.point_time(text) is 'The time of a point, or null if it cannot be read; private.insert_locations says so.';
+
 CREATE OR REPLACE FUNCTION private.position_json(in_latitude double precision, in_longitude double precision, in_accuracy_m real)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -9732,6 +10619,18 @@ begin
 end;
 $function$;
 comment on function private.position_json(double precision,double precision,real) is '{latitude, longitude, accuracy_m} as events carry a position, or null.';
+
+CREATE OR REPLACE FUNCTION private.provisional_until(in_session public.attendance_sessions)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select (in_session).checked_in_at + make_interval(hours => o.max_session_hours + o.late_upload_grace_hours)
+  from public.organizations as o
+  where o.id = (in_session).organization_id;
+$function$;
+comment on function private.provisional_until(public.attendance_sessions) is 'Until when reports may still move an automatic end of this session.';
 
 CREATE OR REPLACE FUNCTION private.purge_events(in_max_rows integer DEFAULT 5000, in_keep interval DEFAULT '30 days'::interval, in_budget interval DEFAULT '00:00:02'::interval)
  RETURNS bigint
@@ -9845,6 +10744,10 @@ begin
   v_deleted := v_deleted + private.delete_in_turns('webhook-leases', 'private.webhook_leases',
     'r.expires_at < now() - interval ''1 hour''', 5000);
   v_deleted := v_deleted + private.take_turns('invitations');
+  -- A check-out whose check-in never came: what it could belong to would be refused by now.
+  v_deleted := v_deleted + private.delete_in_turns('session-reports', 'public.session_reports',
+    'r.session_id is null and r.received_at < now() - (select make_interval(days => o.location_retention_days) '
+    'from public.organizations as o where o.id = r.organization_id)', 5000);
 
   -- pg_cron keeps a row a run for ever.
   if to_regclass('cron.job_run_details') is not null then
@@ -9904,6 +10807,9 @@ begin
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
+    update public.session_reports as r
+    set latitude = null, longitude = null, accuracy_m = null
+    where r.organization_id = v_session.organization_id and r.session_id = v_session.id and r.latitude is not null;
     perform private.forget_positions(v_session.organization_id, v_session.id, v_session.received_at);
     delete from public.gps_locations as g
     where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
@@ -10497,7 +11403,7 @@ begin
       select a.organization_id, a.employee_id, count(*) as n, sum(a.duration_s) as duration_s,
         coalesce(sum(a.distance_m), 0) as distance_m
       from public.attendance_sessions as a
-      where a.status = 'CLOSED' and (in_organization_id is null or a.organization_id = in_organization_id)
+      where a.counts and (in_organization_id is null or a.organization_id = in_organization_id)
       group by a.organization_id, a.employee_id
     ),
     amounts as (
@@ -10723,6 +11629,8 @@ declare
   v_organization_id uuid;
   v_employee_id uuid;
   v_session_id uuid := in_session_id;
+  v_result jsonb;
+  v_left integer[];
 begin
   if private.jwt() ->> 'role' = 'api_key' then
     select c.organization_id into v_organization_id from private.require_admin('locations:write') as c;
@@ -10762,12 +11670,73 @@ begin
         'Check in first, or name the session_id of the session that these points belong to.');
     end if;
   end if;
-  return private.insert_locations(v_organization_id, v_employee_id, v_session_id, in_points,
-    coalesce(in_strict, false));
+  if not coalesce(in_strict, false) and jsonb_typeof(in_points) = 'array' and exists (
+    select from public.attendance_sessions as s
+    where s.organization_id = v_organization_id and s.id = v_session_id and s.employee_id = v_employee_id
+      and (s.voided_at is not null or s.claimed_checked_out_at is not null)
+  ) then
+    -- Points of a session that was taken back or cut short are those of the sessions they fall into; what is left stays with it.
+    v_result := private.pass_on_points(v_organization_id, v_employee_id, in_points, false, jsonb_build_object(
+      'session_id', v_session_id, 'received', jsonb_array_length(in_points), 'inserted', 0, 'duplicates', 0,
+      'rejected', (
+        select coalesce(jsonb_agg(jsonb_build_object('index', e.ordinality - 1, 'code', 'point_after_session',
+          'message', '') order by e.ordinality), '[]')
+        from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
+      )));
+    select array_agg((r.value ->> 'index')::integer order by (r.value ->> 'index')::integer) into v_left
+    from jsonb_array_elements(v_result -> 'rejected') as r;
+    if v_left is not null then
+      v_result := private.merge_batches(v_result, private.insert_locations(v_organization_id, v_employee_id, v_session_id, (
+        select jsonb_agg(in_points -> l.index order by l.index) from unnest(v_left) as l (index)
+      ), false), v_left);
+    end if;
+    return v_result;
+  end if;
+  return private.pass_on_points(v_organization_id, v_employee_id, in_points, coalesce(in_strict, false),
+    private.insert_locations(v_organization_id, v_employee_id, v_session_id, in_points, coalesce(in_strict, false)));
 end;
 $function$;
 comment on function private.record_locations(uuid,uuid,jsonb,boolean) is 'Body of public.record_locations.';
 grant execute on function private.record_locations(uuid,uuid,jsonb,boolean) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.record_session(in_checked_in_at timestamp with time zone, in_checked_out_at timestamp with time zone, in_client_request_id uuid, in_places jsonb)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_key text;
+begin
+  perform private.hold_locked_until(v_employee.organization_id);
+  if in_checked_out_at < in_checked_in_at then
+    perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.', in_checked_out_at::text);
+  end if;
+  if in_places is not null and jsonb_typeof(in_places) <> 'object' then
+    perform private.fail('invalid_argument', 'places is an object of places.', 'places',
+      'Send {"check_in": {latitude, longitude, accuracy_m?}, "check_out": {…}}.');
+  end if;
+  for v_key in
+    select k.key || '.' || f.key
+    from jsonb_each(coalesce(in_places, '{}')) as k
+    cross join lateral jsonb_each(case when jsonb_typeof(k.value) = 'object' then k.value else '{"":""}' end) as f
+    where k.key not in ('check_in', 'check_out') or f.key not in ('latitude', 'longitude', 'accuracy_m')
+      or not coalesce(nullif(f.value, 'null') between '-1e7' and '1e7', true)
+  loop
+    perform private.fail('invalid_argument', 'A place has a latitude, a longitude and perhaps accuracy_m, as numbers.',
+      'places.' || v_key);
+  end loop;
+  perform private.check_in(in_checked_in_at, in_client_request_id,
+    (in_places #>> '{check_in,latitude}')::double precision, (in_places #>> '{check_in,longitude}')::double precision,
+    (in_places #>> '{check_in,accuracy_m}')::real);
+  return private.check_out(in_checked_out_at, in_client_request_id,
+    (in_places #>> '{check_out,latitude}')::double precision, (in_places #>> '{check_out,longitude}')::double precision,
+    (in_places #>> '{check_out,accuracy_m}')::real, in_client_request_id);
+end;
+$function$;
+comment on function private.record_session(timestamp with time zone,timestamp with time zone,uuid,jsonb) is 'Body of public.record_session.';
+grant execute on function private.record_session(timestamp with time zone,timestamp with time zone,uuid,jsonb) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.record_turn(in_loop text, in_organization_id uuid, in_error text)
  RETURNS void
@@ -11173,6 +12142,27 @@ end;
 $function$;
 comment on function private.refuse_expense_state(public.expenses) is 'Refuses with expense_state; details names the state, PAID too.';
 
+CREATE OR REPLACE FUNCTION private.refuse_own_hours(in_caller private.caller, in_employee_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  if exists (
+    select from public.organizations as o where o.id = (in_caller).organization_id and not o.own_hours_by_hand
+  ) and exists (
+    select from public.employees as e
+    join public.employees as c on c.organization_id = e.organization_id and (c.id = e.id or c.user_id = e.user_id)
+    where e.organization_id = (in_caller).organization_id and e.id = in_employee_id and c.id = (in_caller).employee_id
+  ) then
+    perform private.fail('own_session', 'Nobody changes the own hours alone in this organization.', in_employee_id::text,
+      'Ask with request_correction; another administrator decides.');
+  end if;
+end;
+$function$;
+comment on function private.refuse_own_hours(private.caller,uuid) is 'Refuses whoever acts on the own hours where the organization forbids it (own_hours_by_hand). Errors: own_session.';
+
 CREATE OR REPLACE FUNCTION private.refuse_pattern(in_value text, in_pattern text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -11209,7 +12199,7 @@ end;
 $function$;
 comment on function private.refuse_retry_intent(uuid,uuid) is 'Fails with retry_intent_not_found or retry_intent_settled.';
 
-CREATE OR REPLACE FUNCTION private.refuse_settled_session(in_session public.attendance_sessions)
+CREATE OR REPLACE FUNCTION private.refuse_settled_session(in_session public.attendance_sessions, in_may_be_void boolean DEFAULT false)
  RETURNS void
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -11218,6 +12208,10 @@ AS $function$
 declare
   v_locked_until date;
 begin
+  if (in_session).voided_at is not null and not in_may_be_void then
+    perform private.fail('session_voided', 'This session was taken back by an administrator.', (in_session).id::text,
+      'Ask for it with request_correction.');
+  end if;
   if (in_session).points_purged_at is not null then
     perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
       (in_session).id::text);
@@ -11231,7 +12225,7 @@ begin
   end if;
 end;
 $function$;
-comment on function private.refuse_settled_session(public.attendance_sessions) is 'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
+comment on function private.refuse_settled_session(public.attendance_sessions,boolean) is 'Refuses a session that may not change any more. Errors: session_voided, session_sealed, period_locked.';
 
 CREATE OR REPLACE FUNCTION private.refuse_unsettled_period(in_organization_id uuid, in_locked_from date, in_locked_until date)
  RETURNS void
@@ -11539,6 +12533,72 @@ end;
 $function$;
 comment on function private.report_range(uuid,date,date,integer) is 'The range of a report: to_day is today where it is missing, from_day lies default_days back. Errors: invalid_argument.';
 grant execute on function private.report_range(uuid,date,date,integer) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.request_correction(in_reason text, in_client_request_id uuid, in_session_id uuid, in_checked_in_at timestamp with time zone, in_checked_out_at timestamp with time zone)
+ RETURNS public.correction_requests
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees := private.require_employee();
+  v_session public.attendance_sessions;
+  v_request public.correction_requests;
+  v_kind text := case when in_session_id is null then 'CREATE' when in_checked_in_at is null and in_checked_out_at is null
+    then 'VOID' else 'CORRECT' end;
+begin
+  if in_client_request_id is null then
+    perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
+      'Make a uuid for each request and send the same one when you retry.');
+  end if;
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'A request needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  if v_kind <> 'VOID' and (in_checked_in_at is null or in_checked_out_at is null) then
+    perform private.fail('invalid_argument', 'Name both times, or a session_id alone to have it taken back.',
+      'checked_in_at, checked_out_at');
+  end if;
+  perform private.hold_locked_until(v_employee.organization_id);
+  perform private.hold_reporter(v_employee.organization_id, v_employee.id);
+  select r.* into v_request
+  from public.correction_requests as r
+  where r.organization_id = v_employee.organization_id and r.employee_id = v_employee.id
+    and r.client_request_id = in_client_request_id;
+  if found then
+    if (v_request.kind, v_request.checked_in_at, v_request.checked_out_at)
+      is distinct from (v_kind, in_checked_in_at, in_checked_out_at)
+    then
+      perform private.fail('idempotency_mismatch', 'This client_request_id was used for another request.',
+        v_request.id::text, 'Use a new uuid for a new request.');
+    end if;
+    return v_request;
+  end if;
+  v_session.organization_id := v_employee.organization_id;
+  v_session.checked_in_at := in_checked_in_at;
+  if in_session_id is not null then
+    select s.* into v_session
+    from public.attendance_sessions as s
+    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.id = in_session_id;
+    if not found then
+      perform private.fail('session_not_found', 'There is no such session of yours.', in_session_id::text);
+    end if;
+  end if;
+  if v_kind <> 'VOID' then
+    perform private.judge_hours(v_employee.organization_id, in_checked_in_at, in_checked_out_at);
+  end if;
+  perform private.refuse_settled_session(v_session);
+  insert into public.correction_requests (
+    organization_id, employee_id, session_id, kind, checked_in_at, checked_out_at, reason, client_request_id
+  ) values (
+    v_employee.organization_id, v_employee.id, in_session_id, v_kind, in_checked_in_at, in_checked_out_at, btrim(in_reason),
+    in_client_request_id
+  )
+  returning * into v_request;
+  return v_request;
+end;
+$function$;
+comment on function private.request_correction(text,uuid,uuid,timestamp with time zone,timestamp with time zone) is 'Body of public.request_correction.';
+grant execute on function private.request_correction(text,uuid,uuid,timestamp with time zone,timestamp with time zone) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.request_days_in_another_currency(in_organization_id uuid, in_day date)
  RETURNS boolean
@@ -11858,6 +12918,75 @@ $function$;
 comment on function private.retry_webhook_delivery(uuid) is 'Body of public.retry_webhook_delivery.';
 grant execute on function private.retry_webhook_delivery(uuid) to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION private.review_correction(in_correction_request_id uuid, in_status text, in_comment text)
+ RETURNS public.correction_requests
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_leader();
+  v_request public.correction_requests;
+  v_session_id uuid;
+  v_comment text := nullif(btrim(in_comment), '');
+begin
+  if in_status is null or in_status not in ('APPROVED', 'REJECTED') then
+    perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
+  end if;
+  if in_status = 'REJECTED' and v_comment is null or char_length(v_comment) > 1000 then
+    perform private.fail('invalid_argument', 'A rejection needs a comment, and a comment has at most 1000 characters.', 'comment');
+  end if;
+  perform private.hold_locked_until(v_caller.organization_id);
+  select r.* into v_request
+  from public.correction_requests as r
+  where r.organization_id = v_caller.organization_id and r.id = in_correction_request_id
+    and (r.employee_id = v_caller.employee_id or private.leads(v_caller, r.employee_id));
+  if not found then
+    perform private.fail('correction_not_found', 'There is no such request.', in_correction_request_id::text);
+  end if;
+  if exists (
+    select from public.employees as e
+    join public.employees as c on c.organization_id = e.organization_id and (c.id = e.id or c.user_id = e.user_id)
+    where e.organization_id = v_caller.organization_id and e.id = v_request.employee_id and c.id = v_caller.employee_id
+  ) then
+    perform private.fail('own_session', 'Nobody decides about the own request.', v_request.id::text,
+      'Another administrator has to do it.');
+  end if;
+  -- The person before the request, as whoever asks for one.
+  perform from public.employees as e
+  where e.organization_id = v_caller.organization_id and e.id = v_request.employee_id
+  for no key update;
+  update public.correction_requests as r
+  set status = in_status, review_comment = v_comment, reviewer_id = v_caller.employee_id, reviewed_at = now()
+  where r.organization_id = v_caller.organization_id and r.id = v_request.id and r.status = 'PENDING'
+  returning r.* into v_request;
+  if not found then
+    perform private.fail('correction_already_reviewed', 'Somebody has decided about this request already.',
+      in_correction_request_id::text);
+  end if;
+  if v_request.status = 'APPROVED' then
+    if v_request.kind = 'CREATE' then
+      v_session_id := (private.enter_session(v_caller, v_request.employee_id, v_request.checked_in_at,
+        v_request.checked_out_at, v_request.reason, v_request.id)).id;
+      update public.correction_requests as r
+      set session_id = v_session_id
+      where r.organization_id = v_request.organization_id and r.id = v_request.id
+      returning r.* into v_request;
+    elsif v_request.kind = 'CORRECT' then
+      perform private.correct_session(v_request.session_id, v_request.checked_in_at, v_request.checked_out_at,
+        v_request.reason);
+    else
+      perform private.take_back_session(v_caller, v_request.session_id, v_request.reason);
+    end if;
+  end if;
+  perform private.audit(v_request.organization_id, format('correction.%s', lower(v_request.status)), 'correction_request',
+    v_request.id, jsonb_build_object('status', 'PENDING'), jsonb_build_object('status', v_request.status), v_comment);
+  return v_request;
+end;
+$function$;
+comment on function private.review_correction(uuid,text,text) is 'Body of public.review_correction.';
+grant execute on function private.review_correction(uuid,text,text) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.review_expense(in_expense_id uuid, in_status text, in_approved_amount numeric, in_comment text)
  RETURNS public.expenses
  LANGUAGE plpgsql
@@ -11933,6 +13062,98 @@ end;
 $function$;
 comment on function private.review_expense(uuid,text,numeric,text) is 'Body of public.review_expense.';
 grant execute on function private.review_expense(uuid,text,numeric,text) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.review_reasons(in_session public.attendance_sessions)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_reasons text[] := '{}';
+  v_ends_at timestamptz := coalesce((in_session).checked_out_at, (in_session).checked_in_at);
+  v_employee public.employees;
+  v_joined_at timestamptz;
+begin
+  if (in_session).claimed_checked_out_at is not null then
+    v_reasons := v_reasons || 'overlap'::text;
+  end if;
+  if v_ends_at - (in_session).checked_in_at > interval '1 hour'
+    and v_ends_at - (in_session).checked_in_at > (
+      select make_interval(hours => o.max_session_hours)
+      from public.organizations as o
+      where o.id = (in_session).organization_id
+    )
+  then
+    v_reasons := v_reasons || 'too_long'::text;
+  end if;
+  -- Who checks in now is employed now.
+  if (in_session).checked_in_at > now() - interval '10 minutes' then
+    return v_reasons;
+  end if;
+  select e.* into v_employee
+  from public.employees as e
+  where e.organization_id = (in_session).organization_id and e.id = (in_session).employee_id;
+  v_joined_at := coalesce(
+    (
+      select max(i.accepted_at) from public.invitations as i
+      where i.organization_id = v_employee.organization_id and i.employee_id = v_employee.id
+    ),
+    v_employee.created_at);
+  if (in_session).checked_in_at < v_joined_at
+    and private.local_day(v_employee.organization_id, (in_session).checked_in_at)
+      < private.local_day(v_employee.organization_id, v_joined_at)
+  then
+    v_reasons := v_reasons || 'before_employment'::text;
+  end if;
+  if exists (
+    select from public.employees as e
+    join public.attendance_sessions as s on s.organization_id = e.organization_id and s.employee_id = e.id
+    where e.user_id = v_employee.user_id and e.organization_id = v_employee.organization_id and e.id <> v_employee.id
+      and s.voided_at is null
+      and s.checked_in_at < greatest(v_ends_at, (in_session).checked_in_at + interval '1 second')
+      and s.checked_out_at > (in_session).checked_in_at
+  ) then
+    v_reasons := v_reasons || 'earlier_employment'::text;
+  end if;
+  return v_reasons;
+end;
+$function$;
+comment on function private.review_reasons(public.attendance_sessions) is 'What is doubtful about a session as it stands: overlap, too_long, before_employment, earlier_employment.';
+
+CREATE OR REPLACE FUNCTION private.review_session(in_session_id uuid, in_comment text)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_leader('sessions:write');
+  v_session public.attendance_sessions;
+  v_comment text := nullif(btrim(in_comment), '');
+begin
+  if char_length(v_comment) > 1000 then
+    perform private.fail('invalid_argument', 'A comment has at most 1000 characters.', 'comment');
+  end if;
+  v_session := private.hold_session(v_caller, in_session_id);
+  perform private.refuse_settled_session(v_session);
+  if not v_session.needs_review then
+    return v_session;
+  end if;
+  update public.attendance_sessions as s
+  set reviewed_at = now(), reviewed_by = v_caller.employee_id
+  where s.organization_id = v_session.organization_id and s.id = v_session.id
+  returning s.* into v_session;
+  if v_session.status = 'CLOSED' then
+    perform private.request_distance(v_session);
+  end if;
+  perform private.audit(v_session.organization_id, 'session.reviewed', 'session', v_session.id, null,
+    jsonb_build_object('review_reasons', v_session.review_reasons, 'reviewed_at', v_session.reviewed_at), v_comment);
+  return v_session;
+end;
+$function$;
+comment on function private.review_session(uuid,text) is 'Body of public.review_session.';
+grant execute on function private.review_session(uuid,text) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION private.revoke_api_key(in_api_key_id uuid)
  RETURNS public.api_keys
@@ -12100,6 +13321,14 @@ AS $function$
     'sessions', (
       select coalesce(jsonb_agg(to_jsonb(s) order by s.checked_in_at), '[]') from public.attendance_sessions as s
       where s.organization_id = in_organization_id and s.employee_id = any (in_ids)
+    ),
+    'session_reports', (
+      select coalesce(jsonb_agg(to_jsonb(r) order by r.reported_at, r.id), '[]') from public.session_reports as r
+      where r.organization_id = in_organization_id and r.employee_id = any (in_ids)
+    ),
+    'correction_requests', (
+      select coalesce(jsonb_agg(to_jsonb(r) order by r.requested_at, r.id), '[]') from public.correction_requests as r
+      where r.organization_id = in_organization_id and r.employee_id = any (in_ids)
     ),
     'session_days', (
       select coalesce(jsonb_agg(to_jsonb(d) order by d.day, d.session_id), '[]') from public.session_days as d
@@ -12453,17 +13682,102 @@ CREATE OR REPLACE FUNCTION private.session_at(in_organization_id uuid, in_employ
 AS $function$
   select s.id
   from (
-    select l.id, l.checked_out_at
+    select l.id, l.checked_out_at, l.checked_in_at, l.provisional_until
     from public.attendance_sessions as l
     where l.organization_id = in_organization_id and l.employee_id = in_employee_id
-      and l.checked_in_at <= in_at
-      and l.checked_out_at is distinct from l.checked_in_at
+      and l.checked_in_at <= in_at and l.voided_at is null
+      and (l.checked_out_at is distinct from l.checked_in_at or l.provisional_until > now())
     order by l.checked_in_at desc
     limit 1
   ) as s
-  where s.checked_out_at is null or s.checked_out_at >= in_at;
+  where s.checked_out_at is null or s.checked_out_at >= in_at
+    -- A provisional end is moved by points up to the limit.
+    or s.provisional_until > now() and in_at <= s.checked_in_at + (
+      select make_interval(hours => o.max_session_hours) from public.organizations as o where o.id = in_organization_id
+    );
 $function$;
 comment on function private.session_at(uuid,uuid,timestamp with time zone) is 'The session of an employee in which an instant falls, or null. Sessions of a person never overlap; empty ones hold nothing.';
+
+CREATE OR REPLACE FUNCTION private.session_of_check_in(in_organization_id uuid, in_employee_id uuid, in_client_request_id uuid)
+ RETURNS public.attendance_sessions
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select s.*
+  from public.attendance_sessions as s
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+    and (
+      s.check_in_request_id = in_client_request_id
+      or s.id = (
+        select r.session_id from public.session_reports as r
+        where r.organization_id = in_organization_id and r.employee_id = in_employee_id and r.kind = 'CHECK_IN'
+          and r.client_request_id = in_client_request_id
+      )
+    );
+$function$;
+comment on function private.session_of_check_in(uuid,uuid,uuid) is 'The session that a check-in with this client_request_id belongs to, or a row of nulls.';
+
+CREATE OR REPLACE FUNCTION private.session_of_check_out(in_organization_id uuid, in_employee_id uuid, in_client_request_id uuid, in_checked_out_at timestamp with time zone)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_session public.attendance_sessions;
+  v_report public.session_reports;
+begin
+  select s.* into v_session
+  from public.attendance_sessions as s
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+    and s.check_out_request_id = in_client_request_id;
+  if found then
+    v_report := private.own_check_out(v_session);
+  else
+    select r.* into v_report
+    from public.session_reports as r
+    where r.organization_id = in_organization_id and r.employee_id = in_employee_id and r.kind = 'CHECK_OUT'
+      and r.client_request_id = in_client_request_id;
+    if not found then
+      return null;
+    end if;
+    select s.* into v_session
+    from public.attendance_sessions as s
+    where s.organization_id = in_organization_id and s.id = v_report.session_id;
+    if not found then
+      v_session := private.waiting_check_out(v_report);
+    end if;
+  end if;
+  if coalesce(v_report.reported_at, v_session.checked_out_at) is distinct from
+    least(in_checked_out_at, coalesce(v_report.received_at, v_session.checked_out_received_at))
+  then
+    perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-out.',
+      v_session.id::text, 'Use a new uuid for a new check-out.');
+  end if;
+  return v_session;
+end;
+$function$;
+comment on function private.session_of_check_out(uuid,uuid,uuid,timestamp with time zone) is 'The session that a check-out with this client_request_id went to, or what is answered while it waits. Errors: idempotency_mismatch.';
+
+CREATE OR REPLACE FUNCTION private.session_times_json(in_session public.attendance_sessions)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return jsonb_build_object(
+    'checked_in_at', (in_session).checked_in_at,
+    'checked_out_at', (in_session).checked_out_at,
+    'closed_by', (in_session).closed_by,
+    'duration_s', (in_session).duration_s,
+    'counts', (in_session).counts,
+    'needs_review', (in_session).needs_review,
+    'review_reasons', to_jsonb((in_session).review_reasons));
+end;
+$function$;
+comment on function private.session_times_json(public.attendance_sessions) is 'A session''s hours and whether they count, as events carry them.';
 
 CREATE OR REPLACE FUNCTION private.session_title(in_employee_id uuid, in_checked_in_at timestamp with time zone)
  RETURNS text
@@ -12489,6 +13803,56 @@ end;
 $function$;
 comment on function private.session_title(uuid,timestamp with time zone) is 'A title for an exported session: name and date (UTC).';
 grant execute on function private.session_title(uuid,timestamp with time zone) to api_key, authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION private.session_to_check_out_of(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone, in_check_in_request_id uuid)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_session public.attendance_sessions;
+  v_own public.session_reports;
+begin
+  if in_check_in_request_id is not null then
+    v_session := private.session_of_check_in(in_organization_id, in_employee_id, in_check_in_request_id);
+    if v_session.id is null then
+      return null;
+    end if;
+  else
+    v_session := private.last_reported_session(in_organization_id, in_employee_id, in_at);
+    if v_session.id is null and not exists (
+      select from public.attendance_sessions as s
+      where s.organization_id = in_organization_id and s.employee_id = in_employee_id and s.status = 'ACTIVE'
+    ) then
+      perform private.fail('no_open_session', 'You are not checked in.', null,
+        'Check in first. A check-out that names its check-in (check_in_request_id) is kept until that one comes.');
+    end if;
+  end if;
+  if v_session.id is null
+    or in_at < coalesce(v_session.original_checked_in_at, v_session.checked_in_at)
+  then
+    perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.', in_at::text,
+      format('Check the clock of the phone. The server''s time is %s.', private.iso_time(now())));
+  end if;
+  v_own := private.own_check_out(v_session);
+  if in_check_in_request_id is null and v_own.reported_by = 'EMPLOYEE'
+    and (in_at > v_own.reported_at or in_at > now() - interval '2 minutes')
+  then
+    if exists (
+      select from public.attendance_sessions as s
+      where s.organization_id = in_organization_id and s.employee_id = in_employee_id and s.status = 'ACTIVE'
+    ) then
+      perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.', in_at::text,
+        format('Check the clock of the phone. The server''s time is %s.', private.iso_time(now())));
+    end if;
+    perform private.fail('no_open_session', 'You are not checked in.', null,
+      'Check in first. A check-out that names its check-in (check_in_request_id) is kept until that one comes.');
+  end if;
+  return v_session;
+end;
+$function$;
+comment on function private.session_to_check_out_of(uuid,uuid,timestamp with time zone,uuid) is 'The session that a check-out at a time is for: the one it names, else that of the last check-in before it. Errors: no_open_session, check_out_before_check_in.';
 
 CREATE OR REPLACE FUNCTION private.set_employee_active(in_employee_id uuid, in_is_active boolean)
  RETURNS public.employees
@@ -12635,6 +13999,127 @@ begin
 end;
 $function$;
 comment on function private.settle_device(public.device_tokens,public.device_tokens,text,jsonb,bigint,bigint,jsonb,boolean) is 'Writes what a request of a phone came to, and tells of losses that go on and of a clock that is wrong.';
+
+CREATE OR REPLACE FUNCTION private.settle_neighbour(in_session public.attendance_sessions, in_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_before uuid := (
+    select s.id from public.attendance_sessions as s
+    where s.organization_id = (in_session).organization_id and s.employee_id = (in_session).employee_id
+      and s.checked_in_at <= in_at and s.id <> (in_session).id and s.voided_at is null
+    order by s.checked_in_at desc
+    limit 1
+  );
+begin
+  if v_before is not null then
+    perform private.settle_session((in_session).organization_id, v_before);
+  end if;
+end;
+$function$;
+comment on function private.settle_neighbour(public.attendance_sessions,timestamp with time zone) is 'Settles the session before a time at which another one came or went. The caller holds the person.';
+
+CREATE OR REPLACE FUNCTION private.settle_session(in_organization_id uuid, in_session_id uuid, in_next_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_was public.attendance_sessions;
+  v_is public.attendance_sessions;
+  v_own public.session_reports;
+  v_best public.session_reports;
+  v_reported_at timestamptz;
+  v_next_reported_at timestamptz;
+  v_next_at timestamptz;
+  v_ends_at timestamptz;
+begin
+  select s.* into v_was
+  from public.attendance_sessions as s
+  where s.organization_id = in_organization_id and s.id = in_session_id
+  for no key update;
+  if not found or v_was.points_purged_at is not null
+    or private.local_day(v_was.organization_id, v_was.checked_in_at) < (
+      select o.locked_until from public.organizations as o where o.id = v_was.organization_id
+    )
+  then
+    return v_was;
+  end if;
+  v_is := v_was;
+  v_reported_at := coalesce(v_was.original_checked_in_at, v_was.checked_in_at);
+  if v_was.voided_at is null then
+    v_next_at := least(case when in_next_at > v_was.checked_in_at then in_next_at end,
+      private.next_session_at(v_was.organization_id, v_was.employee_id, v_was.checked_in_at));
+  end if;
+  v_next_reported_at := least(case when in_next_at > v_reported_at then in_next_at end,
+    private.next_reported_at(v_was.organization_id, v_was.employee_id, v_reported_at));
+  v_own := private.own_check_out(v_was);
+  v_best := private.best_check_out(v_was, v_own, v_next_reported_at);
+
+  if v_best is distinct from v_own then
+    if v_best.id is not null then
+      delete from public.session_reports as r where r.organization_id = v_best.organization_id and r.id = v_best.id;
+    end if;
+    if v_own.kind is not null then
+      -- One that named nobody and lies after a later check-in is that one's: it waits, and is found there.
+      perform private.keep_report(v_own,
+        case when v_own.is_named or v_next_reported_at is null or v_own.reported_at < v_next_reported_at then v_was.id end);
+    end if;
+    v_is.check_out_request_id := v_best.client_request_id;
+    v_is.check_out_is_named := coalesce(v_best.is_named, false);
+    v_is.check_out_latitude := v_best.latitude;
+    v_is.check_out_longitude := v_best.longitude;
+    v_is.check_out_accuracy_m := v_best.accuracy_m;
+    v_is.checked_out_received_at := coalesce(v_best.received_at, now());
+  end if;
+
+  -- What it beat stands beside it.
+  update public.session_reports as r
+  set session_id = v_was.id
+  where r.organization_id = v_was.organization_id and r.employee_id = v_was.employee_id and r.kind = 'CHECK_OUT'
+    and r.session_id is distinct from v_was.id
+    and (
+      r.check_in_request_id = v_was.check_in_request_id
+      or not r.is_named and v_was.opened_by in ('EMPLOYEE', 'DEVICE') and r.reported_at >= v_reported_at
+        and (r.reported_at < v_next_reported_at) is not false
+    );
+
+  if v_best.kind is not null then
+    v_is.closed_by := v_best.reported_by;
+    v_ends_at := v_best.reported_at;
+  elsif v_was.closed_by = 'AUTO' or v_next_at is not null or v_next_reported_at is not null
+    or v_own.kind is not null
+  then
+    v_is.closed_by := 'AUTO';
+    v_ends_at := case when v_was.voided_at is null
+      then private.automatic_end(v_was, least(v_next_at, v_next_reported_at)) else v_reported_at end;
+  end if;
+
+  if v_was.corrected_at is not null then
+    -- The correction stands; what the reports say stands beside it.
+    v_is.original_checked_out_at := v_ends_at;
+    v_ends_at := coalesce(v_was.claimed_checked_out_at, v_was.checked_out_at);
+  end if;
+  if v_ends_at is not null then
+    v_is.status := 'CLOSED';
+    v_is.checked_out_at := least(v_ends_at, v_next_at);
+    v_is.claimed_checked_out_at := case when v_is.checked_out_at < v_ends_at then v_ends_at end;
+    v_is.checked_out_received_at := coalesce(v_is.checked_out_received_at, now());
+    v_is.provisional_until := case when v_is.closed_by = 'AUTO' and v_is.corrected_at is null and v_is.voided_at is null
+      then private.provisional_until(v_is) end;
+  end if;
+  v_is.review_reasons := private.review_reasons(v_is);
+  v_is := private.write_settled(v_was, v_is);
+  if v_is.voided_at is null and v_is.checked_out_at > coalesce(v_was.checked_out_at, v_was.checked_in_at) then
+    perform private.take_over_voided(v_is);
+  end if;
+  return v_is;
+end;
+$function$;
+comment on function private.settle_session(uuid,uuid,timestamp with time zone) is 'Makes a session what all reports of its person say, as if a check-in at next_at were there already; answers the row. The caller holds the person. What is sealed or locked stays as it is.';
 
 CREATE OR REPLACE FUNCTION private.simplify_line(in_latitudes double precision[], in_longitudes double precision[], in_tolerance_m double precision)
  RETURNS integer[]
@@ -12959,6 +14444,84 @@ $function$;
 comment on function private.system_health() is 'Body of public.system_health.';
 grant execute on function private.system_health() to authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION private.take_back_session(in_caller private.caller, in_session_id uuid, in_reason text)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_before public.attendance_sessions;
+  v_after public.attendance_sessions;
+begin
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'A session is taken back with a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  v_before := private.hold_session(in_caller, in_session_id);
+  if v_before.voided_at is not null then
+    return v_before;
+  end if;
+  perform private.refuse_settled_session(v_before);
+  update public.attendance_sessions as s
+  set voided_at = now(),
+    voided_by = (in_caller).employee_id,
+    void_reason = btrim(in_reason),
+    status = 'CLOSED',
+    closed_by = coalesce(s.closed_by, 'AUTO'),
+    checked_out_at = coalesce(s.checked_out_at, s.checked_in_at),
+    checked_out_received_at = coalesce(s.checked_out_received_at, now()),
+    provisional_until = null
+  where s.organization_id = v_before.organization_id and s.id = v_before.id
+  returning s.* into v_after;
+  v_after := private.settle_session(v_after.organization_id, v_after.id);
+  -- The one before may have been cut short by it.
+  perform private.settle_neighbour(v_after, v_after.checked_in_at);
+  perform private.request_distance(v_after);
+  perform private.audit(v_after.organization_id, 'session.voided', 'session', v_after.id,
+    jsonb_build_object('checked_in_at', v_before.checked_in_at, 'checked_out_at', v_before.checked_out_at),
+    jsonb_build_object('voided_at', v_after.voided_at), btrim(in_reason));
+  return v_after;
+end;
+$function$;
+comment on function private.take_back_session(private.caller,uuid,text) is 'Voids a session, audited. For definers.';
+
+CREATE OR REPLACE FUNCTION private.take_over_points(in_from public.attendance_sessions, in_to public.attendance_sessions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.move_points(in_from, in_to,
+    -- An empty session keeps the point of its instant; any other's last instant is the next one's, if that begins with it.
+    case when (in_from).checked_out_at = (in_from).checked_in_at and (in_from).closed_by <> 'AUTO'
+      then (in_from).checked_out_at else '-infinity' end,
+    (in_to).checked_in_at,
+    coalesce(private.next_session_at((in_to).organization_id, (in_to).employee_id, (in_to).checked_in_at), 'infinity'));
+end;
+$function$;
+comment on function private.take_over_points(public.attendance_sessions,public.attendance_sessions) is 'Gives a session the points of the one before it that were taken after its check-in. The caller holds the person and both.';
+
+CREATE OR REPLACE FUNCTION private.take_over_voided(in_session public.attendance_sessions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_voided public.attendance_sessions;
+begin
+  for v_voided in
+    select s.* from public.attendance_sessions as s
+    where s.organization_id = (in_session).organization_id and s.employee_id = (in_session).employee_id
+      and s.voided_at is not null and s.checked_in_at between (in_session).checked_in_at and (in_session).checked_out_at
+    order by s.checked_in_at
+  loop
+    perform private.move_points(v_voided, in_session, '-infinity', (in_session).checked_in_at,
+      (in_session).checked_out_at + interval '1 microsecond');
+  end loop;
+end;
+$function$;
+comment on function private.take_over_voided(public.attendance_sessions) is 'Gives a session the points of voided ones that began in its course. The caller holds the person.';
+
 CREATE OR REPLACE FUNCTION private.take_read_place(in_kind text, in_subject_id uuid, in_places integer)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -13167,14 +14730,21 @@ AS $function$
 declare
   v_base jsonb := jsonb_build_object('session_id', new.id, 'employee_id', new.employee_id);
 begin
-  if tg_op = 'INSERT' then
+  if tg_op = 'INSERT' and new.opened_by in ('ADMIN', 'API_KEY') then
+    perform private.emit_event(new.organization_id, 'session.created', 'session', new.id, new.employee_id,
+      v_base || private.session_times_json(new.*) || jsonb_build_object('opened_by', new.opened_by));
+    return null;
+  elsif tg_op = 'INSERT' then
     perform private.emit_event(new.organization_id, 'session.checked_in', 'session', new.id, new.employee_id,
       v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
         'position', private.position_json(new.check_in_latitude, new.check_in_longitude, new.check_in_accuracy_m)));
-    return null;
+    -- One that came late, where a later one is known: it is over, provisionally.
+    if new.closed_by is distinct from 'AUTO' then
+      return null;
+    end if;
   end if;
-  if old.status = 'ACTIVE' and new.status = 'CLOSED' then
+  if tg_op = 'INSERT' or old.status = 'ACTIVE' and new.status = 'CLOSED' then
     perform private.emit_event(new.organization_id, 'session.checked_out', 'session', new.id, new.employee_id,
       v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
@@ -13182,6 +14752,25 @@ begin
         'closed_by', new.closed_by,
         'duration_s', new.duration_s,
         'position', private.position_json(new.check_out_latitude, new.check_out_longitude, new.check_out_accuracy_m)));
+  end if;
+  if tg_op = 'INSERT' then
+    return null;
+  end if;
+  if new.voided_at is not null and old.voided_at is null then
+    perform private.emit_event(new.organization_id, 'session.voided', 'session', new.id, new.employee_id,
+      v_base || private.session_times_json(new.*) || jsonb_build_object('reason', new.void_reason));
+  elsif new.reviewed_at is not null and old.reviewed_at is null then
+    perform private.emit_event(new.organization_id, 'session.reviewed', 'session', new.id, new.employee_id,
+      v_base || private.session_times_json(new.*));
+  elsif new.corrected_at is not distinct from old.corrected_at
+    and (
+      new.checked_in_at <> old.checked_in_at
+      or old.status = 'CLOSED' and (new.checked_out_at, new.closed_by, new.needs_review)
+        is distinct from (old.checked_out_at, old.closed_by, old.needs_review)
+    )
+  then
+    perform private.emit_event(new.organization_id, 'session.updated', 'session', new.id, new.employee_id,
+      v_base || private.session_times_json(new.*) || jsonb_build_object('previous', private.session_times_json(old.*)));
   end if;
   if new.corrected_at is distinct from old.corrected_at then
     perform private.emit_event(new.organization_id, 'session.corrected', 'session', new.id, new.employee_id,
@@ -13207,7 +14796,7 @@ begin
   return null;
 end;
 $function$;
-comment on function private.tg_attendance_sessions__emit() is 'After insert or update: session.checked_in, session.checked_out, session.corrected, session.recalculated.';
+comment on function private.tg_attendance_sessions__emit() is 'After insert or update: session.created, checked_in, checked_out, updated, corrected, reviewed, voided, recalculated.';
 
 CREATE OR REPLACE FUNCTION private.tg_attendance_sessions__follow_visits()
  RETURNS trigger
@@ -13237,8 +14826,8 @@ CREATE OR REPLACE FUNCTION private.tg_attendance_sessions__refresh_snapshots()
 AS $function$
 declare
   v_row public.attendance_sessions := case when tg_op = 'DELETE' then old else new end;
-  v_was public.attendance_sessions := case when tg_op <> 'INSERT' and old.status = 'CLOSED' then old end;
-  v_is public.attendance_sessions := case when tg_op <> 'DELETE' and new.status = 'CLOSED' then new end;
+  v_was public.attendance_sessions := case when tg_op <> 'INSERT' and old.counts then old end;
+  v_is public.attendance_sessions := case when tg_op <> 'DELETE' and new.counts then new end;
 begin
   -- The organization (piece by piece) or the employee is being deleted: the snapshots go with the employee.
   if tg_op = 'DELETE' and (
@@ -13250,8 +14839,8 @@ begin
     return null;
   end if;
   perform private.refresh_latest_session(v_row.organization_id, v_row.employee_id);
-  if tg_op <> 'UPDATE' or (old.status, old.checked_in_at, old.checked_out_at, old.points_purged_at)
-    is distinct from (new.status, new.checked_in_at, new.checked_out_at, new.points_purged_at)
+  if tg_op <> 'UPDATE' or (old.status, old.checked_in_at, old.checked_out_at, old.points_purged_at, old.voided_at)
+    is distinct from (new.status, new.checked_in_at, new.checked_out_at, new.points_purged_at, new.voided_at)
   then
     perform private.refresh_active_user(v_row.organization_id, v_row.employee_id);
     if tg_op = 'DELETE' or (tg_op = 'UPDATE' and old.points_purged_at is distinct from new.points_purged_at) then
@@ -13297,6 +14886,34 @@ begin
 end;
 $function$;
 comment on function private.tg_audit_log__no_truncate() is 'Before truncate: refuses.';
+
+CREATE OR REPLACE FUNCTION private.tg_correction_requests__emit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_base jsonb := jsonb_build_object(
+    'correction_request_id', new.id,
+    'employee_id', new.employee_id,
+    'session_id', new.session_id,
+    'kind', new.kind,
+    'checked_in_at', new.checked_in_at,
+    'checked_out_at', new.checked_out_at
+  );
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'correction.requested', 'correction_request', new.id, new.employee_id,
+      v_base || jsonb_build_object('reason', new.reason));
+  else
+    perform private.emit_event(new.organization_id, 'correction.' || lower(new.status), 'correction_request', new.id,
+      new.employee_id, v_base || jsonb_build_object('review_comment', new.review_comment, 'reviewed_at', new.reviewed_at));
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_correction_requests__emit() is 'After insert or a review: correction.requested, correction.approved, correction.rejected.';
 
 CREATE OR REPLACE FUNCTION private.tg_employees__emit()
  RETURNS trigger
@@ -13885,7 +15502,7 @@ begin
     select count(*)::integer, coalesce(sum(a.duration_s), 0),
       coalesce(sum(a.distance_m), 0)
     from public.attendance_sessions as a
-    where a.organization_id = in_organization_id and a.employee_id = in_employee_id and a.status = 'CLOSED'
+    where a.organization_id = in_organization_id and a.employee_id = in_employee_id and a.counts
   ) as s
   cross join (
     select coalesce(sum(c.submitted), 0)::integer, coalesce(sum(c.approved), 0)::integer,
@@ -14202,6 +15819,45 @@ AS $function$
 $function$;
 comment on function private.visit_rules() is 'The numbers by which visits are judged; the header of this chapter says why.';
 
+CREATE OR REPLACE FUNCTION private.void_session(in_session_id uuid, in_reason text)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_caller private.caller := private.require_leader('sessions:write');
+begin
+  perform private.hold_locked_until(v_caller.organization_id);
+  return private.take_back_session(v_caller, in_session_id, in_reason);
+end;
+$function$;
+comment on function private.void_session(uuid,text) is 'Body of public.void_session.';
+grant execute on function private.void_session(uuid,text) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION private.waiting_check_out(in_report public.session_reports)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_session public.attendance_sessions;
+begin
+  v_session.organization_id := (in_report).organization_id;
+  v_session.employee_id := (in_report).employee_id;
+  v_session.status := 'WAITING';
+  v_session.check_in_request_id := (in_report).check_in_request_id;
+  v_session.checked_out_at := (in_report).reported_at;
+  v_session.checked_out_received_at := (in_report).received_at;
+  v_session.check_out_request_id := (in_report).client_request_id;
+  v_session.check_out_is_named := true;
+  v_session.counts := false;
+  return v_session;
+end;
+$function$;
+comment on function private.waiting_check_out(public.session_reports) is 'What check_out answers for a check-out whose check-in is not here yet: status WAITING, id null.';
+
 CREATE OR REPLACE FUNCTION private.waiting_expenses(in_organization_id uuid)
  RETURNS jsonb
  LANGUAGE sql
@@ -14322,6 +15978,51 @@ end;
 $function$;
 comment on function private.worker_organization_id() is 'The organization of the worker''s current transaction, or null.';
 grant execute on function private.worker_organization_id() to fieldtrack_worker;
+
+CREATE OR REPLACE FUNCTION private.write_settled(in_was public.attendance_sessions, in_is public.attendance_sessions)
+ RETURNS public.attendance_sessions
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_session public.attendance_sessions;
+  v_moved boolean := (in_was).checked_out_at is distinct from (in_is).checked_out_at;
+begin
+  if in_was is not distinct from in_is then
+    return in_was;
+  end if;
+  update public.attendance_sessions as s
+  set status = (in_is).status,
+    closed_by = (in_is).closed_by,
+    checked_out_at = (in_is).checked_out_at,
+    checked_out_received_at = (in_is).checked_out_received_at,
+    check_out_latitude = (in_is).check_out_latitude,
+    check_out_longitude = (in_is).check_out_longitude,
+    check_out_accuracy_m = (in_is).check_out_accuracy_m,
+    check_out_request_id = (in_is).check_out_request_id,
+    check_out_is_named = (in_is).check_out_is_named,
+    claimed_checked_out_at = (in_is).claimed_checked_out_at,
+    original_checked_out_at = (in_is).original_checked_out_at,
+    provisional_until = (in_is).provisional_until,
+    review_reasons = (in_is).review_reasons,
+    -- Other hours than those that were looked at are looked at again.
+    reviewed_at = case when not v_moved then s.reviewed_at end,
+    reviewed_by = case when not v_moved then s.reviewed_by end,
+    distance_status = case when v_moved then 'PENDING' else s.distance_status end
+  where s.organization_id = (in_was).organization_id and s.id = (in_was).id
+  returning s.* into v_session;
+  if v_moved or v_session.counts <> (in_was).counts then
+    perform private.request_distance(v_session);
+  end if;
+  if (in_was).status = 'CLOSED' and v_moved then
+    perform private.audit(v_session.organization_id, 'session.end_replaced', 'session', v_session.id,
+      jsonb_build_object('closed_by', (in_was).closed_by, 'checked_out_at', (in_was).checked_out_at),
+      jsonb_build_object('closed_by', v_session.closed_by, 'checked_out_at', v_session.checked_out_at));
+  end if;
+  return v_session;
+end;
+$function$;
+comment on function private.write_settled(public.attendance_sessions,public.attendance_sessions) is 'Writes what private.settle_session found, if it differs; asks for the distance, audits an end that was replaced.';
 
 CREATE OR REPLACE FUNCTION private.xml_text(in_value text)
  RETURNS text

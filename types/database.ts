@@ -795,6 +795,16 @@ export type Database = {
         };
         Returns: undefined;
       };
+      automatic_end: {
+        Args: {
+          in_next_at: string;
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: string;
+      };
       before_read: {
         Args: {
           in_limits: Omit<
@@ -807,6 +817,26 @@ export type Database = {
         Returns: undefined;
       };
       before_request: { Args: Record<PropertyKey, never>; Returns: undefined };
+      best_check_out: {
+        Args: {
+          in_next_reported_at: string;
+          in_own: Omit<
+            Database['public']['Tables']['session_reports']['Row'],
+            Database['public']['Tables']['session_reports']['ComputedFields']
+          >;
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: Database['public']['Tables']['session_reports']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'session_reports';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       change_own_expense: {
         Args: { in_changes: Json; in_expense_id: string; in_withdraw: boolean };
         Returns: Database['public']['Tables']['expenses']['Row'];
@@ -868,6 +898,7 @@ export type Database = {
       check_out: {
         Args: {
           in_accuracy_m: number;
+          in_check_in_request_id: string;
           in_checked_out_at: string;
           in_client_request_id: string;
           in_latitude: number;
@@ -1014,6 +1045,22 @@ export type Database = {
         Args: { in_extension: string; in_mime_type: string };
         Returns: Answers['create_receipt_path'];
       };
+      create_session: {
+        Args: {
+          in_checked_in_at: string;
+          in_checked_out_at: string;
+          in_client_request_id: string;
+          in_employee_id: string;
+          in_reason: string;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       create_stream_ticket: { Args: Record<PropertyKey, never>; Returns: Answers['create_stream_ticket'] };
       create_webhook: {
         Args: { in_description: string; in_events: string[]; in_max_in_flight: number; in_url: string };
@@ -1141,6 +1188,23 @@ export type Database = {
         Args: { in_data: Json; in_queue: string; in_singleton_key?: string; in_start_after?: string };
         Returns: string;
       };
+      enter_session: {
+        Args: {
+          in_caller: Database['private']['CompositeTypes']['caller'];
+          in_checked_in_at: string;
+          in_checked_out_at: string;
+          in_client_request_id: string;
+          in_employee_id: string;
+          in_reason: string;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       erase_audit_values: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
       erase_employee: { Args: { in_employee_id: string; in_reason: string }; Returns: Answers['erase_employee'] };
       erase_employment: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
@@ -1265,6 +1329,17 @@ export type Database = {
         };
       };
       hold_locked_until: { Args: { in_exclusively?: boolean; in_organization_id: string }; Returns: string };
+      hold_reporter: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
+      hold_session: {
+        Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_session_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       hold_sessions: { Args: { in_employee_id: string; in_organization_id: string }; Returns: undefined };
       horizon_report: {
         Args: Record<PropertyKey, never>;
@@ -1321,6 +1396,7 @@ export type Database = {
         Returns: boolean;
       };
       is_time_zone: { Args: { in_name: string }; Returns: boolean };
+      iso_time: { Args: { in_at: string }; Returns: string };
       issue_api_key: {
         Args: {
           in_created_by: string;
@@ -1335,6 +1411,25 @@ export type Database = {
       issue_device_token: {
         Args: { in_created_by: string; in_employee_id: string; in_name: string; in_organization_id: string };
         Returns: Json;
+      };
+      join_check_in: {
+        Args: {
+          in_accuracy_m: number;
+          in_client_request_id: string;
+          in_latitude: number;
+          in_longitude: number;
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       judge_claim: {
         Args: {
@@ -1366,6 +1461,10 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      judge_hours: {
+        Args: { in_checked_in_at: string; in_checked_out_at: string; in_organization_id: string };
+        Returns: undefined;
       };
       judge_own_expense: {
         Args: {
@@ -1417,7 +1516,27 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      keep_report: {
+        Args: {
+          in_report: Omit<
+            Database['public']['Tables']['session_reports']['Row'],
+            Database['public']['Tables']['session_reports']['ComputedFields']
+          >;
+          in_session_id: string;
+        };
+        Returns: undefined;
+      };
       key_organization_id: { Args: { in_scope: string }; Returns: string };
+      last_reported_session: {
+        Args: { in_at: string; in_employee_id: string; in_organization_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       last_state_of: {
         Args: { in_employee_id: string; in_organization_id: string };
         Returns: {
@@ -1537,6 +1656,7 @@ export type Database = {
           recorded_at: string;
         }[];
       };
+      merge_batches: { Args: { in_indexes: number[]; in_part: Json; in_whole: Json }; Returns: Json };
       metres_outside: {
         Args: {
           in_latitude: number;
@@ -1559,10 +1679,56 @@ export type Database = {
       };
       migration_version: { Args: Record<PropertyKey, never>; Returns: string };
       missing_location_partitions: { Args: Record<PropertyKey, never>; Returns: number };
+      move_points: {
+        Args: {
+          in_after: string;
+          in_from: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+          in_from_at: string;
+          in_to: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+          in_until: string;
+        };
+        Returns: undefined;
+      };
       my_device_token: { Args: { in_name: string }; Returns: Answers['my_device_token'] };
       never_came: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       new_webhook_secret: { Args: { in_organization_id: string; in_webhook_id: string }; Returns: string };
+      next_reported_at: {
+        Args: { in_at: string; in_employee_id: string; in_organization_id: string };
+        Returns: string;
+      };
+      next_session_at: { Args: { in_at: string; in_employee_id: string; in_organization_id: string }; Returns: string };
       organizations_unread_by: { Args: { in_consumer: string }; Returns: string[] };
+      own_check_out: {
+        Args: {
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: Database['public']['Tables']['session_reports']['Row'];
+        SetofOptions: {
+          from: 'attendance_sessions';
+          to: 'session_reports';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      pass_on_points: {
+        Args: {
+          in_employee_id: string;
+          in_organization_id: string;
+          in_points: Json;
+          in_result: Json;
+          in_strict: boolean;
+        };
+        Returns: Json;
+      };
       pay_expenses: {
         Args: { in_expense_ids: string[]; in_reason: string; in_reference: string; in_undo: boolean };
         Returns: Database['public']['Tables']['expenses']['Row'][];
@@ -1573,7 +1739,55 @@ export type Database = {
           isSetofReturn: true;
         };
       };
+      place_check_in: {
+        Args: {
+          in_accuracy_m: number;
+          in_at: string;
+          in_client_request_id: string;
+          in_employee_id: string;
+          in_latitude: number;
+          in_longitude: number;
+          in_opened_by: string;
+          in_organization_id: string;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      place_check_out: {
+        Args: {
+          in_accuracy_m: number;
+          in_at: string;
+          in_check_in_request_id: string;
+          in_client_request_id: string;
+          in_employee_id: string;
+          in_latitude: number;
+          in_longitude: number;
+          in_organization_id: string;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      point_time: { Args: { in_text: string }; Returns: string };
       position_json: { Args: { in_accuracy_m: number; in_latitude: number; in_longitude: number }; Returns: Json };
+      provisional_until: {
+        Args: {
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: string;
+      };
       purge_events: { Args: { in_budget?: string; in_keep?: string; in_max_rows?: number }; Returns: number };
       purge_events_piece: {
         Args: { in_keep: string; in_max_rows: number; in_organization_id?: string };
@@ -1699,6 +1913,16 @@ export type Database = {
         Args: { in_employee_id: string; in_points: Json; in_session_id: string; in_strict: boolean };
         Returns: Answers['record_locations'];
       };
+      record_session: {
+        Args: { in_checked_in_at: string; in_checked_out_at: string; in_client_request_id: string; in_places: Json };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       record_turn: { Args: { in_error: string; in_loop: string; in_organization_id: string }; Returns: undefined };
       record_webhook_attempts: { Args: { in_outcomes: Json }; Returns: number };
       refresh_active_user: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
@@ -1717,10 +1941,15 @@ export type Database = {
         };
         Returns: undefined;
       };
+      refuse_own_hours: {
+        Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_employee_id: string };
+        Returns: undefined;
+      };
       refuse_pattern: { Args: { in_pattern: string; in_value: string }; Returns: boolean };
       refuse_retry_intent: { Args: { in_organization_id: string; in_retry_intent_id: string }; Returns: undefined };
       refuse_settled_session: {
         Args: {
+          in_may_be_void?: boolean;
           in_session: Omit<
             Database['public']['Tables']['attendance_sessions']['Row'],
             Database['public']['Tables']['attendance_sessions']['ComputedFields']
@@ -1784,6 +2013,22 @@ export type Database = {
         SetofOptions: {
           from: '*';
           to: 'report_range';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      request_correction: {
+        Args: {
+          in_checked_in_at: string;
+          in_checked_out_at: string;
+          in_client_request_id: string;
+          in_reason: string;
+          in_session_id: string;
+        };
+        Returns: Database['public']['Tables']['correction_requests']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'correction_requests';
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -1867,12 +2112,41 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      review_correction: {
+        Args: { in_comment: string; in_correction_request_id: string; in_status: string };
+        Returns: Database['public']['Tables']['correction_requests']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'correction_requests';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       review_expense: {
         Args: { in_approved_amount: number; in_comment: string; in_expense_id: string; in_status: string };
         Returns: Database['public']['Tables']['expenses']['Row'];
         SetofOptions: {
           from: '*';
           to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      review_reasons: {
+        Args: {
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: string[];
+      };
+      review_session: {
+        Args: { in_comment: string; in_session_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -1946,7 +2220,51 @@ export type Database = {
         }[];
       };
       session_at: { Args: { in_at: string; in_employee_id: string; in_organization_id: string }; Returns: string };
+      session_of_check_in: {
+        Args: { in_client_request_id: string; in_employee_id: string; in_organization_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      session_of_check_out: {
+        Args: {
+          in_checked_out_at: string;
+          in_client_request_id: string;
+          in_employee_id: string;
+          in_organization_id: string;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      session_times_json: {
+        Args: {
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: Json;
+      };
       session_title: { Args: { in_checked_in_at: string; in_employee_id: string }; Returns: string };
+      session_to_check_out_of: {
+        Args: { in_at: string; in_check_in_request_id: string; in_employee_id: string; in_organization_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       set_employee_active: {
         Args: { in_employee_id: string; in_is_active: boolean };
         Returns: Database['public']['Tables']['employees']['Row'];
@@ -1980,6 +2298,26 @@ export type Database = {
         };
         Returns: undefined;
       };
+      settle_neighbour: {
+        Args: {
+          in_at: string;
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
+      settle_session: {
+        Args: { in_next_at?: string; in_organization_id: string; in_session_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       simplify_line: {
         Args: { in_latitudes: number[]; in_longitudes: number[]; in_tolerance_m: number };
         Returns: number[];
@@ -2010,6 +2348,38 @@ export type Database = {
       };
       sum_counts: { Args: { in_counts: Json }; Returns: number };
       system_health: { Args: Record<PropertyKey, never>; Returns: Json };
+      take_back_session: {
+        Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_reason: string; in_session_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      take_over_points: {
+        Args: {
+          in_from: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+          in_to: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
+      take_over_voided: {
+        Args: {
+          in_session: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: undefined;
+      };
       take_read_place: { Args: { in_kind: string; in_places: number; in_subject_id: string }; Returns: boolean };
       take_request_spans: {
         Args: { in_max_rows: number };
@@ -2100,11 +2470,55 @@ export type Database = {
         Returns: Record<string, unknown>;
       };
       visit_rules: { Args: Record<PropertyKey, never>; Returns: Record<string, unknown> };
+      void_session: {
+        Args: { in_reason: string; in_session_id: string };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      waiting_check_out: {
+        Args: {
+          in_report: Omit<
+            Database['public']['Tables']['session_reports']['Row'],
+            Database['public']['Tables']['session_reports']['ComputedFields']
+          >;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: 'session_reports';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       waiting_expenses: { Args: { in_organization_id: string }; Returns: Json };
       webhook_body: { Args: { in_occurred_at: string; in_payload: Json; in_type: string }; Returns: string };
       webhook_retry_delay: { Args: { in_failed_attempts: number }; Returns: string };
       webhook_url_problem: { Args: { in_url: string }; Returns: string };
       worker_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
+      write_settled: {
+        Args: {
+          in_is: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+          in_was: Omit<
+            Database['public']['Tables']['attendance_sessions']['Row'],
+            Database['public']['Tables']['attendance_sessions']['ComputedFields']
+          >;
+        };
+        Returns: Database['public']['Tables']['attendance_sessions']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       xml_text: { Args: { in_value: string }; Returns: string };
       xml_time: { Args: { in_value: string }; Returns: string };
     };
@@ -2296,6 +2710,7 @@ export type Database = {
           check_in_longitude: number | null;
           check_in_request_id: string | null;
           check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
           check_out_latitude: number | null;
           check_out_longitude: number | null;
           check_out_request_id: string | null;
@@ -2303,8 +2718,10 @@ export type Database = {
           checked_in_received_at: string;
           checked_out_at: string | null;
           checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
           closed_by: string | null;
           corrected_at: string | null;
+          counts: boolean;
           created_at: string;
           distance_computed_at: string | null;
           distance_m: number | null;
@@ -2313,14 +2730,23 @@ export type Database = {
           duration_s: number | null;
           employee_id: string;
           id: string;
+          needs_review: boolean;
+          opened_by: string;
           organization_id: string;
           original_checked_in_at: string | null;
           original_checked_out_at: string | null;
           points_purged_at: string | null;
           points_rejected: number | null;
           points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
           status: string;
           updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
         };
         ComputedFields: never;
         Insert: {
@@ -2330,6 +2756,7 @@ export type Database = {
           check_in_longitude?: number | null;
           check_in_request_id?: string | null;
           check_out_accuracy_m?: number | null;
+          check_out_is_named?: boolean;
           check_out_latitude?: number | null;
           check_out_longitude?: number | null;
           check_out_request_id?: string | null;
@@ -2337,8 +2764,10 @@ export type Database = {
           checked_in_received_at?: string;
           checked_out_at?: string | null;
           checked_out_received_at?: string | null;
+          claimed_checked_out_at?: string | null;
           closed_by?: string | null;
           corrected_at?: string | null;
+          counts?: never;
           created_at?: string;
           distance_computed_at?: string | null;
           distance_m?: number | null;
@@ -2347,14 +2776,23 @@ export type Database = {
           duration_s?: never;
           employee_id: string;
           id?: string;
+          needs_review?: never;
+          opened_by?: string;
           organization_id: string;
           original_checked_in_at?: string | null;
           original_checked_out_at?: string | null;
           points_purged_at?: string | null;
           points_rejected?: number | null;
           points_used?: number | null;
+          provisional_until?: string | null;
+          review_reasons?: string[];
+          reviewed_at?: string | null;
+          reviewed_by?: string | null;
           status?: string;
           updated_at?: string;
+          void_reason?: string | null;
+          voided_at?: string | null;
+          voided_by?: string | null;
         };
         Update: {
           algorithm_version?: number | null;
@@ -2363,6 +2801,7 @@ export type Database = {
           check_in_longitude?: number | null;
           check_in_request_id?: string | null;
           check_out_accuracy_m?: number | null;
+          check_out_is_named?: boolean;
           check_out_latitude?: number | null;
           check_out_longitude?: number | null;
           check_out_request_id?: string | null;
@@ -2370,8 +2809,10 @@ export type Database = {
           checked_in_received_at?: string;
           checked_out_at?: string | null;
           checked_out_received_at?: string | null;
+          claimed_checked_out_at?: string | null;
           closed_by?: string | null;
           corrected_at?: string | null;
+          counts?: never;
           created_at?: string;
           distance_computed_at?: string | null;
           distance_m?: number | null;
@@ -2380,19 +2821,42 @@ export type Database = {
           duration_s?: never;
           employee_id?: string;
           id?: string;
+          needs_review?: never;
+          opened_by?: string;
           organization_id?: string;
           original_checked_in_at?: string | null;
           original_checked_out_at?: string | null;
           points_purged_at?: string | null;
           points_rejected?: number | null;
           points_used?: number | null;
+          provisional_until?: string | null;
+          review_reasons?: string[];
+          reviewed_at?: string | null;
+          reviewed_by?: string | null;
           status?: string;
           updated_at?: string;
+          void_reason?: string | null;
+          voided_at?: string | null;
+          voided_by?: string | null;
         };
         Relationships: [
           {
             foreignKeyName: 'employee';
             columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'reviewer';
+            columns: ['organization_id', 'reviewed_by'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'voider';
+            columns: ['organization_id', 'voided_by'];
             isOneToOne: false;
             referencedRelation: 'employees';
             referencedColumns: ['organization_id', 'id'];
@@ -2447,6 +2911,83 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: 'organizations';
             referencedColumns: ['id'];
+          },
+        ];
+      };
+      correction_requests: {
+        Row: {
+          checked_in_at: string | null;
+          checked_out_at: string | null;
+          client_request_id: string;
+          employee_id: string;
+          id: string;
+          kind: string;
+          organization_id: string;
+          reason: string;
+          requested_at: string;
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_id: string | null;
+          session_id: string | null;
+          status: string;
+          updated_at: string;
+        };
+        ComputedFields: never;
+        Insert: {
+          checked_in_at?: string | null;
+          checked_out_at?: string | null;
+          client_request_id: string;
+          employee_id: string;
+          id?: string;
+          kind: string;
+          organization_id: string;
+          reason: string;
+          requested_at?: string;
+          review_comment?: string | null;
+          reviewed_at?: string | null;
+          reviewer_id?: string | null;
+          session_id?: string | null;
+          status?: string;
+          updated_at?: string;
+        };
+        Update: {
+          checked_in_at?: string | null;
+          checked_out_at?: string | null;
+          client_request_id?: string;
+          employee_id?: string;
+          id?: string;
+          kind?: string;
+          organization_id?: string;
+          reason?: string;
+          requested_at?: string;
+          review_comment?: string | null;
+          reviewed_at?: string | null;
+          reviewer_id?: string | null;
+          session_id?: string | null;
+          status?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'reviewer';
+            columns: ['organization_id', 'reviewer_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
+          {
+            foreignKeyName: 'session';
+            columns: ['organization_id', 'session_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'attendance_sessions';
+            referencedColumns: ['organization_id', 'id', 'employee_id'];
           },
         ];
       };
@@ -3386,6 +3927,7 @@ export type Database = {
           max_session_hours: number;
           max_speed_mps: number;
           name: string;
+          own_hours_by_hand: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -3408,6 +3950,7 @@ export type Database = {
           max_session_hours?: number;
           max_speed_mps?: number;
           name: string;
+          own_hours_by_hand?: boolean;
           slug: string;
           stop_s?: number;
           time_zone: string;
@@ -3429,6 +3972,7 @@ export type Database = {
           max_session_hours?: number;
           max_speed_mps?: number;
           name?: string;
+          own_hours_by_hand?: boolean;
           slug?: string;
           stop_s?: number;
           time_zone?: string;
@@ -3582,6 +4126,73 @@ export type Database = {
           time_zone?: string;
         };
         Relationships: [
+          {
+            foreignKeyName: 'session';
+            columns: ['organization_id', 'session_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'attendance_sessions';
+            referencedColumns: ['organization_id', 'id', 'employee_id'];
+          },
+        ];
+      };
+      session_reports: {
+        Row: {
+          accuracy_m: number | null;
+          check_in_request_id: string | null;
+          client_request_id: string | null;
+          employee_id: string;
+          id: string;
+          is_named: boolean;
+          kind: string;
+          latitude: number | null;
+          longitude: number | null;
+          organization_id: string;
+          received_at: string;
+          reported_at: string;
+          reported_by: string;
+          session_id: string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          accuracy_m?: number | null;
+          check_in_request_id?: string | null;
+          client_request_id?: string | null;
+          employee_id: string;
+          id?: string;
+          is_named?: boolean;
+          kind: string;
+          latitude?: number | null;
+          longitude?: number | null;
+          organization_id: string;
+          received_at?: string;
+          reported_at: string;
+          reported_by?: string;
+          session_id?: string | null;
+        };
+        Update: {
+          accuracy_m?: number | null;
+          check_in_request_id?: string | null;
+          client_request_id?: string | null;
+          employee_id?: string;
+          id?: string;
+          is_named?: boolean;
+          kind?: string;
+          latitude?: number | null;
+          longitude?: number | null;
+          organization_id?: string;
+          received_at?: string;
+          reported_at?: string;
+          reported_by?: string;
+          session_id?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: 'employee';
+            columns: ['organization_id', 'employee_id'];
+            isOneToOne: false;
+            referencedRelation: 'employees';
+            referencedColumns: ['organization_id', 'id'];
+          },
           {
             foreignKeyName: 'session';
             columns: ['organization_id', 'session_id', 'employee_id'];
@@ -4176,6 +4787,7 @@ export type Database = {
           check_in_longitude: number | null;
           check_in_request_id: string | null;
           check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
           check_out_latitude: number | null;
           check_out_longitude: number | null;
           check_out_request_id: string | null;
@@ -4183,8 +4795,10 @@ export type Database = {
           checked_in_received_at: string;
           checked_out_at: string | null;
           checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
           closed_by: string | null;
           corrected_at: string | null;
+          counts: boolean;
           created_at: string;
           distance_computed_at: string | null;
           distance_m: number | null;
@@ -4193,14 +4807,23 @@ export type Database = {
           duration_s: number | null;
           employee_id: string;
           id: string;
+          needs_review: boolean;
+          opened_by: string;
           organization_id: string;
           original_checked_in_at: string | null;
           original_checked_out_at: string | null;
           points_purged_at: string | null;
           points_rejected: number | null;
           points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
           status: string;
           updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
         };
         SetofOptions: {
           from: '*';
@@ -4212,6 +4835,7 @@ export type Database = {
       check_out: {
         Args: {
           accuracy_m?: number | null;
+          check_in_request_id?: string | null;
           checked_out_at: string;
           client_request_id: string;
           latitude?: number | null;
@@ -4224,6 +4848,7 @@ export type Database = {
           check_in_longitude: number | null;
           check_in_request_id: string | null;
           check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
           check_out_latitude: number | null;
           check_out_longitude: number | null;
           check_out_request_id: string | null;
@@ -4231,8 +4856,10 @@ export type Database = {
           checked_in_received_at: string;
           checked_out_at: string | null;
           checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
           closed_by: string | null;
           corrected_at: string | null;
+          counts: boolean;
           created_at: string;
           distance_computed_at: string | null;
           distance_m: number | null;
@@ -4241,14 +4868,23 @@ export type Database = {
           duration_s: number | null;
           employee_id: string;
           id: string;
+          needs_review: boolean;
+          opened_by: string;
           organization_id: string;
           original_checked_in_at: string | null;
           original_checked_out_at: string | null;
           points_purged_at: string | null;
           points_rejected: number | null;
           points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
           status: string;
           updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
         };
         SetofOptions: {
           from: '*';
@@ -4266,6 +4902,7 @@ export type Database = {
           check_in_longitude: number | null;
           check_in_request_id: string | null;
           check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
           check_out_latitude: number | null;
           check_out_longitude: number | null;
           check_out_request_id: string | null;
@@ -4273,8 +4910,10 @@ export type Database = {
           checked_in_received_at: string;
           checked_out_at: string | null;
           checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
           closed_by: string | null;
           corrected_at: string | null;
+          counts: boolean;
           created_at: string;
           distance_computed_at: string | null;
           distance_m: number | null;
@@ -4283,14 +4922,23 @@ export type Database = {
           duration_s: number | null;
           employee_id: string;
           id: string;
+          needs_review: boolean;
+          opened_by: string;
           organization_id: string;
           original_checked_in_at: string | null;
           original_checked_out_at: string | null;
           points_purged_at: string | null;
           points_rejected: number | null;
           points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
           status: string;
           updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
         };
         SetofOptions: {
           from: '*';
@@ -4345,6 +4993,7 @@ export type Database = {
           max_session_hours: number;
           max_speed_mps: number;
           name: string;
+          own_hours_by_hand: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -4360,6 +5009,66 @@ export type Database = {
       create_receipt_path: {
         Args: { extension: string; mime_type?: string | null };
         Returns: Answers['create_receipt_path'];
+      };
+      create_session: {
+        Args: {
+          checked_in_at: string;
+          checked_out_at: string;
+          client_request_id?: string | null;
+          employee_id: string;
+          reason: string;
+        };
+        Returns: {
+          algorithm_version: number | null;
+          check_in_accuracy_m: number | null;
+          check_in_latitude: number | null;
+          check_in_longitude: number | null;
+          check_in_request_id: string | null;
+          check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
+          check_out_latitude: number | null;
+          check_out_longitude: number | null;
+          check_out_request_id: string | null;
+          checked_in_at: string;
+          checked_in_received_at: string;
+          checked_out_at: string | null;
+          checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
+          closed_by: string | null;
+          corrected_at: string | null;
+          counts: boolean;
+          created_at: string;
+          distance_computed_at: string | null;
+          distance_m: number | null;
+          distance_parameters: Json | null;
+          distance_status: string;
+          duration_s: number | null;
+          employee_id: string;
+          id: string;
+          needs_review: boolean;
+          opened_by: string;
+          organization_id: string;
+          original_checked_in_at: string | null;
+          original_checked_out_at: string | null;
+          points_purged_at: string | null;
+          points_rejected: number | null;
+          points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
+          status: string;
+          updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       create_site: { Args: { site: Json }; Returns: Json };
       create_stream_ticket: { Args: Record<PropertyKey, never>; Returns: Answers['create_stream_ticket'] };
@@ -4401,6 +5110,7 @@ export type Database = {
           max_session_hours: number;
           max_speed_mps: number;
           name: string;
+          own_hours_by_hand: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -4456,6 +5166,7 @@ export type Database = {
           check_in_longitude: number | null;
           check_in_request_id: string | null;
           check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
           check_out_latitude: number | null;
           check_out_longitude: number | null;
           check_out_request_id: string | null;
@@ -4463,8 +5174,10 @@ export type Database = {
           checked_in_received_at: string;
           checked_out_at: string | null;
           checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
           closed_by: string | null;
           corrected_at: string | null;
+          counts: boolean;
           created_at: string;
           distance_computed_at: string | null;
           distance_m: number | null;
@@ -4473,14 +5186,23 @@ export type Database = {
           duration_s: number | null;
           employee_id: string;
           id: string;
+          needs_review: boolean;
+          opened_by: string;
           organization_id: string;
           original_checked_in_at: string | null;
           original_checked_out_at: string | null;
           points_purged_at: string | null;
           points_rejected: number | null;
           points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
           status: string;
           updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
         };
         SetofOptions: {
           from: '*';
@@ -4554,6 +5276,7 @@ export type Database = {
           max_session_hours: number;
           max_speed_mps: number;
           name: string;
+          own_hours_by_hand: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -4646,6 +5369,7 @@ export type Database = {
           check_in_longitude: number | null;
           check_in_request_id: string | null;
           check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
           check_out_latitude: number | null;
           check_out_longitude: number | null;
           check_out_request_id: string | null;
@@ -4653,8 +5377,10 @@ export type Database = {
           checked_in_received_at: string;
           checked_out_at: string | null;
           checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
           closed_by: string | null;
           corrected_at: string | null;
+          counts: boolean;
           created_at: string;
           distance_computed_at: string | null;
           distance_m: number | null;
@@ -4663,14 +5389,23 @@ export type Database = {
           duration_s: number | null;
           employee_id: string;
           id: string;
+          needs_review: boolean;
+          opened_by: string;
           organization_id: string;
           original_checked_in_at: string | null;
           original_checked_out_at: string | null;
           points_purged_at: string | null;
           points_rejected: number | null;
           points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
           status: string;
           updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
         };
         SetofOptions: {
           from: '*';
@@ -4708,6 +5443,60 @@ export type Database = {
       record_locations: {
         Args: { employee_id?: string | null; points: Json; session_id?: string | null; strict?: boolean };
         Returns: Answers['record_locations'];
+      };
+      record_session: {
+        Args: { checked_in_at: string; checked_out_at: string; client_request_id: string; places?: Json | null };
+        Returns: {
+          algorithm_version: number | null;
+          check_in_accuracy_m: number | null;
+          check_in_latitude: number | null;
+          check_in_longitude: number | null;
+          check_in_request_id: string | null;
+          check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
+          check_out_latitude: number | null;
+          check_out_longitude: number | null;
+          check_out_request_id: string | null;
+          checked_in_at: string;
+          checked_in_received_at: string;
+          checked_out_at: string | null;
+          checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
+          closed_by: string | null;
+          corrected_at: string | null;
+          counts: boolean;
+          created_at: string;
+          distance_computed_at: string | null;
+          distance_m: number | null;
+          distance_parameters: Json | null;
+          distance_status: string;
+          duration_s: number | null;
+          employee_id: string;
+          id: string;
+          needs_review: boolean;
+          opened_by: string;
+          organization_id: string;
+          original_checked_in_at: string | null;
+          original_checked_out_at: string | null;
+          points_purged_at: string | null;
+          points_rejected: number | null;
+          points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
+          status: string;
+          updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       reopen_expense: {
         Args: { expense_id: string; reason: string };
@@ -4779,6 +5568,38 @@ export type Database = {
         Args: { include_delivered?: boolean; occurred_from: string; occurred_to: string; webhook_id: string };
         Returns: Answers['replay_webhook_events'];
       };
+      request_correction: {
+        Args: {
+          checked_in_at?: string | null;
+          checked_out_at?: string | null;
+          client_request_id: string;
+          reason: string;
+          session_id?: string | null;
+        };
+        Returns: {
+          checked_in_at: string | null;
+          checked_out_at: string | null;
+          client_request_id: string;
+          employee_id: string;
+          id: string;
+          kind: string;
+          organization_id: string;
+          reason: string;
+          requested_at: string;
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_id: string | null;
+          session_id: string | null;
+          status: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'correction_requests';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       retry_webhook_delivery: {
         Args: { delivery_id: string };
         Returns: {
@@ -4800,6 +5621,32 @@ export type Database = {
         SetofOptions: {
           from: '*';
           to: 'webhook_deliveries';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      review_correction: {
+        Args: { comment?: string | null; correction_request_id: string; status: string };
+        Returns: {
+          checked_in_at: string | null;
+          checked_out_at: string | null;
+          client_request_id: string;
+          employee_id: string;
+          id: string;
+          kind: string;
+          organization_id: string;
+          reason: string;
+          requested_at: string;
+          review_comment: string | null;
+          reviewed_at: string | null;
+          reviewer_id: string | null;
+          session_id: string | null;
+          status: string;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'correction_requests';
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -4837,6 +5684,60 @@ export type Database = {
         SetofOptions: {
           from: '*';
           to: 'expenses';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      review_session: {
+        Args: { comment?: string | null; session_id: string };
+        Returns: {
+          algorithm_version: number | null;
+          check_in_accuracy_m: number | null;
+          check_in_latitude: number | null;
+          check_in_longitude: number | null;
+          check_in_request_id: string | null;
+          check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
+          check_out_latitude: number | null;
+          check_out_longitude: number | null;
+          check_out_request_id: string | null;
+          checked_in_at: string;
+          checked_in_received_at: string;
+          checked_out_at: string | null;
+          checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
+          closed_by: string | null;
+          corrected_at: string | null;
+          counts: boolean;
+          created_at: string;
+          distance_computed_at: string | null;
+          distance_m: number | null;
+          distance_parameters: Json | null;
+          distance_status: string;
+          duration_s: number | null;
+          employee_id: string;
+          id: string;
+          needs_review: boolean;
+          opened_by: string;
+          organization_id: string;
+          original_checked_in_at: string | null;
+          original_checked_out_at: string | null;
+          points_purged_at: string | null;
+          points_rejected: number | null;
+          points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
+          status: string;
+          updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -5114,6 +6015,7 @@ export type Database = {
           max_session_hours: number;
           max_speed_mps: number;
           name: string;
+          own_hours_by_hand: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -5161,6 +6063,60 @@ export type Database = {
         SetofOptions: {
           from: '*';
           to: 'webhooks';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      void_session: {
+        Args: { reason: string; session_id: string };
+        Returns: {
+          algorithm_version: number | null;
+          check_in_accuracy_m: number | null;
+          check_in_latitude: number | null;
+          check_in_longitude: number | null;
+          check_in_request_id: string | null;
+          check_out_accuracy_m: number | null;
+          check_out_is_named: boolean;
+          check_out_latitude: number | null;
+          check_out_longitude: number | null;
+          check_out_request_id: string | null;
+          checked_in_at: string;
+          checked_in_received_at: string;
+          checked_out_at: string | null;
+          checked_out_received_at: string | null;
+          claimed_checked_out_at: string | null;
+          closed_by: string | null;
+          corrected_at: string | null;
+          counts: boolean;
+          created_at: string;
+          distance_computed_at: string | null;
+          distance_m: number | null;
+          distance_parameters: Json | null;
+          distance_status: string;
+          duration_s: number | null;
+          employee_id: string;
+          id: string;
+          needs_review: boolean;
+          opened_by: string;
+          organization_id: string;
+          original_checked_in_at: string | null;
+          original_checked_out_at: string | null;
+          points_purged_at: string | null;
+          points_rejected: number | null;
+          points_used: number | null;
+          provisional_until: string | null;
+          review_reasons: string[];
+          reviewed_at: string | null;
+          reviewed_by: string | null;
+          status: string;
+          updated_at: string;
+          void_reason: string | null;
+          voided_at: string | null;
+          voided_by: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'attendance_sessions';
           isOneToOne: true;
           isSetofReturn: false;
         };

@@ -46,6 +46,26 @@ const review = {
 };
 
 const payment = { ...expense, approved_amount: z.number(), payment_reference: z.string().nullable() };
+const hours = {
+  checked_in_at: time,
+  checked_out_at: time.nullable(),
+  closed_by: z.enum(['EMPLOYEE', 'ADMIN', 'API_KEY', 'AUTO']).nullable(),
+  duration_s: z.number().int().nullable(),
+  counts: z.boolean(),
+  needs_review: z.boolean(),
+  review_reasons: z.array(z.enum(['too_long', 'overlap', 'before_employment', 'earlier_employment'])),
+};
+
+const correction = {
+  correction_request_id: z.uuid(),
+  employee_id: z.uuid(),
+  session_id: z.uuid().nullable(),
+  kind: z.enum(['CREATE', 'CORRECT', 'VOID']),
+  checked_in_at: time.nullable(),
+  checked_out_at: time.nullable(),
+};
+
+const correctionReview = { ...correction, review_comment: z.string().nullable(), reviewed_at: time };
 
 /** Payload of each type of event. */
 export const eventPayloads = {
@@ -54,10 +74,17 @@ export const eventPayloads = {
     ...session,
     checked_in_at: time,
     checked_out_at: time,
-    closed_by: z.enum(['EMPLOYEE', 'ADMIN', 'AUTO']),
+    closed_by: z.enum(['EMPLOYEE', 'ADMIN', 'API_KEY', 'AUTO']),
     duration_s: z.number().int(),
     position: position.nullable(),
   }),
+  'session.created': z.strictObject({ ...session, ...hours, opened_by: z.enum(['ADMIN', 'API_KEY']) }),
+  'session.updated': z.strictObject({ ...session, ...hours, previous: z.strictObject(hours) }),
+  'session.reviewed': z.strictObject({ ...session, ...hours }),
+  'session.voided': z.strictObject({ ...session, ...hours, reason: z.string() }),
+  'correction.requested': z.strictObject({ ...correction, reason: z.string() }),
+  'correction.approved': z.strictObject(correctionReview),
+  'correction.rejected': z.strictObject(correctionReview),
   'session.corrected': z.strictObject({
     ...session,
     checked_in_at: time,

@@ -18,10 +18,12 @@ as $$
     when 'scope_missing' then 403
     when 'invitation_email_mismatch' then 403
     when 'own_expense' then 403
+    when 'own_session' then 403
     when 'invalid_argument' then 400
     when 'batch_size' then 400
     when 'employee_not_found' then 404
     when 'session_not_found' then 404
+    when 'correction_not_found' then 404
     when 'invitation_not_found' then 404
     when 'expense_not_found' then 404
     when 'api_key_not_found' then 404
@@ -40,11 +42,13 @@ as $$
     when 'session_already_open' then 409
     when 'no_open_session' then 409
     when 'session_overlap' then 409
+    when 'session_voided' then 409
     when 'session_sealed' then 409
     when 'session_open' then 409
     when 'expense_already_reviewed' then 409
     when 'invitation_needed' then 409
     when 'expense_state' then 409
+    when 'correction_already_reviewed' then 409
     when 'last_admin' then 409
     when 'too_many_webhooks' then 409
     when 'webhook_inactive' then 409

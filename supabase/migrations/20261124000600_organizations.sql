@@ -59,6 +59,7 @@ create table public.organizations (
   allows_self_review boolean not null default false,
   expense_categories text[] not null
     default '{TRAVEL,MILEAGE,MEALS,LODGING,FUEL,SUPPLIES,COMMUNICATION,OTHER}',
+  own_hours_by_hand boolean not null default true,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
@@ -115,6 +116,8 @@ comment on column public.organizations.expense_categories is
 comment on column public.organizations.allows_self_review is
   'Whether an administrator decides over the own expenses while there is no other administrator; such a claim is marked '
   '(is_self_reviewed).';
+comment on column public.organizations.own_hours_by_hand is
+  'Whether an administrator or manager may correct, create, void and review the own hours; false: another one has to.';
 comment on column public.organizations.location_retention_days is
   'Points of sessions that ended longer ago are deleted (with their month where no organization keeps them longer); '
   'sessions keep their figures.';

@@ -34,8 +34,8 @@ create table public.api_keys (
   constraint scopes_are_valid check (
     cardinality(scopes) > 0
     and scopes <@ array[
-      'sessions:read', 'locations:read', 'locations:write', 'expenses:read', 'expenses:review', 'employees:read',
-      'employees:write', 'analytics:read', 'webhooks:manage', 'events:read', 'sites:read',
+      'sessions:read', 'sessions:write', 'locations:read', 'locations:write', 'expenses:read', 'expenses:review',
+      'employees:read', 'employees:write', 'analytics:read', 'webhooks:manage', 'events:read', 'sites:read',
       'sites:write'
     ]
   )

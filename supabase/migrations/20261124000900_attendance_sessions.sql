@@ -2,9 +2,9 @@
 --
 -- Times of the phone (checked_in_at, checked_out_at) are what happened and count; the received times are kept apart. One
 -- session of a person is open at a time (partial unique index) and sessions never overlap (exclusion constraint): both
--- hold for late, offline uploads too, and whatever code writes. Each transition is one guarded statement, so of two
--- callers one wins and the other is told so; a retry with the same client_request_id gets the first answer.
--- Not covered: the distance (its own chapter); corrections and forced check-outs (the working day's chapter).
+-- hold for late, offline uploads too, and whatever code writes. A session that was voided stands outside both.
+-- Not covered: check_in, check_out and record_session (the next chapter); the distance; corrections, voids and forced check-outs
+-- (the chapters 001400 and 001410).
 
 create table public.attendance_sessions (
   organization_id uuid not null,
@@ -23,7 +23,19 @@ create table public.attendance_sessions (
   check_out_longitude private.longitude,
   check_out_accuracy_m real,
   check_out_request_id uuid,
+  -- Whether that check-out named its session, or came with it in one call: then no later check-in takes it over.
+  check_out_is_named boolean not null default false,
+  -- The end that was reported, where a check-in that lies before it cuts the session short.
+  claimed_checked_out_at timestamptz,
+  opened_by text not null default 'EMPLOYEE',
   closed_by text,
+  provisional_until timestamptz,
+  review_reasons text[] not null default '{}',
+  reviewed_at timestamptz,
+  reviewed_by uuid,
+  voided_at timestamptz,
+  voided_by uuid,
+  void_reason text,
   -- Whole seconds of the clock: cut at any midnights, the parts (session_days) add up to the same number.
   duration_s integer generated always as (
     (
@@ -42,6 +54,14 @@ create table public.attendance_sessions (
   algorithm_version integer,
   distance_parameters jsonb,
   points_purged_at timestamptz,
+  needs_review boolean not null generated always as (
+    voided_at is null and reviewed_at is null and review_reasons <> '{}'
+  ) stored,
+  -- Whether its hours count in figures: closed, not voided, and nothing that must be reviewed first.
+  counts boolean not null generated always as (
+    status = 'CLOSED' and voided_at is null
+    and (reviewed_at is not null or not review_reasons && '{too_long,overlap,earlier_employment}'::text[])
+  ) stored,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (organization_id, id),
@@ -53,7 +73,20 @@ create table public.attendance_sessions (
   constraint employee foreign key (organization_id, employee_id)
     references public.employees (organization_id, id) on delete cascade,
   constraint status_is_valid check (status in ('ACTIVE', 'CLOSED')),
-  constraint closed_by_is_valid check (closed_by in ('EMPLOYEE', 'ADMIN', 'AUTO')),
+  constraint reviewer foreign key (organization_id, reviewed_by)
+    references public.employees (organization_id, id) on delete set null (reviewed_by),
+  constraint voider foreign key (organization_id, voided_by)
+    references public.employees (organization_id, id) on delete set null (voided_by),
+  constraint opened_by_is_valid check (opened_by in ('EMPLOYEE', 'DEVICE', 'ADMIN', 'API_KEY')),
+  constraint closed_by_is_valid check (closed_by in ('EMPLOYEE', 'ADMIN', 'API_KEY', 'AUTO')),
+  constraint review_reasons_are_valid check (
+    review_reasons <@ array['too_long', 'overlap', 'before_employment', 'earlier_employment']
+  ),
+  constraint provisional_is_automatic check (provisional_until is null or closed_by = 'AUTO'),
+  constraint claim_is_later_than_the_end check (claimed_checked_out_at > checked_out_at),
+  constraint voided_is_closed_and_has_its_reason check (
+    (voided_at is null) = (void_reason is null) and (voided_at is null or status = 'CLOSED')
+  ),
   constraint closed_has_time_and_cause check (
     (status = 'CLOSED') = (checked_out_at is not null)
     and (status = 'CLOSED') = (closed_by is not null)
@@ -72,7 +105,7 @@ create table public.attendance_sessions (
     organization_id with =,
     employee_id with =,
     tstzrange(checked_in_at, coalesce(checked_out_at, 'infinity'::timestamptz)) with &&
-  )
+  ) where (voided_at is null)
 ) with (fillfactor = 85);
 
 alter table public.attendance_sessions enable row level security;
@@ -88,6 +121,21 @@ create index attendance_sessions_newest
 -- A person's list, newest first; also the employee reference.
 create index attendance_sessions_newest_of_employee
   on public.attendance_sessions (organization_id, employee_id, checked_in_at desc);
+
+-- Where a corrected session began as it was reported: which check-out is whose is a question of what was reported.
+create index attendance_sessions_reported
+  on public.attendance_sessions (organization_id, employee_id, original_checked_in_at desc)
+  where original_checked_in_at is not null;
+
+-- What waits for a review, oldest first.
+create index attendance_sessions_to_review
+  on public.attendance_sessions (organization_id, checked_in_at, id) where needs_review;
+
+-- The reviewer and voider references.
+create index attendance_sessions_reviewer
+  on public.attendance_sessions (organization_id, reviewed_by) where reviewed_by is not null;
+create index attendance_sessions_voider
+  on public.attendance_sessions (organization_id, voided_by) where voided_by is not null;
 
 create trigger _100_set_updated_at before update on public.attendance_sessions
   for each row execute function private.tg_any__set_updated_at();
@@ -107,7 +155,25 @@ comment on column public.attendance_sessions.check_out_latitude is 'WGS84 degree
 comment on column public.attendance_sessions.check_out_longitude is 'WGS84 degrees, -180 to 180.';
 comment on column public.attendance_sessions.check_out_accuracy_m is 'Reported error radius, metres.';
 comment on column public.attendance_sessions.check_out_request_id is 'client_request_id of the check-out: recognises a retry.';
-comment on column public.attendance_sessions.closed_by is 'EMPLOYEE, ADMIN or AUTO; null while open.';
+comment on column public.attendance_sessions.check_out_is_named is
+  'The check-out named this session, or came with the check-in in one call; a later check-in does not take it over.';
+comment on column public.attendance_sessions.claimed_checked_out_at is
+  'The end that was reported, where another check-in before it cuts the session short (review reason overlap); else null.';
+comment on column public.attendance_sessions.opened_by is 'EMPLOYEE, DEVICE (a phone''s first point), ADMIN or API_KEY.';
+comment on column public.attendance_sessions.closed_by is
+  'EMPLOYEE, ADMIN, API_KEY, or AUTO (nobody said when; the last point did); null while open.';
+comment on column public.attendance_sessions.provisional_until is
+  'Until when the person''s own check-out and points may still move an AUTO end; null for every other end.';
+comment on column public.attendance_sessions.review_reasons is
+  'What is doubtful: too_long, overlap, earlier_employment (not counted until reviewed), before_employment (counted).';
+comment on column public.attendance_sessions.needs_review is 'It has a doubt that no administrator has looked at.';
+comment on column public.attendance_sessions.counts is
+  'Its hours are in the figures: closed, not voided, and no doubt that must be reviewed first.';
+comment on column public.attendance_sessions.reviewed_at is 'When an administrator accepted it as it is.';
+comment on column public.attendance_sessions.reviewed_by is 'Who (employees.id).';
+comment on column public.attendance_sessions.voided_at is 'When it was taken back: it counts nowhere and overlaps nothing.';
+comment on column public.attendance_sessions.voided_by is 'Who (employees.id); null if a key did.';
+comment on column public.attendance_sessions.void_reason is 'Why it was taken back.';
 comment on column public.attendance_sessions.duration_s is 'Whole seconds from check-in to check-out; null while open.';
 comment on column public.attendance_sessions.original_checked_in_at is 'Before the first correction; null if never corrected.';
 comment on column public.attendance_sessions.original_checked_out_at is
@@ -245,6 +311,17 @@ $$;
 comment on function private.hold_locked_until(uuid, boolean) is
   'The organization''s locked_until, which stays what it is until the transaction ends. For definers.';
 
+create function private.iso_time(in_at timestamptz) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return to_char(in_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"');
+end;
+$$;
+
+comment on function private.iso_time(timestamptz) is 'An instant as messages write it: ISO 8601 in UTC, whole seconds.';
+
 -- A phone's clock may be a little ahead: up to two minutes count as now. More is refused, as is what is older than the
 -- organization's grace, or falls on a day that is locked.
 create function private.accepted_time(in_organization_id uuid, in_at timestamptz) returns timestamptz
@@ -258,12 +335,12 @@ begin
   select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
   if in_at > now() + interval '2 minutes' then
     perform private.fail('time_in_future', 'This time lies in the future.', in_at::text,
-      'Check the clock of the phone.');
+      format('Check the clock of the phone. The server''s time is %s.', private.iso_time(now())));
   end if;
   if in_at < now() - make_interval(hours => v_organization.late_upload_grace_hours) then
     perform private.fail('time_too_old',
       format('This time is more than %s hours ago.', v_organization.late_upload_grace_hours),
-      in_at::text, 'Ask an administrator for a correction.');
+      in_at::text, format('Ask for it with request_correction. The server''s time is %s.', private.iso_time(now())));
   end if;
   if private.local_day(v_organization.id, in_at) < v_locked_until then
     perform private.fail('period_locked', format('Days before %s are locked.', v_locked_until),
@@ -277,13 +354,18 @@ comment on function private.accepted_time(uuid, timestamptz) is
   'The phone''s time if it may count, at most now. Errors: time_in_future, time_too_old, period_locked.';
 
 -- What every change of a session shares: may it still change, and the job that follows. The caller holds the lock date.
-create function private.refuse_settled_session(in_session public.attendance_sessions) returns void
+create function private.refuse_settled_session(in_session public.attendance_sessions, in_may_be_void boolean default false)
+returns void
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
   v_locked_until date;
 begin
+  if (in_session).voided_at is not null and not in_may_be_void then
+    perform private.fail('session_voided', 'This session was taken back by an administrator.', (in_session).id::text,
+      'Ask for it with request_correction.');
+  end if;
   if (in_session).points_purged_at is not null then
     perform private.fail('session_sealed', 'The points of this session were deleted by retention; it is sealed.',
       (in_session).id::text);
@@ -298,8 +380,8 @@ begin
 end;
 $$;
 
-comment on function private.refuse_settled_session(public.attendance_sessions) is
-  'Refuses a session that may not change any more. Errors: session_sealed, period_locked.';
+comment on function private.refuse_settled_session(public.attendance_sessions, boolean) is
+  'Refuses a session that may not change any more. Errors: session_voided, session_sealed, period_locked.';
 
 create function private.request_distance(in_session public.attendance_sessions) returns void
 language plpgsql volatile
@@ -316,217 +398,3 @@ $$;
 
 comment on function private.request_distance(public.attendance_sessions) is
   'Enqueues the distance job of a session. The caller holds the session''s row.';
-
-create function private.check_in(
-  in_checked_in_at timestamptz,
-  in_client_request_id uuid,
-  in_latitude double precision,
-  in_longitude double precision,
-  in_accuracy_m real
-) returns public.attendance_sessions
-language plpgsql volatile security definer
-set search_path = ''
-as $$
-declare
-  v_employee public.employees := private.require_employee();
-  v_session public.attendance_sessions;
-  v_at timestamptz;
-  v_constraint text;
-begin
-  if in_client_request_id is null then
-    perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
-      'Make a uuid for each check-in and send the same one when you retry.');
-  end if;
-  if in_checked_in_at is null then
-    perform private.fail('invalid_argument', 'checked_in_at is missing.', 'checked_in_at',
-      'Send the phone''s time as ISO 8601 with an offset.');
-  end if;
-  -- A retry is answered before the time is judged: what was accepted once stays accepted.
-  select s.* into v_session
-  from public.attendance_sessions as s
-  where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    and s.check_in_request_id = in_client_request_id;
-  if not found then
-    v_at := private.accepted_time(v_employee.organization_id, in_checked_in_at);
-    -- A deactivation that runs now closes the open session and sees none yet: wait for it, and look again. One that comes
-    -- after this lock waits, and closes what is inserted here. It is the lock that the reference takes anyway.
-    perform from public.employees as e
-    where e.organization_id = v_employee.organization_id and e.id = v_employee.id and e.is_active
-    for key share;
-    if not found then
-      perform private.fail('not_a_member', 'You are not an active member of an organization.', null,
-        'Found one with create_organization or accept an invitation.');
-    end if;
-    insert into public.attendance_sessions (
-      organization_id, employee_id, checked_in_at, check_in_latitude, check_in_longitude, check_in_accuracy_m,
-      check_in_request_id
-    ) values (
-      v_employee.organization_id, v_employee.id, v_at, in_latitude, in_longitude, in_accuracy_m,
-      in_client_request_id
-    )
-    on conflict do nothing
-    returning * into v_session;
-    if found then
-      return v_session;
-    end if;
-    -- Something stood in the way: this very request sent twice at once, an open session, or an overlap.
-    select s.* into v_session
-    from public.attendance_sessions as s
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and s.check_in_request_id = in_client_request_id;
-  end if;
-
-  if v_session.id is not null then
-    if coalesce(v_session.original_checked_in_at, v_session.checked_in_at)
-      is distinct from least(in_checked_in_at, v_session.checked_in_received_at)
-    then
-      perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-in.',
-        v_session.id::text, 'Use a new uuid for a new check-in.');
-    end if;
-    return v_session;
-  end if;
-
-  select s.* into v_session
-  from public.attendance_sessions as s
-  where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE';
-  if found then
-    perform private.fail('session_already_open',
-      format('You are checked in since %s.', to_char(v_session.checked_in_at at time zone 'UTC',
-        'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
-      v_session.id::text, 'Check out first.');
-  end if;
-  perform private.fail('session_overlap', 'You were already at work at this time.', in_checked_in_at::text,
-    'A check-in must lie after the check-out of the session before.');
-exception
-  when check_violation then
-    get stacked diagnostics v_constraint = constraint_name;
-    perform private.fail('invalid_argument', 'The position of the check-in is not valid.', v_constraint,
-      'latitude -90 to 90 and longitude -180 to 180 go together; accuracy_m is not negative.');
-end;
-$$;
-
-comment on function private.check_in(timestamptz, uuid, double precision, double precision, real) is
-  'Body of public.check_in.';
-
-grant execute on function private.check_in(timestamptz, uuid, double precision, double precision, real) to authenticated;
-
-create function public.check_in(
-  checked_in_at timestamptz,
-  client_request_id uuid,
-  latitude double precision default null,
-  longitude double precision default null,
-  accuracy_m real default null
-) returns public.attendance_sessions
-language sql volatile
-set search_path = ''
-as $$
-  select private.check_in(checked_in_at, client_request_id, latitude, longitude, accuracy_m);
-$$;
-
-comment on function public.check_in(timestamptz, uuid, double precision, double precision, real) is
-  'Opens a session for the caller at the phone''s time. A retry with the same client_request_id answers the same session.
-Errors: session_already_open 409 (details: its id), session_overlap 409, time_in_future 422, time_too_old 422,
-period_locked 409, idempotency_mismatch 422, invalid_argument 400, not_a_member 403.';
-
-grant execute on function public.check_in(timestamptz, uuid, double precision, double precision, real) to authenticated;
-
-create function private.check_out(
-  in_checked_out_at timestamptz,
-  in_client_request_id uuid,
-  in_latitude double precision,
-  in_longitude double precision,
-  in_accuracy_m real
-) returns public.attendance_sessions
-language plpgsql volatile security definer
-set search_path = ''
-as $$
-declare
-  v_employee public.employees := private.require_employee();
-  v_session public.attendance_sessions;
-  v_at timestamptz;
-  v_constraint text;
-begin
-  if in_client_request_id is null then
-    perform private.fail('invalid_argument', 'client_request_id is missing.', 'client_request_id',
-      'Make a uuid for each check-out and send the same one when you retry.');
-  end if;
-  if in_checked_out_at is null then
-    perform private.fail('invalid_argument', 'checked_out_at is missing.', 'checked_out_at',
-      'Send the phone''s time as ISO 8601 with an offset.');
-  end if;
-  select s.* into v_session
-  from public.attendance_sessions as s
-  where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-    and s.check_out_request_id = in_client_request_id;
-  if not found then
-    v_at := private.accepted_time(v_employee.organization_id, in_checked_out_at);
-    update public.attendance_sessions as s
-    set status = 'CLOSED',
-      closed_by = 'EMPLOYEE',
-      checked_out_at = v_at,
-      checked_out_received_at = now(),
-      check_out_latitude = in_latitude,
-      check_out_longitude = in_longitude,
-      check_out_accuracy_m = in_accuracy_m,
-      check_out_request_id = in_client_request_id
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id and s.status = 'ACTIVE'
-    returning s.* into v_session;
-    if found then
-      -- The update above holds the session's row, which the job locks before it reads.
-      perform private.request_distance(v_session);
-      return v_session;
-    end if;
-    -- Nothing open: this very request may have won meanwhile.
-    select s.* into v_session
-    from public.attendance_sessions as s
-    where s.organization_id = v_employee.organization_id and s.employee_id = v_employee.id
-      and s.check_out_request_id = in_client_request_id;
-  end if;
-
-  if v_session.id is null then
-    perform private.fail('no_open_session', 'You are not checked in.', null, 'Check in first.');
-  end if;
-  if coalesce(v_session.original_checked_out_at, v_session.checked_out_at)
-    is distinct from least(in_checked_out_at, v_session.checked_out_received_at)
-  then
-    perform private.fail('idempotency_mismatch', 'This client_request_id was used for another check-out.',
-      v_session.id::text, 'Use a new uuid for a new check-out.');
-  end if;
-  return v_session;
-exception
-  when check_violation then
-    get stacked diagnostics v_constraint = constraint_name;
-    if v_constraint = 'checked_out_after_checked_in' then
-      perform private.fail('check_out_before_check_in', 'The check-out lies before the check-in.',
-        in_checked_out_at::text, 'Check the clock of the phone.');
-    end if;
-    perform private.fail('invalid_argument', 'The position of the check-out is not valid.', v_constraint,
-      'latitude -90 to 90 and longitude -180 to 180 go together; accuracy_m is not negative.');
-end;
-$$;
-
-comment on function private.check_out(timestamptz, uuid, double precision, double precision, real) is
-  'Body of public.check_out.';
-
-grant execute on function private.check_out(timestamptz, uuid, double precision, double precision, real) to authenticated;
-
-create function public.check_out(
-  checked_out_at timestamptz,
-  client_request_id uuid,
-  latitude double precision default null,
-  longitude double precision default null,
-  accuracy_m real default null
-) returns public.attendance_sessions
-language sql volatile
-set search_path = ''
-as $$
-  select private.check_out(checked_out_at, client_request_id, latitude, longitude, accuracy_m);
-$$;
-
-comment on function public.check_out(timestamptz, uuid, double precision, double precision, real) is
-  'Closes the caller''s open session at the phone''s time; the distance follows within seconds (distance_status). A retry
-with the same client_request_id answers the same session.
-Errors: no_open_session 409, check_out_before_check_in 422, time_in_future 422, time_too_old 422, period_locked 409,
-idempotency_mismatch 422, invalid_argument 400, not_a_member 403.';
-
-grant execute on function public.check_out(timestamptz, uuid, double precision, double precision, real) to authenticated;

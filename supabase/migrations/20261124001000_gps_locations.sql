@@ -157,6 +157,8 @@ declare
   v_first_recorded_at timestamptz;
   v_last_recorded_at timestamptz;
   v_rejected jsonb;
+  -- Until when points are taken: an automatic end is provisional, and points within its limit extend it.
+  v_takes_until timestamptz;
 begin
   if jsonb_typeof(in_points) is distinct from 'array' then
     perform private.fail('invalid_argument', 'points is not an array.', 'points', 'Send a JSON array of 1 to 100 points.');
@@ -179,9 +181,26 @@ begin
     perform private.fail('session_not_found', 'There is no such session of this employee.', in_session_id::text);
   end if;
   select o.* into strict v_organization from public.organizations as o where o.id = in_organization_id;
+  v_takes_until := coalesce(v_session.claimed_checked_out_at, v_session.checked_out_at);
   if v_session.status = 'CLOSED' then
-    perform private.refuse_settled_session(v_session);
-    if now() > v_session.checked_out_received_at
+    perform private.refuse_settled_session(v_session, true);
+    if v_session.voided_at is not null or v_session.provisional_until > now() then
+      -- What was taken back keeps its points as its reports: a session that is not known yet may be theirs.
+      v_takes_until := least(
+        (private.own_check_out(v_session)).reported_at,
+        v_session.checked_in_at + make_interval(hours => v_organization.max_session_hours),
+        private.next_session_at(v_session.organization_id, v_session.employee_id, v_session.checked_in_at)
+          - interval '1 microsecond',
+        private.next_reported_at(v_session.organization_id, v_session.employee_id, v_session.checked_in_at)
+          - interval '1 microsecond');
+    elsif v_session.claimed_checked_out_at is null then
+      -- The instant at which the next one begins is that one's.
+      v_takes_until := least(v_takes_until,
+        private.next_session_at(v_session.organization_id, v_session.employee_id, v_session.checked_in_at)
+          - interval '1 microsecond');
+    end if;
+    if v_session.voided_at is null and (v_session.provisional_until > now()) is not true
+      and now() > v_session.checked_out_received_at
       + make_interval(hours => v_organization.late_upload_grace_hours)
     then
       perform private.fail('upload_too_late',
@@ -257,7 +276,7 @@ begin
           p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.sequence_number, p.is_mock) then 'point_field_invalid'
         when p.recorded_at > now() + interval '2 minutes' then 'point_in_future'
         when p.recorded_at < v_session.checked_in_at then 'point_before_session'
-        when p.recorded_at > v_session.checked_out_at then 'point_after_session'
+        when p.recorded_at > v_takes_until then 'point_after_session'
         when p.recorded_at < now()
           - make_interval(hours => v_organization.late_upload_grace_hours + v_organization.max_session_hours)
           then 'point_too_old'
@@ -329,6 +348,9 @@ begin
     set distance_status = 'PENDING'
     where s.organization_id = v_session.organization_id and s.id = v_session.id and s.distance_status <> 'PENDING';
     perform private.request_distance(v_session);
+    if v_session.provisional_until > now() and v_last_recorded_at > v_session.checked_out_at then
+      perform private.settle_session(v_session.organization_id, v_session.id);
+    end if;
   end if;
 
   return jsonb_build_object(
@@ -344,6 +366,89 @@ $$;
 comment on function private.insert_locations(uuid, uuid, uuid, jsonb, boolean) is
   'Stores the good points of a batch in a session; the shared body of all ways in. See public.record_locations.';
 
+-- Points past the end of the session that they name, where the person's next session has begun already: they are that one's, as
+-- they would be had they come before its check-in.
+create function private.point_time(in_text text) returns timestamptz
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return case when in_text ~ '^[12][0-9]{3}-' then in_text::timestamptz end;
+exception
+  when datetime_field_overflow or invalid_datetime_format or invalid_text_representation then
+    return null;
+end;
+$$;
+
+comment on function private.point_time(text) is 'The time of a point, or null if it cannot be read; private.insert_locations says so.';
+
+-- The result of a part of a batch, added to that of the whole: the part's own indexes are those of the whole again.
+create function private.merge_batches(in_whole jsonb, in_part jsonb, in_indexes integer[]) returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return in_whole || jsonb_build_object(
+    'inserted', (in_whole ->> 'inserted')::integer + (in_part ->> 'inserted')::integer,
+    'duplicates', (in_whole ->> 'duplicates')::integer + (in_part ->> 'duplicates')::integer,
+    'rejected', (
+      select coalesce(jsonb_agg(r.value order by (r.value ->> 'index')::integer), '[]')
+      from (
+        select l.value from jsonb_array_elements(in_whole -> 'rejected') as l
+        where (l.value ->> 'index')::integer <> all (in_indexes)
+        union all
+        select l.value || jsonb_build_object('index', in_indexes[(l.value ->> 'index')::integer + 1])
+        from jsonb_array_elements(in_part -> 'rejected') as l
+      ) as r
+    ));
+end;
+$$;
+
+comment on function private.merge_batches(jsonb, jsonb, integer[]) is
+  'A batch''s result with that of some of its points, which were tried in another session. For private.record_locations.';
+
+create function private.pass_on_points(
+  in_organization_id uuid, in_employee_id uuid, in_points jsonb, in_strict boolean, in_result jsonb
+) returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_batch record;
+  v_part jsonb;
+  v_result jsonb := in_result;
+begin
+  if in_strict or not jsonb_path_exists(in_result, '$.rejected[*] ? (@.code == "point_after_session")') then
+    return in_result;
+  end if;
+  for v_batch in
+    select p.session_id, array_agg(p.index order by p.index) as indexes,
+      jsonb_agg(in_points -> p.index order by p.index) as points
+    from (
+      select (r.value ->> 'index')::integer as index,
+        private.session_at(in_organization_id, in_employee_id,
+          private.point_time(in_points -> (r.value ->> 'index')::integer ->> 'recorded_at')) as session_id
+      from jsonb_array_elements(in_result -> 'rejected') as r
+      where r.value ->> 'code' = 'point_after_session'
+    ) as p
+    where p.session_id <> (in_result ->> 'session_id')::uuid
+    group by p.session_id
+    order by p.session_id
+  loop
+    v_part := private.insert_locations(in_organization_id, in_employee_id, v_batch.session_id, v_batch.points, false);
+    v_result := private.merge_batches(v_result, v_part, v_batch.indexes);
+  end loop;
+  return v_result;
+exception
+  -- That session is settled: the points stay refused.
+  when sqlstate 'PGRST' then
+    return in_result;
+end;
+$$;
+
+comment on function private.pass_on_points(uuid, uuid, jsonb, boolean, jsonb) is
+  'Stores points that were refused as later than their session in the session they fall into; answers the result of both.';
+
 create function private.record_locations(in_session_id uuid, in_employee_id uuid, in_points jsonb, in_strict boolean)
 returns jsonb
 language plpgsql volatile security definer
@@ -353,6 +458,8 @@ declare
   v_organization_id uuid;
   v_employee_id uuid;
   v_session_id uuid := in_session_id;
+  v_result jsonb;
+  v_left integer[];
 begin
   if private.jwt() ->> 'role' = 'api_key' then
     select c.organization_id into v_organization_id from private.require_admin('locations:write') as c;
@@ -392,8 +499,30 @@ begin
         'Check in first, or name the session_id of the session that these points belong to.');
     end if;
   end if;
-  return private.insert_locations(v_organization_id, v_employee_id, v_session_id, in_points,
-    coalesce(in_strict, false));
+  if not coalesce(in_strict, false) and jsonb_typeof(in_points) = 'array' and exists (
+    select from public.attendance_sessions as s
+    where s.organization_id = v_organization_id and s.id = v_session_id and s.employee_id = v_employee_id
+      and (s.voided_at is not null or s.claimed_checked_out_at is not null)
+  ) then
+    -- Points of a session that was taken back or cut short are those of the sessions they fall into; what is left stays with it.
+    v_result := private.pass_on_points(v_organization_id, v_employee_id, in_points, false, jsonb_build_object(
+      'session_id', v_session_id, 'received', jsonb_array_length(in_points), 'inserted', 0, 'duplicates', 0,
+      'rejected', (
+        select coalesce(jsonb_agg(jsonb_build_object('index', e.ordinality - 1, 'code', 'point_after_session',
+          'message', '') order by e.ordinality), '[]')
+        from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
+      )));
+    select array_agg((r.value ->> 'index')::integer order by (r.value ->> 'index')::integer) into v_left
+    from jsonb_array_elements(v_result -> 'rejected') as r;
+    if v_left is not null then
+      v_result := private.merge_batches(v_result, private.insert_locations(v_organization_id, v_employee_id, v_session_id, (
+        select jsonb_agg(in_points -> l.index order by l.index) from unnest(v_left) as l (index)
+      ), false), v_left);
+    end if;
+    return v_result;
+  end if;
+  return private.pass_on_points(v_organization_id, v_employee_id, in_points, coalesce(in_strict, false),
+    private.insert_locations(v_organization_id, v_employee_id, v_session_id, in_points, coalesce(in_strict, false)));
 end;
 $$;
 

@@ -93,6 +93,8 @@ begin
       v_session.organization_id, v_session.id, d.day, v_session.employee_id, d.time_zone, d.day_starts_at, d.day_ends_at,
       d.distance_m
     from days as d
+    -- What was voided or waits for a review has its distance, and no day.
+    where v_session.counts
   )
   update public.attendance_sessions as s
   set distance_m = (select sum(d.distance_m) from days as d),

@@ -157,6 +157,25 @@ $$;
 comment on function private.position_json(double precision, double precision, real) is
   '{latitude, longitude, accuracy_m} as events carry a position, or null.';
 
+create function private.session_times_json(in_session public.attendance_sessions) returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return jsonb_build_object(
+    'checked_in_at', (in_session).checked_in_at,
+    'checked_out_at', (in_session).checked_out_at,
+    'closed_by', (in_session).closed_by,
+    'duration_s', (in_session).duration_s,
+    'counts', (in_session).counts,
+    'needs_review', (in_session).needs_review,
+    'review_reasons', to_jsonb((in_session).review_reasons));
+end;
+$$;
+
+comment on function private.session_times_json(public.attendance_sessions) is
+  'A session''s hours and whether they count, as events carry them.';
+
 create function private.tg_attendance_sessions__emit() returns trigger
 language plpgsql security definer
 set search_path = ''
@@ -164,14 +183,21 @@ as $$
 declare
   v_base jsonb := jsonb_build_object('session_id', new.id, 'employee_id', new.employee_id);
 begin
-  if tg_op = 'INSERT' then
+  if tg_op = 'INSERT' and new.opened_by in ('ADMIN', 'API_KEY') then
+    perform private.emit_event(new.organization_id, 'session.created', 'session', new.id, new.employee_id,
+      v_base || private.session_times_json(new.*) || jsonb_build_object('opened_by', new.opened_by));
+    return null;
+  elsif tg_op = 'INSERT' then
     perform private.emit_event(new.organization_id, 'session.checked_in', 'session', new.id, new.employee_id,
       v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
         'position', private.position_json(new.check_in_latitude, new.check_in_longitude, new.check_in_accuracy_m)));
-    return null;
+    -- One that came late, where a later one is known: it is over, provisionally.
+    if new.closed_by is distinct from 'AUTO' then
+      return null;
+    end if;
   end if;
-  if old.status = 'ACTIVE' and new.status = 'CLOSED' then
+  if tg_op = 'INSERT' or old.status = 'ACTIVE' and new.status = 'CLOSED' then
     perform private.emit_event(new.organization_id, 'session.checked_out', 'session', new.id, new.employee_id,
       v_base || jsonb_build_object(
         'checked_in_at', new.checked_in_at,
@@ -179,6 +205,25 @@ begin
         'closed_by', new.closed_by,
         'duration_s', new.duration_s,
         'position', private.position_json(new.check_out_latitude, new.check_out_longitude, new.check_out_accuracy_m)));
+  end if;
+  if tg_op = 'INSERT' then
+    return null;
+  end if;
+  if new.voided_at is not null and old.voided_at is null then
+    perform private.emit_event(new.organization_id, 'session.voided', 'session', new.id, new.employee_id,
+      v_base || private.session_times_json(new.*) || jsonb_build_object('reason', new.void_reason));
+  elsif new.reviewed_at is not null and old.reviewed_at is null then
+    perform private.emit_event(new.organization_id, 'session.reviewed', 'session', new.id, new.employee_id,
+      v_base || private.session_times_json(new.*));
+  elsif new.corrected_at is not distinct from old.corrected_at
+    and (
+      new.checked_in_at <> old.checked_in_at
+      or old.status = 'CLOSED' and (new.checked_out_at, new.closed_by, new.needs_review)
+        is distinct from (old.checked_out_at, old.closed_by, old.needs_review)
+    )
+  then
+    perform private.emit_event(new.organization_id, 'session.updated', 'session', new.id, new.employee_id,
+      v_base || private.session_times_json(new.*) || jsonb_build_object('previous', private.session_times_json(old.*)));
   end if;
   if new.corrected_at is distinct from old.corrected_at then
     perform private.emit_event(new.organization_id, 'session.corrected', 'session', new.id, new.employee_id,
@@ -206,14 +251,50 @@ end;
 $$;
 
 comment on function private.tg_attendance_sessions__emit() is
-  'After insert or update: session.checked_in, session.checked_out, session.corrected, session.recalculated.';
+  'After insert or update: session.created, checked_in, checked_out, updated, corrected, reviewed, voided, recalculated.';
 
 create trigger _300_emit_on_insert after insert on public.attendance_sessions
   for each row execute function private.tg_attendance_sessions__emit();
 
-create trigger _300_emit_on_update after update of status, corrected_at, distance_status, distance_m
+create trigger _300_emit_on_update after update of status, checked_in_at, checked_out_at, review_reasons, reviewed_at, voided_at,
+    corrected_at, distance_status, distance_m
   on public.attendance_sessions
   for each row execute function private.tg_attendance_sessions__emit();
+
+create function private.tg_correction_requests__emit() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  v_base jsonb := jsonb_build_object(
+    'correction_request_id', new.id,
+    'employee_id', new.employee_id,
+    'session_id', new.session_id,
+    'kind', new.kind,
+    'checked_in_at', new.checked_in_at,
+    'checked_out_at', new.checked_out_at
+  );
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit_event(new.organization_id, 'correction.requested', 'correction_request', new.id, new.employee_id,
+      v_base || jsonb_build_object('reason', new.reason));
+  else
+    perform private.emit_event(new.organization_id, 'correction.' || lower(new.status), 'correction_request', new.id,
+      new.employee_id, v_base || jsonb_build_object('review_comment', new.review_comment, 'reviewed_at', new.reviewed_at));
+  end if;
+  return null;
+end;
+$$;
+
+comment on function private.tg_correction_requests__emit() is
+  'After insert or a review: correction.requested, correction.approved, correction.rejected.';
+
+create trigger _300_emit_on_insert after insert on public.correction_requests
+  for each row execute function private.tg_correction_requests__emit();
+
+create trigger _300_emit_on_review after update of status on public.correction_requests
+  for each row when (old.status = 'PENDING' and new.status <> 'PENDING')
+  execute function private.tg_correction_requests__emit();
 
 create function private.tg_expenses__emit() returns trigger
 language plpgsql security definer

@@ -21,7 +21,7 @@ begin
   return query
   select s.id, s.status = 'ACTIVE', s.checked_in_at, s.checked_out_at, s.duration_s, s.distance_m, s.distance_status
   from public.attendance_sessions as s
-  where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+  where s.organization_id = in_organization_id and s.employee_id = in_employee_id and s.voided_at is null
   -- Of those that began together (empty ones can) the one that lasts.
   order by s.checked_in_at desc, s.checked_out_at desc nulls first, s.id desc
   limit 1;
@@ -95,7 +95,7 @@ begin
     select count(*)::integer, coalesce(sum(a.duration_s), 0),
       coalesce(sum(a.distance_m), 0)
     from public.attendance_sessions as a
-    where a.organization_id = in_organization_id and a.employee_id = in_employee_id and a.status = 'CLOSED'
+    where a.organization_id = in_organization_id and a.employee_id = in_employee_id and a.counts
   ) as s
   cross join (
     select coalesce(sum(c.submitted), 0)::integer, coalesce(sum(c.approved), 0)::integer,
@@ -246,14 +246,14 @@ begin
   from (select 1) as one
   left join lateral (
     select s.checked_in_at from public.attendance_sessions as s
-    where s.organization_id = in_organization_id and s.employee_id = in_employee_id
+    where s.organization_id = in_organization_id and s.employee_id = in_employee_id and s.voided_at is null
     order by s.checked_in_at desc
     limit 1
   ) as n on true
   left join lateral (
     select s.checked_out_at from public.attendance_sessions as s
     where s.organization_id = in_organization_id and s.employee_id = in_employee_id
-      and s.status = 'CLOSED'
+      and s.status = 'CLOSED' and s.voided_at is null
     order by s.checked_in_at desc, s.checked_out_at desc
     limit 1
   ) as c on true
@@ -348,8 +348,8 @@ set search_path = ''
 as $$
 declare
   v_row public.attendance_sessions := case when tg_op = 'DELETE' then old else new end;
-  v_was public.attendance_sessions := case when tg_op <> 'INSERT' and old.status = 'CLOSED' then old end;
-  v_is public.attendance_sessions := case when tg_op <> 'DELETE' and new.status = 'CLOSED' then new end;
+  v_was public.attendance_sessions := case when tg_op <> 'INSERT' and old.counts then old end;
+  v_is public.attendance_sessions := case when tg_op <> 'DELETE' and new.counts then new end;
 begin
   -- The organization (piece by piece) or the employee is being deleted: the snapshots go with the employee.
   if tg_op = 'DELETE' and (
@@ -361,8 +361,8 @@ begin
     return null;
   end if;
   perform private.refresh_latest_session(v_row.organization_id, v_row.employee_id);
-  if tg_op <> 'UPDATE' or (old.status, old.checked_in_at, old.checked_out_at, old.points_purged_at)
-    is distinct from (new.status, new.checked_in_at, new.checked_out_at, new.points_purged_at)
+  if tg_op <> 'UPDATE' or (old.status, old.checked_in_at, old.checked_out_at, old.points_purged_at, old.voided_at)
+    is distinct from (new.status, new.checked_in_at, new.checked_out_at, new.points_purged_at, new.voided_at)
   then
     perform private.refresh_active_user(v_row.organization_id, v_row.employee_id);
     if tg_op = 'DELETE' or (tg_op = 'UPDATE' and old.points_purged_at is distinct from new.points_purged_at) then
@@ -391,9 +391,11 @@ create trigger _400_refresh_snapshots_on_insert after insert on public.attendanc
 
 create trigger _400_refresh_snapshots_on_update after update on public.attendance_sessions
   for each row when (
-    (old.status, old.checked_in_at, old.checked_out_at, old.distance_m, old.distance_status, old.points_purged_at)
+    (old.status, old.checked_in_at, old.checked_out_at, old.distance_m, old.distance_status, old.points_purged_at, old.counts,
+      old.voided_at)
     is distinct from
-    (new.status, new.checked_in_at, new.checked_out_at, new.distance_m, new.distance_status, new.points_purged_at)
+    (new.status, new.checked_in_at, new.checked_out_at, new.distance_m, new.distance_status, new.points_purged_at, new.counts,
+      new.voided_at)
   )
   execute function private.tg_attendance_sessions__refresh_snapshots();
 

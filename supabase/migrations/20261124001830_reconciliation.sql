@@ -110,7 +110,7 @@ begin
       select a.organization_id, a.employee_id, count(*) as n, sum(a.duration_s) as duration_s,
         coalesce(sum(a.distance_m), 0) as distance_m
       from public.attendance_sessions as a
-      where a.status = 'CLOSED' and (in_organization_id is null or a.organization_id = in_organization_id)
+      where a.counts and (in_organization_id is null or a.organization_id = in_organization_id)
       group by a.organization_id, a.employee_id
     ),
     amounts as (

@@ -27,7 +27,9 @@ set search_path = ''
 as $$
 begin
   return array[
-    'session.checked_in', 'session.checked_out', 'session.corrected', 'session.recalculated',
+    'session.checked_in', 'session.checked_out', 'session.created', 'session.updated', 'session.corrected',
+    'session.reviewed', 'session.voided', 'session.recalculated',
+    'correction.requested', 'correction.approved', 'correction.rejected',
     'expense.submitted', 'expense.approved', 'expense.rejected',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
     'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',

@@ -255,15 +255,19 @@ set search_path = ''
 as $$
   select s.id
   from (
-    select l.id, l.checked_out_at
+    select l.id, l.checked_out_at, l.checked_in_at, l.provisional_until
     from public.attendance_sessions as l
     where l.organization_id = in_organization_id and l.employee_id = in_employee_id
-      and l.checked_in_at <= in_at
-      and l.checked_out_at is distinct from l.checked_in_at
+      and l.checked_in_at <= in_at and l.voided_at is null
+      and (l.checked_out_at is distinct from l.checked_in_at or l.provisional_until > now())
     order by l.checked_in_at desc
     limit 1
   ) as s
-  where s.checked_out_at is null or s.checked_out_at >= in_at;
+  where s.checked_out_at is null or s.checked_out_at >= in_at
+    -- A provisional end is moved by points up to the limit.
+    or s.provisional_until > now() and in_at <= s.checked_in_at + (
+      select make_interval(hours => o.max_session_hours) from public.organizations as o where o.id = in_organization_id
+    );
 $$;
 
 comment on function private.session_at(uuid, uuid, timestamptz) is

@@ -74,6 +74,9 @@ begin
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_session.organization_id and s.id = v_session.id;
+    update public.session_reports as r
+    set latitude = null, longitude = null, accuracy_m = null
+    where r.organization_id = v_session.organization_id and r.session_id = v_session.id and r.latitude is not null;
     perform private.forget_positions(v_session.organization_id, v_session.id, v_session.received_at);
     delete from public.gps_locations as g
     where g.organization_id = v_session.organization_id and g.session_id = v_session.id;
@@ -274,6 +277,10 @@ begin
   v_deleted := v_deleted + private.delete_in_turns('webhook-leases', 'private.webhook_leases',
     'r.expires_at < now() - interval ''1 hour''', 5000);
   v_deleted := v_deleted + private.take_turns('invitations');
+  -- A check-out whose check-in never came: what it could belong to would be refused by now.
+  v_deleted := v_deleted + private.delete_in_turns('session-reports', 'public.session_reports',
+    'r.session_id is null and r.received_at < now() - (select make_interval(days => o.location_retention_days) '
+    'from public.organizations as o where o.id = r.organization_id)', 5000);
 
   -- pg_cron keeps a row a run for ever.
   if to_regclass('cron.job_run_details') is not null then

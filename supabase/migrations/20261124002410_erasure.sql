@@ -196,10 +196,26 @@ begin
       check_in_latitude = null, check_in_longitude = null, check_in_accuracy_m = null,
       check_out_latitude = null, check_out_longitude = null, check_out_accuracy_m = null
     where s.organization_id = v_erasure.organization_id and s.id = v_session.id;
+    update public.session_reports as r
+    set latitude = null, longitude = null, accuracy_m = null
+    where r.organization_id = v_erasure.organization_id and r.session_id = v_session.id and r.latitude is not null;
     if v_deleted >= in_max_points then
       return false;
     end if;
   end loop;
+
+  -- What people wrote about the person's hours.
+  update public.attendance_sessions as s
+  set void_reason = '-'
+  where s.organization_id = v_erasure.organization_id and s.employee_id = v_erasure.employee_id and s.void_reason <> '-';
+  update public.correction_requests as r
+  set reason = '---', review_comment = null
+  where r.organization_id = v_erasure.organization_id and r.employee_id = v_erasure.employee_id
+    and (r.reason <> '---' or r.review_comment is not null);
+
+  -- Check-outs that wait for a check-in that will not come now.
+  delete from public.session_reports as r
+  where r.organization_id = v_erasure.organization_id and r.employee_id = v_erasure.employee_id and r.session_id is null;
 
   -- The person's events in the order of their ids, a bounded number of them at a time: found by index, whatever else happens in the
   -- organization, so colleagues who write events faster than they are read cannot keep an erasure from its end.
@@ -431,6 +447,9 @@ begin
       union all
       select 'expense', x.id from public.expenses as x
       where x.organization_id = in_organization_id and x.employee_id = in_employee_id
+      union all
+      select 'correction_request', r.id from public.correction_requests as r
+      where r.organization_id = in_organization_id and r.employee_id = in_employee_id
       union all
       -- Phones are named by their people.
       select 'device_token', t.id from public.device_tokens as t

@@ -23,6 +23,14 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(s) order by s.checked_in_at), '[]') from public.attendance_sessions as s
       where s.organization_id = in_organization_id and s.employee_id = any (in_ids)
     ),
+    'session_reports', (
+      select coalesce(jsonb_agg(to_jsonb(r) order by r.reported_at, r.id), '[]') from public.session_reports as r
+      where r.organization_id = in_organization_id and r.employee_id = any (in_ids)
+    ),
+    'correction_requests', (
+      select coalesce(jsonb_agg(to_jsonb(r) order by r.requested_at, r.id), '[]') from public.correction_requests as r
+      where r.organization_id = in_organization_id and r.employee_id = any (in_ids)
+    ),
     'session_days', (
       select coalesce(jsonb_agg(to_jsonb(d) order by d.day, d.session_id), '[]') from public.session_days as d
       where d.organization_id = in_organization_id and d.employee_id = any (in_ids)
@@ -241,7 +249,7 @@ $$;
 comment on function public.export_employee_data(uuid, uuid, timestamptz) is
   'All data about a person, with every employment: the caller''s own, or for administrators any employee''s. The first page has
 everything but points: {employee, organization, account (null: no member any more), employments, invitations, managed_teams,
-sessions, session_days, expenses, device_tokens, daily_figures, monthly_figures, state, events, acts_on_the_person,
+sessions, session_reports, correction_requests, session_days, expenses, device_tokens, daily_figures, monthly_figures, state, events, acts_on_the_person,
 acts_by_the_person, reviews_by_the_person, made_by_the_person, told_by_webhook (hosts), receipts}, and each page {points, next}:
 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 

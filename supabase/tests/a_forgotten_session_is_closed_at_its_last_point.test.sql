@@ -1,6 +1,6 @@
--- By schedule, after the organization's limit; a later upload extends nothing, and one that is under way is waited for.
+-- By schedule, after the organization's limit. The end is provisional: late points and the own check-out move it.
 begin;
-select plan(9);
+select plan(11);
 select tests.cast_on_stage();
 insert into public.attendance_sessions (organization_id, id, employee_id, checked_in_at, checked_in_received_at) values
   (tests.acme(), tests.user_id('s bob'), tests.user_id('bob'), now() - interval '17 hours', now() - interval '17 hours'),
@@ -22,9 +22,17 @@ select is((select count(*) from public.audit_log where action = 'session.auto_ch
   2::bigint, 'audited');
 select tests.become('bob');
 select is(
-  public.record_locations(jsonb_build_array(tests.point(now() - interval '10 hours')),
-  tests.user_id('s bob')) #>> '{rejected,0,code}',
-  'point_after_session', 'a late point past it extends nothing');
+  (public.record_locations(jsonb_build_array(
+    tests.point(now() - interval '10 hours'), tests.point(now() - interval '30 minutes')),
+  tests.user_id('s bob')) #>> '{rejected,0,code}'),
+  'point_after_session', 'a point past the limit of 16 hours is refused');
+select results_eq(
+  $$select closed_by, checked_out_at, provisional_until from public.attendance_sessions where id = tests.user_id('s bob')$$,
+  $$values ('AUTO', now() - interval '10 hours', now() + interval '71 hours')$$, 'one within it extends the session');
+select results_eq(
+  $$select closed_by, duration_s, provisional_until
+    from public.check_out(now() - interval '9 hours', gen_random_uuid())$$,
+  $$values ('EMPLOYEE', 28800, null::timestamptz)$$, 'and the own check-out replaces the guess');
 
 -- Carol's yesterday comes now, its parts a moment apart.
 select tests.become('carol');

@@ -27,8 +27,14 @@ select public.update_employee(tests.user_id('eva2'), '{"phone": "+386marker3", "
 select tests.become('eva');
 select public.my_device_token('marker phone') is not null as phone;
 insert into made select 'session', (public.check_in(now() - interval '1 hour', gen_random_uuid(), 46.0522, 14.5052)).id;
+insert into made select 'correction', (public.request_correction('marker forgot', gen_random_uuid(),
+  checked_in_at => now() - interval '9 hours', checked_out_at => now() - interval '8 hours')).id;
+insert into made select 'tap', (public.record_session(now() - interval '7 hours', now() - interval '6 hours',
+  gen_random_uuid())).id;
 insert into made select 'expense', (public.submit_expense(10, 'marker lunch', gen_random_uuid())).id;
 select tests.become('alice');
+select public.void_session((select value::uuid from made where name = 'tap'), 'marker never was') is not null as voided;
+select public.review_correction((select value::uuid from made where name = 'correction'), 'APPROVED', 'marker yes') is not null;
 select public.review_expense((select value::uuid from made where name = 'expense'), 'REJECTED', comment => 'marker no') is not null;
 select public.force_check_out(tests.user_id('eva2'), reason => 'marker was seen in a cafe') is not null as out;
 select public.correct_session((select value::uuid from made where name = 'session'), now() - interval '50 minutes',

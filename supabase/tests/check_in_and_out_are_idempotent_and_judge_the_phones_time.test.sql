@@ -1,6 +1,6 @@
 -- Each transition happens once; a retry gets the first answer; the phone's time counts within its bounds.
 begin;
-select plan(25);
+select plan(26);
 select tests.cast_on_stage();
 select tests.become('bob');
 select tests.throws_code($$select public.check_in(now() + interval '3 minutes', gen_random_uuid())$$,
@@ -43,11 +43,13 @@ select is((public.check_out(now() - interval '1 hour', '00000000-0000-4000-8000-
   'a retry is the same');
 select tests.throws_code($$select public.check_out(now(), '00000000-0000-4000-8000-00000000c0df')$$,
   'idempotency_mismatch', 'the id belongs to another check-out');
-select tests.throws_code($$select public.check_in(now() - interval '90 minutes', gen_random_uuid())$$,
-  'session_overlap', 'not into the session before');
+select is((public.check_in(now() - interval '90 minutes', gen_random_uuid())).duration_s, 1800,
+  'a second check-in before it takes the check-out over, as it would have if it had come first');
+select is((select string_agg(s.closed_by || ' ' || s.duration_s, ', ' order by s.checked_in_at)
+  from public.attendance_sessions as s), 'AUTO 0, EMPLOYEE 1800', 'and nobody is at work twice');
 
 select tests.become_postgres();
-select is((select count(*) from pgboss.job where name = 'distance'), 1::bigint, 'one distance job for two calls');
+select is((select count(*) from pgboss.job where name = 'distance'), 2::bigint, 'one distance job a session');
 update public.organizations set locked_until = tests.today() + 1 where id = tests.acme();
 select tests.become('bob');
 select tests.throws_code($$select public.check_in(now(), gen_random_uuid())$$, 'period_locked', 'not on a locked day');

@@ -9,6 +9,7 @@ export type Reach = 'own' | 'team' | 'organization' | 'all';
 
 export const scopes = [
   'sessions:read',
+  'sessions:write',
   'locations:read',
   'locations:write',
   'expenses:read',
@@ -81,6 +82,8 @@ export const tables: Record<string, TableRights> = {
     worker: 'organization',
     writes: { worker: ['update'] },
   },
+  'public.session_reports': { ...members, key: ['sessions:read'] },
+  'public.correction_requests': { ...members, key: ['sessions:read'] },
   'public.session_days': {
     ...members,
     key: ['sessions:read'],
@@ -174,6 +177,12 @@ export const rpcs: Record<string, RpcRights> = {
   get_my_summary: own,
   check_in: own,
   check_out: own,
+  record_session: own,
+  request_correction: own,
+  create_session: { ...administratorOnly, manager: 'team', key: ['sessions:write'] },
+  void_session: { ...administratorOnly, manager: 'team', key: ['sessions:write'] },
+  review_session: { ...administratorOnly, manager: 'team', key: ['sessions:write'] },
+  review_correction: { ...administratorOnly, manager: 'team' },
   record_location: { ...own, key: ['locations:write'] },
   record_locations: { ...own, key: ['locations:write'] },
   get_session_route: routes,
@@ -238,11 +247,12 @@ export const rpcs: Record<string, RpcRights> = {
 };
 
 /** uuid arguments that name nothing: a client makes them up, or they are only a position in a list. */
-export const inventedIds: readonly string[] = ['client_request_id', 'after_session_id'];
+export const inventedIds: readonly string[] = ['client_request_id', 'check_in_request_id', 'after_session_id'];
 
 /** What the id in an argument names. */
 export const identifiers: Record<string, { table: string; column?: string }> = {
   session_id: { table: 'public.attendance_sessions' },
+  correction_request_id: { table: 'public.correction_requests' },
   expense_id: { table: 'public.expenses' },
   employee_id: { table: 'public.employees' },
   api_key_id: { table: 'public.api_keys' },

@@ -15,12 +15,12 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { productionProblems } from '../../.ci/production-settings.ts';
 import { postgresAccount } from '../../supabase/local/account.ts';
 import { npmBinary } from '../../supabase/local/binaries.ts';
 import { freePort } from '../../supabase/local/free-port.ts';
 import { waitForExit } from '../../supabase/local/launch.ts';
 import { repositoryDir } from '../../supabase/local/paths.ts';
-import { productionProblems } from '../../.ci/production-settings.ts';
 import { readEnv, schema } from '../../worker/env.ts';
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts';
 import { pagesOf } from '../fixtures/worker.ts';
@@ -74,11 +74,16 @@ describe('workflows', () => {
 
 describe('a deployment', () => {
   test('gives its secrets to steps of the job with approval only, and to no step that installs', () => {
-    const steps = z.array(z.looseObject({ run: z.string().optional(), env: z.record(z.string(), z.string()).optional() }));
+    const steps = z.array(
+      z.looseObject({ run: z.string().optional(), env: z.record(z.string(), z.string()).optional() }),
+    );
     const deploy = z
       .object({
         env: z.record(z.string(), z.string()),
-        jobs: z.record(z.string(), z.looseObject({ environment: z.string().optional(), env: z.unknown().optional(), steps })),
+        jobs: z.record(
+          z.string(),
+          z.looseObject({ environment: z.string().optional(), env: z.unknown().optional(), steps }),
+        ),
       })
       .parse(parse(read('.github/workflows/deploy.yml')));
     expect(JSON.stringify(deploy.env)).not.toContain('secrets.');
@@ -98,7 +103,9 @@ describe('a deployment', () => {
   test('is refused with the settings of a laptop', () => {
     const shipped = read('supabase/config.toml');
     const ref = 'abcdefghijklmnopqrst';
-    const filled = shipped.replace('yourprojectrefishere', ref).replace('https://app.example.com', 'https://app.acme.eu');
+    const filled = shipped
+      .replace('yourprojectrefishere', ref)
+      .replace('https://app.example.com', 'https://app.acme.eu');
     expect(productionProblems(shipped, ref)).not.toEqual([]);
     expect(productionProblems(filled, ref)).toEqual([]);
     expect(productionProblems(filled, 'tsrqponmlkjihgfedcba')).not.toEqual([]);
