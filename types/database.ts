@@ -25,34 +25,6 @@ export type Database = {
         };
         Relationships: [];
       };
-      device_refusals: {
-        Row: {
-          device_token_id: string;
-          first_at: string;
-          last_at: string;
-          organization_id: string;
-          points: number;
-          reason: string;
-        };
-        ComputedFields: never;
-        Insert: {
-          device_token_id: string;
-          first_at?: string;
-          last_at?: string;
-          organization_id: string;
-          points: number;
-          reason: string;
-        };
-        Update: {
-          device_token_id?: string;
-          first_at?: string;
-          last_at?: string;
-          organization_id?: string;
-          points?: number;
-          reason?: string;
-        };
-        Relationships: [];
-      };
       device_token_secrets: {
         Row: {
           device_token_id: string;
@@ -734,7 +706,6 @@ export type Database = {
       accepted_time: { Args: { in_at: string; in_organization_id: string }; Returns: string };
       activity_status: { Args: { in_checked_out_at: string; in_is_open: boolean }; Returns: string };
       acts_about_person: { Args: { in_ids: string[]; in_organization_id: string }; Returns: Json };
-      add_counts: { Args: { in_counts: Json; in_more: Json }; Returns: Json };
       admin_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
       advance_distance: {
         Args: {
@@ -1005,10 +976,6 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
-      };
-      count_device_refusals: {
-        Args: { in_device_token_id: string; in_organization_id: string; in_reasons: Json };
-        Returns: undefined;
       };
       count_rejected_points: { Args: { in_rejected: Json }; Returns: undefined };
       crc32_base62: { Args: { in_body: string }; Returns: string };
@@ -1303,7 +1270,6 @@ export type Database = {
         Returns: undefined;
       };
       get_dashboard: { Args: Record<PropertyKey, never>; Returns: Answers['get_dashboard'] };
-      get_device_health: { Args: { in_employee_id: string }; Returns: Json };
       get_leaderboard: {
         Args: { in_from_day: string; in_metric: string; in_to_day: string; in_top: number };
         Returns: Answers['get_leaderboard'];
@@ -1356,10 +1322,9 @@ export type Database = {
         Args: {
           in_points: Json;
           in_protocol: string;
-          in_state?: Json;
           in_token_hash: string;
           in_traceparent: string;
-          in_unread: Json;
+          in_unreadable: number;
         };
         Returns: Json;
       };
@@ -1445,22 +1410,6 @@ export type Database = {
           in_spent_on: string;
         };
         Returns: undefined;
-      };
-      judge_clock: {
-        Args: {
-          in_device: Omit<
-            Database['public']['Tables']['device_tokens']['Row'],
-            Database['public']['Tables']['device_tokens']['ComputedFields']
-          >;
-          in_newest_at: string;
-        };
-        Returns: Database['public']['Tables']['device_tokens']['Row'];
-        SetofOptions: {
-          from: '*';
-          to: 'device_tokens';
-          isOneToOne: true;
-          isSetofReturn: false;
-        };
       };
       judge_hours: {
         Args: { in_checked_in_at: string; in_checked_out_at: string; in_organization_id: string };
@@ -2279,25 +2228,6 @@ export type Database = {
         Args: { in_employee_id: string; in_is_manager: boolean; in_team_id: string };
         Returns: undefined;
       };
-      settle_device: {
-        Args: {
-          in_before: Omit<
-            Database['public']['Tables']['device_tokens']['Row'],
-            Database['public']['Tables']['device_tokens']['ComputedFields']
-          >;
-          in_device: Omit<
-            Database['public']['Tables']['device_tokens']['Row'],
-            Database['public']['Tables']['device_tokens']['ComputedFields']
-          >;
-          in_duplicates: number;
-          in_is_at_work: boolean;
-          in_lost: Json;
-          in_protocol: string;
-          in_state: Json;
-          in_stored: number;
-        };
-        Returns: undefined;
-      };
       settle_neighbour: {
         Args: {
           in_at: string;
@@ -2346,7 +2276,6 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      sum_counts: { Args: { in_counts: Json }; Returns: number };
       system_health: { Args: Record<PropertyKey, never>; Returns: Json };
       take_back_session: {
         Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_reason: string; in_session_id: string };
@@ -2993,74 +2922,50 @@ export type Database = {
       };
       device_tokens: {
         Row: {
-          clock_offset_s: number | null;
           created_at: string;
           created_by: string | null;
-          device_state: NonNullable<Json>;
           employee_id: string;
           id: string;
           last_four: string;
-          last_lead_s: number | null;
           last_protocol: string | null;
           last_seen_at: string | null;
-          last_stored_at: string | null;
-          loss_told_at: string | null;
           name: string;
           organization_id: string;
-          points_lost_in_row: number;
           points_refused: number;
           points_stored: number;
           points_without_session: number;
           revoked_at: string | null;
-          same_lead_requests: number;
-          same_lead_since: string | null;
         };
         ComputedFields: never;
         Insert: {
-          clock_offset_s?: number | null;
           created_at?: string;
           created_by?: string | null;
-          device_state?: NonNullable<Json>;
           employee_id: string;
           id?: string;
           last_four: string;
-          last_lead_s?: number | null;
           last_protocol?: string | null;
           last_seen_at?: string | null;
-          last_stored_at?: string | null;
-          loss_told_at?: string | null;
           name: string;
           organization_id: string;
-          points_lost_in_row?: number;
           points_refused?: number;
           points_stored?: number;
           points_without_session?: number;
           revoked_at?: string | null;
-          same_lead_requests?: number;
-          same_lead_since?: string | null;
         };
         Update: {
-          clock_offset_s?: number | null;
           created_at?: string;
           created_by?: string | null;
-          device_state?: NonNullable<Json>;
           employee_id?: string;
           id?: string;
           last_four?: string;
-          last_lead_s?: number | null;
           last_protocol?: string | null;
           last_seen_at?: string | null;
-          last_stored_at?: string | null;
-          loss_told_at?: string | null;
           name?: string;
           organization_id?: string;
-          points_lost_in_row?: number;
           points_refused?: number;
           points_stored?: number;
           points_without_session?: number;
           revoked_at?: string | null;
-          same_lead_requests?: number;
-          same_lead_since?: string | null;
         };
         Relationships: [
           {
@@ -5212,7 +5117,6 @@ export type Database = {
         };
       };
       get_dashboard: { Args: Record<PropertyKey, never>; Returns: Answers['get_dashboard'] };
-      get_device_health: { Args: { employee_id?: string | null }; Returns: Json };
       get_expense_summary: {
         Args: { from_day?: string | null; to_day?: string | null };
         Returns: Answers['get_expense_summary'];
@@ -5770,27 +5674,19 @@ export type Database = {
       revoke_device_token: {
         Args: { device_token_id: string };
         Returns: {
-          clock_offset_s: number | null;
           created_at: string;
           created_by: string | null;
-          device_state: NonNullable<Json>;
           employee_id: string;
           id: string;
           last_four: string;
-          last_lead_s: number | null;
           last_protocol: string | null;
           last_seen_at: string | null;
-          last_stored_at: string | null;
-          loss_told_at: string | null;
           name: string;
           organization_id: string;
-          points_lost_in_row: number;
           points_refused: number;
           points_stored: number;
           points_without_session: number;
           revoked_at: string | null;
-          same_lead_requests: number;
-          same_lead_since: string | null;
         };
         SetofOptions: {
           from: '*';

@@ -89,7 +89,6 @@ export const edgeErrors = {
   too_many_streams: { status: 429, meaning: 'The organization has as many streams open as one process serves.' },
   internal_error: { status: 500, meaning: 'A defect of ours; details is the request id to report.' },
   upstream_unavailable: { status: 502, meaning: 'A service behind the function did not answer.' },
-  try_later: { status: 503, meaning: 'Not now; what was sent stays on the phone until Retry-After. details: the code of the refusal.' },
   database_unavailable: { status: 503, meaning: 'The database did not answer; Retry-After says when to try again.' },
   timeout: { status: 504, meaning: 'There was no answer in time.' },
 } as const satisfies Record<string, { status: number; meaning: string }>;

@@ -32,8 +32,6 @@ const employee = {
   is_active: z.boolean(),
 };
 
-const device = { device_token_id: id, employee_id: id };
-
 const visit = { ...session, site_id: id, entered_at: time };
 
 const team = { team_id: id, name: z.string(), manager_ids: z.array(id) };
@@ -118,8 +116,6 @@ export const eventPayloads = {
   'team.created': z.strictObject(team),
   'team.updated': z.strictObject(team),
   'team.deleted': z.strictObject(team),
-  'device.data_refused': z.strictObject({ ...device, points: z.number().int(), reasons: z.record(z.string(), z.number().int()) }),
-  'device.clock_wrong': z.strictObject({ ...device, clock_offset_s: z.number().int() }),
   'visit.started': z.strictObject(visit),
   'visit.ended': z.strictObject({ ...visit, left_at: time }),
   'consumer.dropped': z.strictObject({ consumer: z.string() }),

@@ -16,15 +16,13 @@ serve(
   createHandler({
     kernel,
     abuse,
-    wallClock: () => Date.now(),
-    async ingest({ log, trace }, tokenHash, { points, unread, state, protocol }) {
+    async ingest({ log, trace }, tokenHash, points, unreadable, protocol) {
       const [row] = await callTraced('private.ingest_locations', trace.traceparent, (traceparent) =>
         ask(
           log,
           database<{ result: Ingested }[]>`
             select private.ingest_locations(
-              ${tokenHash}, ${database.json(points)}, ${database.json(unread)}, ${protocol}, ${traceparent},
-              ${database.json(state)}) as result`,
+              ${tokenHash}, ${database.json(points)}, ${unreadable}, ${protocol}, ${traceparent}) as result`,
         ),
       );
       if (!row) throw new Error('private.ingest_locations answered no row');

@@ -122,12 +122,6 @@ create sequence private.rejected_point_in_future;
 create sequence private.rejected_point_before_session;
 create sequence private.rejected_point_after_session;
 create sequence private.rejected_point_too_old;
--- What device protocols send and nobody keeps (002200_device_tokens).
-create sequence private.rejected_point_called_invalid;
-create sequence private.rejected_point_not_a_position;
-create sequence private.rejected_point_without_session;
-create sequence private.rejected_point_session_settled;
-create sequence private.rejected_body_unreadable;
 
 create function private.count_rejected_points(in_rejected jsonb) returns void
 language plpgsql volatile

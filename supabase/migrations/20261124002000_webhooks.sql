@@ -33,7 +33,6 @@ begin
     'expense.submitted', 'expense.approved', 'expense.rejected',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
     'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',
-    'device.data_refused', 'device.clock_wrong',
     'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
   ];
 end;

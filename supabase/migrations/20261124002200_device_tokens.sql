@@ -20,16 +20,6 @@ create table public.device_tokens (
   points_stored bigint not null default 0,
   points_without_session bigint not null default 0,
   points_refused bigint not null default 0,
-  last_stored_at timestamptz,
-  -- How far the phone's clock is ahead of ours, and what the requests so far say about it.
-  clock_offset_s integer,
-  last_lead_s integer,
-  same_lead_requests smallint not null default 0,
-  same_lead_since timestamptz,
-  device_state jsonb not null default '{}',
-  -- Points in a row that were not kept although they should have been; told once, until one is kept again.
-  points_lost_in_row integer not null default 0,
-  loss_told_at timestamptz,
   created_at timestamptz not null default now(),
   primary key (organization_id, id),
   constraint employee foreign key (organization_id, employee_id)
@@ -59,16 +49,6 @@ comment on column public.device_tokens.last_protocol is 'What its app spoke: osm
 comment on column public.device_tokens.points_stored is 'Points that were stored.';
 comment on column public.device_tokens.points_without_session is 'Points that fell into no session and were not kept.';
 comment on column public.device_tokens.points_refused is 'Points that were not valid, or came too late.';
-comment on column public.device_tokens.last_stored_at is 'When a point of the phone was last kept.';
-comment on column public.device_tokens.clock_offset_s is
-  'Seconds that the phone''s clock is ahead (behind: negative), where that is steady: its times are corrected by it. Null: it is right.';
-comment on column public.device_tokens.last_lead_s is 'Seconds by which the newest point of the last request was ahead of its arrival.';
-comment on column public.device_tokens.same_lead_requests is 'Requests in a row with the same last_lead_s.';
-comment on column public.device_tokens.same_lead_since is 'When the first of them came.';
-comment on column public.device_tokens.device_state is
-  'What the phone last said of itself: {location_on?, permission?: ALWAYS, IN_USE or DENIED, power_save?, said_at}.';
-comment on column public.device_tokens.points_lost_in_row is 'Points in a row that were not kept although the person was at work.';
-comment on column public.device_tokens.loss_told_at is 'When device.data_refused was last written; null once a point was kept again.';
 
 create policy select_member on public.device_tokens for select to authenticated using (
   organization_id = (select private.current_organization_id())
@@ -323,100 +303,24 @@ $$;
 comment on function private.check_in_by_device(uuid, uuid, timestamptz, jsonb) is
   'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
 
--- What was not kept, by reason. The app heard "delivered", so this is the only trace of it.
-create table private.device_refusals (
-  organization_id uuid not null,
-  device_token_id uuid not null,
-  reason text not null,
-  points bigint not null,
-  first_at timestamptz not null default now(),
-  last_at timestamptz not null default now(),
-  primary key (organization_id, device_token_id, reason),
-  constraint device_token foreign key (organization_id, device_token_id)
-    references public.device_tokens (organization_id, id) on delete cascade
-) with (fillfactor = 70);
-
-alter table private.device_refusals enable row level security;
-
-comment on table private.device_refusals is 'How many points of each phone were not kept, by reason, since its token was made.';
-
-create function private.count_device_refusals(in_organization_id uuid, in_device_token_id uuid, in_reasons jsonb) returns void
-language plpgsql volatile security definer
-set search_path = ''
-as $$
-begin
-  insert into private.device_refusals as r (organization_id, device_token_id, reason, points)
-  select in_organization_id, in_device_token_id, n.key, n.value::bigint
-  from jsonb_each_text(in_reasons) as n
-  where n.value::bigint > 0
-  order by n.key
-  on conflict on constraint device_refusals_pkey do update
-  set points = r.points + excluded.points, last_at = now();
-end;
-$$;
-
-comment on function private.count_device_refusals(uuid, uuid, jsonb) is 'Adds {reason: points} to what a phone lost.';
-
--- A clock that is wrong shows in what arrives. Nothing is recorded in the future, so a newest point that is minutes ahead says how far
--- the clock is ahead at least; and a newest point that is behind by the same number of seconds in request after request, for a minute,
--- is no late upload but a clock that is behind. A newest point that is as good as now says that the clock is right again.
-create function private.judge_clock(in_device public.device_tokens, in_newest_at timestamptz) returns public.device_tokens
-language plpgsql stable
-set search_path = ''
-as $$
-declare
-  v_lead_s integer := round(extract(epoch from in_newest_at - now()));
-  v_device public.device_tokens := in_device;
-begin
-  if v_lead_s is null then
-    return v_device;
-  end if;
-  if abs(v_lead_s - v_device.last_lead_s) <= 15 then
-    v_device.same_lead_requests := least(v_device.same_lead_requests + 1, 1000);
-  else
-    v_device.same_lead_requests := 1;
-    v_device.same_lead_since := now();
-  end if;
-  v_device.last_lead_s := v_lead_s;
-  if v_lead_s > 120 then
-    -- A request that took its time looks less ahead than it is.
-    v_device.clock_offset_s := greatest(v_lead_s, v_device.clock_offset_s);
-    if v_lead_s < v_device.clock_offset_s - 300 and v_device.same_lead_requests >= 3 then
-      v_device.clock_offset_s := v_lead_s;
-    end if;
-  elsif v_lead_s between -30 and 120 then
-    v_device.clock_offset_s := null;
-  elsif v_device.same_lead_requests >= 3 and now() - v_device.same_lead_since >= interval '1 minute' then
-    v_device.clock_offset_s := v_lead_s;
-  elsif v_device.clock_offset_s < 0 and abs(v_lead_s - v_device.clock_offset_s) > 60 then
-    v_device.clock_offset_s := null;
-  end if;
-  return v_device;
-end;
-$$;
-
-comment on function private.judge_clock(public.device_tokens, timestamptz) is
-  'What is known of a phone''s clock after a request whose newest point says this time: clock_offset_s and what led to it.';
-
 -- What the function `ingest` calls. It trusts the shape of the points (the function made them: recorded_at is a UTC time,
--- numbers are numbers and in range; what is no point is only counted), not their truth, of which private.insert_locations judges.
+-- numbers are numbers and in range; what had no place or time is only counted), not their truth, of which
+-- private.insert_locations judges.
 create function private.ingest_locations(
-  in_token_hash bytea, in_points jsonb, in_unread jsonb, in_protocol text, in_traceparent text, in_state jsonb default '{}'
+  in_token_hash bytea, in_points jsonb, in_unreadable integer, in_protocol text, in_traceparent text
 ) returns jsonb
 language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
   v_device public.device_tokens;
-  v_before public.device_tokens;
   v_first record;
   v_batch record;
   v_result jsonb;
-  v_points jsonb := in_points;
-  v_lost jsonb := in_unread;
   v_stored bigint := 0;
   v_duplicates bigint := 0;
-  v_is_at_work boolean;
+  v_refused bigint := in_unreadable;
+  v_without_session bigint := 0;
 begin
   select t.* into v_device
   from private.device_token_secrets as s
@@ -431,23 +335,11 @@ begin
   perform set_config('fieldtrack.device_id', v_device.id::text, true);
   perform set_config('fieldtrack.traceparent', coalesce(in_traceparent, ''), true);
 
-  v_before := v_device;
-  v_device := private.judge_clock(v_device, (
-    select max((e.point ->> 'recorded_at')::timestamptz) from jsonb_array_elements(in_points) as e (point)
-  ));
-  if v_device.clock_offset_s <> 0 then
-    select coalesce(jsonb_agg(e.point || jsonb_build_object('recorded_at', to_char(
-      ((e.point ->> 'recorded_at')::timestamptz - make_interval(secs => v_device.clock_offset_s)) at time zone 'UTC',
-      'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) order by e.n), '[]')
-    into v_points
-    from jsonb_array_elements(in_points) with ordinality as e (point, n);
-  end if;
-
   -- The first point that falls into no session.
   select p.at, p.point into v_first
   from (
     select (e.point ->> 'recorded_at')::timestamptz as at, e.point
-    from jsonb_array_elements(v_points) as e (point)
+    from jsonb_array_elements(in_points) as e (point)
   ) as p
   where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
   order by p.at
@@ -461,7 +353,7 @@ begin
       select e.ordinality, e.point,
         private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
           as session_id
-      from jsonb_array_elements(v_points) with ordinality as e (point, ordinality)
+      from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
     ),
     -- insert_locations takes a hundred at a time.
     numbered as (
@@ -474,7 +366,7 @@ begin
     order by n.session_id, n.part
   loop
     if v_batch.session_id is null then
-      v_lost := private.add_counts(v_lost, jsonb_build_object('point_without_session', v_batch.points));
+      v_without_session := v_without_session + v_batch.points;
       continue;
     end if;
     begin
@@ -482,181 +374,33 @@ begin
         false);
       v_stored := v_stored + (v_result ->> 'inserted')::bigint;
       v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
-      v_lost := private.add_counts(v_lost, (
-        select jsonb_object_agg(c.code, c.points)
-        from (
-          select r.value ->> 'code' as code, count(*) as points from jsonb_array_elements(v_result -> 'rejected') as r group by 1
-        ) as c
-      ));
+      v_refused := v_refused + jsonb_array_length(v_result -> 'rejected');
     exception
       -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
       when sqlstate 'PGRST' then
-        v_lost := private.add_counts(v_lost, jsonb_build_object('point_session_settled', v_batch.points));
+        v_refused := v_refused + v_batch.points;
     end;
   end loop;
-  -- insert_locations has counted those that it judged.
-  perform private.count_rejected_points((
-    select jsonb_agg(jsonb_build_object('code', n.key))
-    from jsonb_each_text(v_lost) as n
-    cross join generate_series(1, n.value::integer)
-    where n.key in ('point_without_session', 'point_session_settled') or in_unread ? n.key
-  ));
-  perform private.count_device_refusals(v_device.organization_id, v_device.id, v_lost);
 
-  -- Somebody who is not at work loses nothing: positions off duty are not kept.
-  v_is_at_work := exists (
-    select from public.attendance_sessions as s
-    where s.organization_id = v_device.organization_id and s.employee_id = v_device.employee_id and s.status = 'ACTIVE'
-  );
-  perform private.settle_device(v_before, v_device, in_protocol, in_state, v_stored, v_duplicates, v_lost, v_is_at_work);
+  update public.device_tokens as t
+  set last_seen_at = now(),
+    last_protocol = in_protocol,
+    points_stored = t.points_stored + v_stored,
+    points_without_session = t.points_without_session + v_without_session,
+    points_refused = t.points_refused + v_refused
+  where t.organization_id = v_device.organization_id and t.id = v_device.id;
   return jsonb_build_object(
     'device_id', v_device.id,
     'stored', v_stored,
     'duplicates', v_duplicates,
-    'refused', private.sum_counts(v_lost - 'point_without_session'),
-    'without_session', coalesce((v_lost ->> 'point_without_session')::bigint, 0)
+    'refused', v_refused,
+    'without_session', v_without_session
   );
 end;
 $$;
 
-comment on function private.ingest_locations(bytea, jsonb, jsonb, text, text, jsonb) is
-  'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. in_unread '
-  'counts by reason what was no point, in_state is what the phone says of itself. Errors: device_token_invalid 401, rate_limited 429.';
+comment on function private.ingest_locations(bytea, jsonb, integer, text, text) is
+  'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. '
+  'Errors: device_token_invalid 401, rate_limited 429.';
 
-create function private.add_counts(in_counts jsonb, in_more jsonb) returns jsonb
-language sql immutable
-set search_path = ''
-as $$
-  select coalesce(jsonb_object_agg(n.key, n.points), '{}')
-  from (
-    select m.key, sum(m.value::bigint) as points
-    from (select * from jsonb_each_text(in_counts) union all select * from jsonb_each_text(coalesce(in_more, '{}'))) as m
-    group by m.key
-  ) as n;
-$$;
-
-comment on function private.add_counts(jsonb, jsonb) is 'Adds two objects of counts, key by key.';
-
-create function private.sum_counts(in_counts jsonb) returns bigint
-language sql immutable
-set search_path = ''
-as $$
-  select coalesce(sum(n.value::bigint), 0) from jsonb_each_text(in_counts) as n;
-$$;
-
-comment on function private.sum_counts(jsonb) is 'The sum of an object of counts.';
-
-create function private.settle_device(
-  in_before public.device_tokens, in_device public.device_tokens, in_protocol text, in_state jsonb,
-  in_stored bigint, in_duplicates bigint, in_lost jsonb, in_is_at_work boolean
-) returns void
-language plpgsql volatile security definer
-set search_path = ''
-as $$
-declare
-  v_tell_after constant integer := 20;
-  v_lost integer := private.sum_counts(case when in_is_at_work then in_lost else in_lost - 'point_without_session' end);
-  v_device public.device_tokens;
-begin
-  update public.device_tokens as t
-  set last_seen_at = now(),
-    last_protocol = in_protocol,
-    points_stored = t.points_stored + in_stored,
-    points_without_session = t.points_without_session + coalesce((in_lost ->> 'point_without_session')::bigint, 0),
-    points_refused = t.points_refused + private.sum_counts(in_lost - 'point_without_session'),
-    last_stored_at = case when in_stored > 0 then now() else t.last_stored_at end,
-    clock_offset_s = (in_device).clock_offset_s,
-    last_lead_s = (in_device).last_lead_s,
-    same_lead_requests = (in_device).same_lead_requests,
-    same_lead_since = (in_device).same_lead_since,
-    device_state = case when in_state = '{}' then t.device_state
-      else t.device_state || in_state || jsonb_build_object('said_at', now()) end,
-    points_lost_in_row = case when in_stored + in_duplicates > 0 and v_lost = 0 then 0 else t.points_lost_in_row + v_lost end,
-    loss_told_at = case when in_stored + in_duplicates > 0 and v_lost = 0 then null else t.loss_told_at end
-  where t.organization_id = (in_device).organization_id and t.id = (in_device).id
-  returning t.* into v_device;
-
-  if v_device.points_lost_in_row >= v_tell_after and v_device.loss_told_at is null then
-    update public.device_tokens as t
-    set loss_told_at = now()
-    where t.organization_id = v_device.organization_id and t.id = v_device.id;
-    perform private.emit_event(v_device.organization_id, 'device.data_refused', 'device_token', v_device.id, v_device.employee_id,
-      jsonb_build_object('device_token_id', v_device.id, 'employee_id', v_device.employee_id,
-        'points', v_device.points_lost_in_row, 'reasons', in_lost));
-  end if;
-  if abs(v_device.clock_offset_s) > 0 and (in_before).clock_offset_s is null then
-    perform private.emit_event(v_device.organization_id, 'device.clock_wrong', 'device_token', v_device.id, v_device.employee_id,
-      jsonb_build_object('device_token_id', v_device.id, 'employee_id', v_device.employee_id,
-        'clock_offset_s', v_device.clock_offset_s));
-  end if;
-end;
-$$;
-
-comment on function private.settle_device(
-  public.device_tokens, public.device_tokens, text, jsonb, bigint, bigint, jsonb, boolean
-) is 'Writes what a request of a phone came to, and tells of losses that go on and of a clock that is wrong.';
-
-grant execute on function private.ingest_locations(bytea, jsonb, jsonb, text, text, jsonb) to fieldtrack_edge;
-
-create function private.get_device_health(in_employee_id uuid) returns jsonb
-language plpgsql stable security definer
-set search_path = ''
-as $$
-declare
-  v_caller public.employees := private.require_employee();
-begin
-  return (
-    select coalesce(jsonb_agg(jsonb_build_object(
-      'device_token_id', t.id,
-      'employee_id', t.employee_id,
-      'name', t.name,
-      'app', t.last_protocol,
-      'is_revoked', t.revoked_at is not null,
-      'last_heard_at', t.last_seen_at,
-      'last_stored_at', t.last_stored_at,
-      'points_stored', t.points_stored,
-      'lost_in_row', t.points_lost_in_row,
-      'clock_offset_s', coalesce(t.clock_offset_s, 0),
-      'state', t.device_state,
-      'not_kept', (
-        select coalesce(jsonb_agg(jsonb_build_object(
-          'reason', r.reason, 'points', r.points, 'first_at', r.first_at, 'last_at', r.last_at) order by r.last_at desc, r.reason), '[]')
-        from private.device_refusals as r
-        where r.organization_id = t.organization_id and r.device_token_id = t.id
-      )
-    ) order by t.last_seen_at desc nulls last, t.id), '[]')
-    from (
-      select d.*
-      from public.device_tokens as d
-      where d.organization_id = v_caller.organization_id
-        and (in_employee_id is null or d.employee_id = in_employee_id)
-        and (
-          v_caller.app_role = 'ADMIN' or d.employee_id = v_caller.id or d.employee_id = any (private.managed_employee_ids())
-        )
-      order by d.last_seen_at desc nulls last, d.id
-      limit 1000
-    ) as t
-  );
-end;
-$$;
-
-comment on function private.get_device_health(uuid) is 'Body of public.get_device_health.';
-
-grant execute on function private.get_device_health(uuid) to authenticated;
-
-create function public.get_device_health(employee_id uuid default null) returns jsonb
-language sql stable
-set search_path = ''
-as $$
-  select private.get_device_health(employee_id);
-$$;
-
-comment on function public.get_device_health(uuid) is
-  'How phones with device tokens do, at most 1,000, those heard last first: [{device_token_id, employee_id, name, app, is_revoked,
-last_heard_at, last_stored_at, points_stored, lost_in_row, clock_offset_s, state, not_kept: [{reason, points, first_at, last_at}]}].
-not_kept counts what the app was told is delivered and was not stored, by the codes of points (docs/error-codes.md) and
-point_called_invalid, point_not_a_position, point_without_session, point_session_settled, body_unreadable. clock_offset_s: seconds that
-the phone''s clock is ahead, by which its times are corrected. An employee sees their own phones, a manager those of their teams too, an
-administrator all. Errors: not_a_member 403.';
-
-grant execute on function public.get_device_health(uuid) to authenticated;
+grant execute on function private.ingest_locations(bytea, jsonb, integer, text, text) to fieldtrack_edge;

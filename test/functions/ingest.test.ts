@@ -98,59 +98,6 @@ test('points without a session are answered as delivered, kept nowhere, and coun
   expect(data).toEqual([]);
 });
 
-test('a phone whose clock is five minutes ahead loses none of thirty points, and is told of', async () => {
-  const gina = await addEmployee(stack, admin, 'gina');
-  const device = await deviceOf(gina);
-  await checkIn(gina, readClock()(30));
-  for (let index = 0; index < 30; index += 1) {
-    const ahead = new Date(Date.now() + 300_000).toISOString();
-    expect(await (await post(`/overland/${device.token}`, overlandBatch(ahead))).json()).toEqual({ result: 'ok' });
-  }
-  expect(await countsOf(device)).toMatchObject({ points_stored: 30, points_without_session: 0, points_refused: 0 });
-  const { data } = await gina.client.rpc('get_device_health');
-  const [health] = data as unknown as { clock_offset_s: number; last_stored_at: string | null }[];
-  expect(health?.clock_offset_s).toBeGreaterThanOrEqual(299);
-  expect(health?.clock_offset_s).toBeLessThanOrEqual(302);
-});
-
-test('thirty of thirty positions that are none are one event', async () => {
-  const iva = await addEmployee(stack, admin, 'iva');
-  const device = await deviceOf(iva);
-  for (let index = 0; index < 30; index += 1) {
-    expect((await send(`/osmand/${device.token}?timestamp=${Date.now() - index * 1000}&lat=0&lon=0`)).status).toBe(200);
-  }
-  const { data } = await admin.client.from('events').select('payload').eq('type', 'device.data_refused');
-  expect(data?.map(({ payload }) => payload)).toMatchObject([
-    { device_token_id: device.id, reasons: { point_position_invalid: 1 } },
-  ]);
-});
-
-test('OwnTracks on iOS, which deletes on 4xx, loses nothing of a backlog of 650 messages at full speed', async () => {
-  const jan = await addEmployee(stack, admin, 'jan');
-  const device = await deviceOf(jan);
-  const minutesAgo = readClock();
-  await checkIn(jan, minutesAgo(60));
-  const queue = Array.from({ length: 650 }, (_, index) => ownTracksLocation(minutesAgo(59 - index / 12)));
-  let deleted = 0;
-  for (let turns = 0; queue.length > 0 && turns < 3000; turns += 1) {
-    const [message] = queue;
-    const response = await post(`/owntracks/${device.token}`, message);
-    await response.arrayBuffer();
-    if (response.status < 300) queue.shift();
-    else if (response.status < 500) {
-      queue.shift();
-      deleted += 1;
-    } else await new Promise((resolve) => setTimeout(resolve, 500));
-  }
-  expect({ deleted, left: queue.length }).toEqual({ deleted: 0, left: 0 });
-  expect(await countsOf(device)).toMatchObject({ points_refused: 0, points_without_session: 0 });
-  const { count } = await admin.client
-    .from('gps_locations')
-    .select('recorded_at', { count: 'exact', head: true })
-    .eq('employee_id', jan.employeeId);
-  expect(count).toBe(650);
-}, 240_000);
-
 test('a check-in that was taken back at once hides no session that began with it', async () => {
   const hana = await addEmployee(stack, admin, 'hana');
   const device = await deviceOf(hana);

@@ -226,7 +226,6 @@ export const rpcs: Record<string, RpcRights> = {
   create_device_token: administratorOnly,
   my_device_token: own,
   revoke_device_token: { employee: 'own', administrator: 'organization' },
-  get_device_health: { employee: 'own', manager: 'team', administrator: 'organization' },
   create_stream_ticket: { ...administratorOnly, manager: 'own' },
   create_webhook: { ...administratorOnly, key: ['webhooks:manage', 'events:read'] },
   update_webhook: { ...administratorOnly, key: ['webhooks:manage', 'events:read'] },
