@@ -94,6 +94,7 @@ create table public.api_keys (
   requests_per_minute integer not null default 600,
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  is_active boolean not null default true,
   last_used_at timestamp with time zone,
   created_by uuid,
   scopes_set_by uuid,
@@ -108,6 +109,7 @@ create table public.api_keys (
   constraint key_id_is_valid CHECK ((key_id ~ '^[0-9A-Za-z]{12}$'::text)),
   constraint last_four_is_valid CHECK ((last_four ~ '^[0-9A-Za-z]{4}$'::text)),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
+  constraint name_is_readable CHECK (private.is_readable(name)),
   constraint requests_per_minute_is_1_to_60000 CHECK (((requests_per_minute >= 1) AND (requests_per_minute <= 60000))),
   constraint scopes_are_valid CHECK (((cardinality(scopes) > 0) AND (scopes <@ ARRAY['sessions:read'::text, 'sessions:write'::text, 'locations:read'::text, 'locations:write'::text, 'expenses:read'::text, 'expenses:review'::text, 'employees:read'::text, 'employees:write'::text, 'analytics:read'::text, 'webhooks:manage'::text, 'events:read'::text, 'sites:read'::text, 'sites:write'::text])))
 );
@@ -124,6 +126,7 @@ comment on column public.api_keys.scopes is 'What the key may do, as resource:ac
 comment on column public.api_keys.requests_per_minute is 'How many calls a minute the function api lets through; as many at once if they were saved up.';
 comment on column public.api_keys.expires_at is 'The key is refused from then on; null: never.';
 comment on column public.api_keys.revoked_at is 'The key is refused from then on; null: not revoked.';
+comment on column public.api_keys.is_active is 'The administrators'' switch: a key that is off is refused, and may be switched on again.';
 comment on column public.api_keys.last_used_at is 'Last use, coarse (at most one write a minute).';
 comment on column public.api_keys.created_by is 'The administrator (employees.id) who made it.';
 comment on column public.api_keys.scopes_set_by is 'The administrator (employees.id) who changed its scopes last; null: its maker.';
@@ -401,7 +404,8 @@ create table public.device_tokens (
   constraint creator FOREIGN KEY (organization_id, created_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (created_by),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
   constraint last_protocol_is_valid CHECK ((last_protocol = ANY (ARRAY['osmand'::text, 'owntracks'::text, 'overland'::text]))),
-  constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name))))
+  constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
+  constraint name_is_readable CHECK (private.is_readable(name))
 ) with (fillfactor=70);
 alter table public.device_tokens enable row level security;
 CREATE INDEX device_tokens_creator ON public.device_tokens USING btree (organization_id, created_by);
@@ -687,6 +691,7 @@ create table public.employees (
   constraint employee_code_has_1_to_40_characters CHECK ((employee_code ~ '^[A-Za-z0-9][A-Za-z0-9._/-]{0,39}$'::text)),
   constraint erased_is_nobody CHECK (((erased_at IS NULL) OR ((user_id IS NULL) AND (phone IS NULL) AND (NOT is_active)))),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
+  constraint name_is_readable CHECK (private.is_readable(name)),
   constraint phone_has_1_to_40_characters CHECK (((char_length(phone) >= 1) AND (char_length(phone) <= 40)))
 );
 alter table public.employees enable row level security;
@@ -695,9 +700,11 @@ CREATE UNIQUE INDEX employees_one_active_organization ON public.employees USING 
 CREATE INDEX employees_team ON public.employees USING btree (organization_id, team_id);
 CREATE INDEX employees_user_id ON public.employees USING btree (user_id);
 CREATE TRIGGER _100_make_code BEFORE INSERT ON public.employees FOR EACH ROW WHEN ((new.employee_code IS NULL)) EXECUTE FUNCTION private.tg_employees__make_code();
+CREATE TRIGGER _200_end_without_account AFTER UPDATE OF user_id ON public.employees FOR EACH ROW WHEN (((old.user_id IS NOT NULL) AND (new.user_id IS NULL) AND (new.erased_at IS NULL))) EXECUTE FUNCTION private.tg_employees__end_without_account();
 CREATE TRIGGER _200_set_updated_at BEFORE UPDATE ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_any__set_updated_at();
 CREATE TRIGGER _300_emit_on_insert AFTER INSERT ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_employees__emit();
 CREATE TRIGGER _300_emit_on_update AFTER UPDATE ON public.employees FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_employees__emit();
+CREATE TRIGGER _310_retire_keys AFTER UPDATE OF is_active, app_role, erased_at ON public.employees FOR EACH ROW WHEN (((old.is_active AND (NOT new.is_active)) OR ((old.app_role = 'ADMIN'::text) AND (new.app_role <> 'ADMIN'::text)) OR ((old.erased_at IS NULL) AND (new.erased_at IS NOT NULL)))) EXECUTE FUNCTION private.tg_employees__retire_keys();
 CREATE TRIGGER _400_make_snapshots AFTER INSERT ON public.employees FOR EACH ROW EXECUTE FUNCTION private.tg_employees__make_snapshots();
 comment on table public.employees is 'People of an organization. Administrators read all of their organization''s, an employee reads the own row.';
 comment on column public.employees.user_id is 'auth.users.id; null until the invitation is accepted.';
@@ -821,6 +828,8 @@ create table public.expenses (
   constraint category_is_a_code CHECK ((category ~ '^[A-Z][A-Z0-9_]{0,39}$'::text)),
   constraint currency_is_iso_4217 CHECK ((private.currency_digits(currency) IS NOT NULL)),
   constraint description_has_3_to_500_characters CHECK (((char_length(description) >= 3) AND (char_length(description) <= 500))),
+  constraint description_is_readable CHECK (private.is_readable(translate(description, '
+	'::text, '   '::text))),
   constraint nobody_reviews_the_own_expense CHECK ((is_self_reviewed OR (reviewer_id <> employee_id))),
   constraint paid_is_approved CHECK (((paid_at IS NULL) OR (status = 'APPROVED'::text))),
   constraint payment_has_its_time CHECK (((paid_at IS NOT NULL) OR (num_nonnulls(payer_id, payment_reference) = 0))),
@@ -1183,6 +1192,8 @@ create table public.organizations (
   deletion_due_at timestamp with time zone,
   device_checks_in boolean not null default false,
   allows_self_review boolean not null default false,
+  shares_leaderboard boolean not null default false,
+  key_notice_hours integer not null default 168,
   expense_categories text[] not null default '{TRAVEL,MILEAGE,MEALS,LODGING,FUEL,SUPPLIES,COMMUNICATION,OTHER}'::text[],
   own_hours_by_hand boolean not null default true,
   created_at timestamp with time zone not null default now(),
@@ -1192,12 +1203,14 @@ create table public.organizations (
   constraint currency_is_iso_4217 CHECK ((private.currency_digits(currency) IS NOT NULL)),
   constraint expense_categories_are_1_to_50_codes CHECK ((array_to_string(expense_categories, ','::text, '?'::text) ~ '^[A-Z][A-Z0-9_]{0,39}(,[A-Z][A-Z0-9_]{0,39}){0,49}$'::text)),
   constraint gap_s_is_10_to_3600 CHECK (((gap_s >= 10) AND (gap_s <= 3600))),
+  constraint key_notice_hours_is_0_to_2160 CHECK (((key_notice_hours >= 0) AND (key_notice_hours <= 2160))),
   constraint late_upload_grace_hours_is_1_to_720 CHECK (((late_upload_grace_hours >= 1) AND (late_upload_grace_hours <= 720))),
   constraint locked_until_is_a_day CHECK (((locked_until >= '1900-01-01'::date) AND (locked_until <= '9999-12-31'::date))),
   constraint max_accuracy_m_is_1_to_10000 CHECK (((max_accuracy_m >= 1) AND (max_accuracy_m <= 10000))),
   constraint max_session_hours_is_1_to_168 CHECK (((max_session_hours >= 1) AND (max_session_hours <= 168))),
   constraint max_speed_mps_is_1_to_350 CHECK (((max_speed_mps >= (1)::double precision) AND (max_speed_mps <= (350)::double precision))),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
+  constraint name_is_readable CHECK (private.is_readable(name)),
   constraint retention_is_longer_than_grace_and_session CHECK (((location_retention_days <= 3650) AND ((location_retention_days * 24) > (late_upload_grace_hours + max_session_hours)))),
   constraint slug_is_valid CHECK ((slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'::text)),
   constraint stop_s_is_30_to_86400 CHECK (((stop_s >= 30) AND (stop_s <= 86400)))
@@ -1224,6 +1237,8 @@ comment on column public.organizations.location_retention_days is 'Points of ses
 comment on column public.organizations.deletion_due_at is 'When everything of the organization will be deleted (delete_organization); null: it stays.';
 comment on column public.organizations.device_checks_in is 'The first point of a local day that a phone with a device token sends checks its person in.';
 comment on column public.organizations.allows_self_review is 'Whether an administrator decides over the own expenses while there is no other administrator; such a claim is marked (is_self_reviewed).';
+comment on column public.organizations.shares_leaderboard is 'Whether employees see colleagues in the ranking, over a week or more; without it they see their own place.';
+comment on column public.organizations.key_notice_hours is 'How long API keys go on after who made them is deactivated or no administrator any more; of an erased person they end at once.';
 comment on column public.organizations.expense_categories is 'What an expense may be for: codes of capital letters, digits and underscores. Claims keep the category that they were made with.';
 comment on column public.organizations.own_hours_by_hand is 'Whether an administrator or manager may correct, create, void and review the own hours; false: another one has to.';
 create policy refuse_estimates on public.organizations
@@ -2340,6 +2355,17 @@ $function$;
 comment on function public.activity_status(public.employee_latest_sessions) is 'ACTIVE: a session is open; RECENT: checked out under 24 hours ago; INACTIVE: neither. A computed field of the table.';
 grant execute on function public.activity_status(public.employee_latest_sessions) to api_key, authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION public.appoint_administrator(employee_id uuid, reason text)
+ RETURNS public.employees
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.appoint_administrator(employee_id, reason);
+$function$;
+comment on function public.appoint_administrator(uuid,text) is 'Makes an active employee with an account administrator, where the organization lost its last one. Operators (service_role); audited.
+Errors: employee_not_found 404, invalid_argument 400.';
+grant execute on function public.appoint_administrator(uuid,text) to service_role;
+
 CREATE OR REPLACE FUNCTION public.check_in(checked_in_at timestamp with time zone, client_request_id uuid, latitude double precision DEFAULT NULL::double precision, longitude double precision DEFAULT NULL::double precision, accuracy_m real DEFAULT NULL::real)
  RETURNS public.attendance_sessions
  LANGUAGE sql
@@ -2382,7 +2408,7 @@ session_sealed 409, period_locked 409, time_in_future 422, time_too_old 422, che
 invalid_argument 400.';
 grant execute on function public.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
 
-CREATE OR REPLACE FUNCTION public.create_api_key(name text, scopes text[], expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, requests_per_minute integer DEFAULT 600)
+CREATE OR REPLACE FUNCTION public.create_api_key(name text, scopes text[], expires_at timestamp with time zone DEFAULT (now() + '1 year'::interval), requests_per_minute integer DEFAULT 600)
  RETURNS jsonb
  LANGUAGE sql
  SET search_path TO ''
@@ -2392,8 +2418,8 @@ $function$;
 comment on function public.create_api_key(text,text[],timestamp with time zone,integer) is 'Makes an API key for another system: {id, key, name, scopes, expires_at, requests_per_minute}; key is shown only here. Send it
 as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locations:write, expenses:read, expenses:review,
 employees:read, employees:write, analytics:read, webhooks:manage, events:read, sites:read,
-sites:write. Administrators, no API key; audited; 60 new
-keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
+sites:write. It expires in a year unless expires_at says otherwise (null:
+never). Administrators, no API key; audited; 60 new keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
 grant execute on function public.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_device_token(employee_id uuid, name text DEFAULT 'Phone'::text)
@@ -2792,7 +2818,8 @@ $function$;
 comment on function public.get_leaderboard(text,date,date,integer) is 'Who leads by distance, duration, sessions or expenses (approved amount in the organization''s currency) over a range of
 days (both included, 366 at most; without one the last 30): {metric, unit, from_day, to_day, entries: [{rank, employee_id, name,
 value}], me: {rank, value} or null}. Equal figures share a rank, the next one is skipped; people with nothing are left out;
-top is 1 to 100. Any member, keys with analytics:read; by expenses an employee sees ranks and the own value only.
+top is 1 to 100. Administrators, keys with analytics:read, and any member: who sees colleagues where the organization shares that
+(shares_leaderboard) and the range has seven days or more, else only themselves; by expenses ranks and the own value.
 Errors: invalid_argument 400, scope_missing 403, not_a_member 403.';
 grant execute on function public.get_leaderboard(text,date,date,integer) to api_key, authenticated;
 
@@ -2810,6 +2837,25 @@ work (activity ACTIVE) and of those who checked out within 24 hours (RECENT), th
 1000). Who has sent no position is left out. session_id is that of the position, distance_m that of the open session so far.
 Administrators, managers (the people of their teams), keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 grant execute on function public.get_live_map(integer) to api_key, authenticated;
+
+CREATE OR REPLACE FUNCTION public.get_my_api_key()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_key public.api_keys;
+begin
+  perform private.require_scope(null);
+  v_key := private.current_api_key();
+  return jsonb_build_object('id', v_key.id, 'organization_id', v_key.organization_id, 'name', v_key.name, 'scopes', v_key.scopes,
+    'expires_at', v_key.expires_at, 'requests_per_minute', v_key.requests_per_minute, 'created_at', v_key.created_at);
+end;
+$function$;
+comment on function public.get_my_api_key() is 'The calling key: {id, organization_id, name, scopes, expires_at, requests_per_minute, created_at}. Any API key.
+Errors: api_key_invalid 401.';
+grant execute on function public.get_my_api_key() to api_key;
 
 CREATE OR REPLACE FUNCTION public.get_my_profile()
  RETURNS jsonb
@@ -3212,7 +3258,7 @@ CREATE OR REPLACE FUNCTION public.my_device_token(name text DEFAULT 'Phone'::tex
 AS $function$
   select private.my_device_token(name);
 $function$;
-comment on function public.my_device_token(text) is 'Makes a token for the caller''s own phone: {id, employee_id, name, token}; token is shown only here. Audited.
+comment on function public.my_device_token(text) is 'Makes a token for the caller''s own phone: {id, employee_id, name, token}; token is shown only here. 10 an hour. Audited.
 Errors: not_a_member 403, invalid_argument 400, rate_limited 429.';
 grant execute on function public.my_device_token(text) to authenticated;
 
@@ -3563,6 +3609,17 @@ comment on function public.undo_expense_payment(uuid[],text) is 'Takes payments 
 Errors: admin_required 403, expense_not_found 404, expense_state 409, period_locked 409, invalid_argument 400.';
 grant execute on function public.undo_expense_payment(uuid[],text) to authenticated;
 
+CREATE OR REPLACE FUNCTION public.update_api_key(api_key_id uuid, changes jsonb)
+ RETURNS public.api_keys
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select private.update_api_key(api_key_id, changes);
+$function$;
+comment on function public.update_api_key(uuid,jsonb) is 'Changes a key without a new secret: {name?, scopes?, is_active?, requests_per_minute?}; a key that is switched off is refused until it
+is switched on. Administrators, no API key; audited. Errors: admin_required 403, api_key_not_found 404, invalid_argument 400.';
+grant execute on function public.update_api_key(uuid,jsonb) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.update_employee(employee_id uuid, changes jsonb)
  RETURNS public.employees
  LANGUAGE sql
@@ -3589,20 +3646,21 @@ as in submit_expense. Audited. Errors: expense_not_found 404, expense_state 409 
 invalid_argument 400, not_a_member 403.';
 grant execute on function public.update_expense(uuid,jsonb) to authenticated;
 
-CREATE OR REPLACE FUNCTION public.update_organization(changes jsonb)
+CREATE OR REPLACE FUNCTION public.update_organization(changes jsonb, reason text DEFAULT NULL::text)
  RETURNS public.organizations
  LANGUAGE sql
  SET search_path TO ''
 AS $function$
-  select private.update_organization(changes);
+  select private.update_organization(changes, reason);
 $function$;
-comment on function public.update_organization(jsonb) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
+comment on function public.update_organization(jsonb,text) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
 max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in,
-allows_self_review, expense_categories.
-locked_until moves forward when every session that began before it is closed and has its figures. Administrators; audited.
+allows_self_review, expense_categories, shares_leaderboard, key_notice_hours.
+locked_until moves forward when every session that began before it is closed and has its figures, and back with a reason only, which
+is told (organization.unlocked). Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';
-grant execute on function public.update_organization(jsonb) to authenticated;
+grant execute on function public.update_organization(jsonb,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.update_site(site_id uuid, changes jsonb)
  RETURNS jsonb
@@ -4287,6 +4345,36 @@ $function$;
 comment on function private.answer_as_file(text) is 'Sets Content-Disposition of the answer; the name is ours, not a person''s.';
 grant execute on function private.answer_as_file(text) to api_key, authenticated, service_role;
 
+CREATE OR REPLACE FUNCTION private.appoint_administrator(in_employee_id uuid, in_reason text)
+ RETURNS public.employees
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_employee public.employees;
+begin
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'An appointment needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  select e.* into v_employee from public.employees as e
+  where e.organization_id is not null and e.id = in_employee_id and e.is_active and e.user_id is not null
+  for update;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such active employee with an account.', in_employee_id::text);
+  end if;
+  update public.employees as e
+  set app_role = 'ADMIN'
+  where e.organization_id = v_employee.organization_id and e.id = v_employee.id
+  returning e.* into v_employee;
+  perform private.audit(v_employee.organization_id, 'employee.appointed', 'employee', v_employee.id, null,
+    jsonb_build_object('app_role', 'ADMIN'), btrim(in_reason));
+  return v_employee;
+end;
+$function$;
+comment on function private.appoint_administrator(uuid,text) is 'Body of public.appoint_administrator.';
+grant execute on function private.appoint_administrator(uuid,text) to service_role;
+
 CREATE OR REPLACE FUNCTION private.audit(in_organization_id uuid, in_action text, in_subject_type text, in_subject_id uuid, in_before jsonb, in_after jsonb, in_reason text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
@@ -4867,7 +4955,7 @@ begin
     where c.organization_id = o.organization_id and c.webhook_id = o.webhook_id
   )
   select d.organization_id, d.id, d.webhook_id, v_lease, d.attempts + 1, w.url,
-    private.webhook_body(e.type, e.occurred_at, e.payload),
+    private.webhook_body(e),
     array(
       select s.secret
       from private.webhook_secrets as s
@@ -5940,7 +6028,7 @@ AS $function$
   select case
     when in_value ~ '[-=+@＝＋－＠\t\r\n]' then
       case when in_value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
-      || regexp_replace(in_value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
+      || regexp_replace(in_value, '([;|\t\r\n]\s*)([-=+@＝＋－＠])', '\1''\2', 'g')
     else in_value
   end;
 $function$;
@@ -6013,7 +6101,7 @@ begin
   select k.* into v_key
   from public.api_keys as k
   where k.organization_id = (v_claims ->> 'organization_id')::uuid and k.id = (v_claims ->> 'api_key_id')::uuid
-    and (k.revoked_at is null or k.revoked_at > now())
+    and (k.revoked_at is null or k.revoked_at > now()) and k.is_active
     and (k.expires_at is null or k.expires_at > now());
   return v_key;
 end;
@@ -7035,7 +7123,8 @@ begin
     'session.checked_in', 'session.checked_out', 'session.created', 'session.updated', 'session.corrected',
     'session.reviewed', 'session.voided', 'session.recalculated',
     'correction.requested', 'correction.approved', 'correction.rejected',
-    'expense.submitted', 'expense.approved', 'expense.rejected',
+    'expense.submitted', 'expense.updated', 'expense.withdrawn', 'expense.approved', 'expense.rejected', 'expense.reopened',
+    'expense.paid', 'expense.payment_undone', 'api_key.expiring', 'organization.unlocked',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
     'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',
     'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
@@ -7643,6 +7732,7 @@ declare
   v_self public.employees;
   v_range private.report_range;
   v_sees_money boolean;
+  v_sees_colleagues boolean;
   v_state_of_days text;
   v_ranking private.rankings;
   v_value numeric;
@@ -7662,6 +7752,11 @@ begin
   end if;
   v_range := private.report_range(v_caller.organization_id, in_from_day, in_to_day, 30);
   v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
+  -- A ranking of one day is everybody's day. So colleagues show where the organization shares it, over a week at least.
+  v_sees_colleagues := v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or (
+    v_range.to_day - v_range.from_day >= 6
+    and (select o.shares_leaderboard from public.organizations as o where o.id = v_caller.organization_id)
+  );
 
   -- The state is read before the figures: what changes in between makes this ranking one that no longer holds.
   select md5(coalesce(string_agg(extract(epoch from m.updated_at)::text, ' ' order by m.day), ''))
@@ -7745,7 +7840,7 @@ begin
         where p.organization_id = v_caller.organization_id and p.id = (l.entry ->> 'employee_id')::uuid
         limit 1
       ) as e
-      where l.place <= in_top
+      where l.place <= in_top and (v_sees_colleagues or e.id = v_self.id)
     ),
     'me', v_me
   );
@@ -8757,6 +8852,18 @@ end;
 $function$;
 comment on function private.is_public_address(inet) is 'Whether an address belongs to the public network; special ranges do not.';
 
+CREATE OR REPLACE FUNCTION private.is_readable(in_text text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select in_text !~ '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]'
+    and in_text ~ '[^\s\u00a0\u1680\u2000-\u200d\u202f\u205f\u2800\u3000\u3164]';
+$function$;
+comment on function private.is_readable(text) is 'Whether a name has something to see and no invisible or control characters.';
+grant execute on function private.is_readable(text) to api_key, authenticated, fieldtrack_worker, service_role;
+
 CREATE OR REPLACE FUNCTION private.is_receipt_uploaded(in_organization_id uuid, in_path text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -8876,7 +8983,12 @@ declare
   v_constraint text;
   v_column text;
 begin
-  perform private.take_token(in_organization_id, 'credentials', in_organization_id);
+  -- A person's own come from the person's bucket: nobody can use up what an administrator needs to rotate a leaked key.
+  if in_created_by = in_employee_id then
+    perform private.take_token(in_organization_id, 'device_tokens', in_employee_id);
+  else
+    perform private.take_token(in_organization_id, 'credentials', in_organization_id);
+  end if;
   insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
   values (in_organization_id, in_employee_id, btrim(in_name),
     right(v_token, 4), in_created_by)
@@ -10874,6 +10986,7 @@ begin
     when 'personal_data' then per_second := 1; burst := 60;
     when 'ingest' then per_second := 2; burst := 600;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
+    when 'device_tokens' then per_second := 10 / 3600.0; burst := 10;
     when 'circuit_resets' then per_second := 30 / 3600.0; burst := 30;
     when 'writes' then per_second := 2; burst := 300;
     when 'stream_tickets' then per_second := 30 / 60.0; burst := 30;
@@ -14712,6 +14825,23 @@ end;
 $function$;
 comment on function private.tg_employees__emit() is 'After insert or update: employee.created, employee.updated, employee.deactivated, employee.activated.';
 
+CREATE OR REPLACE FUNCTION private.tg_employees__end_without_account()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+begin
+  perform private.audit(new.organization_id, 'employee.account_deleted', 'employee', new.id,
+    jsonb_build_object('is_active', new.is_active), jsonb_build_object('is_active', false));
+  if new.is_active then
+    perform private.end_employment(new, 'AUTO', 'account deleted');
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_employees__end_without_account() is 'After the account of an employee went, other than by an erasure: closes the session, deactivates, audits.';
+
 CREATE OR REPLACE FUNCTION private.tg_employees__make_code()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -14755,6 +14885,37 @@ begin
 end;
 $function$;
 comment on function private.tg_employees__make_snapshots() is 'After insert: the new employee''s rows, all empty.';
+
+CREATE OR REPLACE FUNCTION private.tg_employees__retire_keys()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_notice interval := (
+    select case when new.erased_at is null then make_interval(hours => o.key_notice_hours) else interval '0' end
+    from public.organizations as o where o.id = new.organization_id
+  );
+  v_key public.api_keys;
+begin
+  for v_key in
+    update public.api_keys as k
+    set expires_at = now() + v_notice
+    where k.organization_id = new.organization_id and (k.created_by = new.id or k.scopes_set_by = new.id)
+      and k.revoked_at is null and (k.expires_at is null or k.expires_at > now() + v_notice)
+    returning k.*
+  loop
+    perform private.audit(v_key.organization_id, 'api_key.expiring', 'api_key', v_key.id, null,
+      jsonb_build_object('expires_at', v_key.expires_at, 'created_by', v_key.created_by));
+    perform private.emit_event(v_key.organization_id, 'api_key.expiring', 'api_key', v_key.id, null,
+      jsonb_build_object('api_key_id', v_key.id, 'name', v_key.name, 'created_by', v_key.created_by,
+        'expires_at', v_key.expires_at));
+  end loop;
+  return null;
+end;
+$function$;
+comment on function private.tg_employees__retire_keys() is 'After a deactivation, a demotion or an erasure: the keys that the person made or gave scopes end after the notice: api_key.expiring.';
 
 CREATE OR REPLACE FUNCTION private.tg_events__broadcast()
  RETURNS trigger
@@ -15072,6 +15233,10 @@ CREATE OR REPLACE FUNCTION private.tg_organizations__emit()
  SET search_path TO ''
 AS $function$
 begin
+  if old.locked_until > coalesce(new.locked_until, '-infinity') then
+    perform private.emit_event(new.id, 'organization.unlocked', 'organization', new.id, null, jsonb_build_object(
+      'organization_id', new.id, 'locked_until', new.locked_until, 'previous', old.locked_until));
+  end if;
   perform private.emit_event(new.id, 'organization.updated', 'organization', new.id, null,
     jsonb_build_object(
       'organization_id', new.id,
@@ -15083,7 +15248,7 @@ begin
   return null;
 end;
 $function$;
-comment on function private.tg_organizations__emit() is 'After a change of settings: organization.updated.';
+comment on function private.tg_organizations__emit() is 'After a change of settings: organization.updated, organization.unlocked.';
 
 CREATE OR REPLACE FUNCTION private.tg_organizations__keep_time_zones()
  RETURNS trigger
@@ -15277,6 +15442,59 @@ end;
 $function$;
 comment on function private.totals_of(uuid,uuid) is 'What employee_metrics_snapshot should hold of an employee: always one row. Costs the person''s whole history.';
 
+CREATE OR REPLACE FUNCTION private.update_api_key(in_api_key_id uuid, in_changes jsonb)
+ RETURNS public.api_keys
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_admin private.caller := private.require_admin();
+  v_before public.api_keys;
+  v_after public.api_keys;
+  v_constraint text;
+  v_column text;
+begin
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['name', 'scopes', 'is_active', 'requests_per_minute'] <> '{}'
+  then
+    perform private.fail('invalid_argument', 'changes is an object of name, scopes, is_active and requests_per_minute.', 'changes',
+      'Send only the keys to change.');
+  end if;
+  select k.* into v_before
+  from public.api_keys as k
+  where k.organization_id = v_admin.organization_id and k.id = in_api_key_id and k.revoked_at is null
+  for no key update;
+  if not found then
+    perform private.fail('api_key_not_found', 'There is no such key, or it was revoked.', in_api_key_id::text);
+  end if;
+  v_after := jsonb_populate_record(v_before, in_changes);
+  update public.api_keys as k
+  set name = btrim(v_after.name),
+    scopes = array(select distinct s.scope from unnest(v_after.scopes) as s (scope) order by s.scope),
+    is_active = v_after.is_active,
+    requests_per_minute = v_after.requests_per_minute,
+    -- Who gives a key its scopes answers for what it may decide, like who made it.
+    scopes_set_by = case when in_changes ? 'scopes' then v_admin.employee_id else k.scopes_set_by end
+  where k.organization_id = v_admin.organization_id and k.id = v_before.id
+  returning k.* into v_after;
+  perform private.audit(v_after.organization_id, 'api_key.updated', 'api_key', v_after.id, c.old_values, c.new_values)
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
+  where c.new_values is not null;
+  return v_after;
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
+    perform private.fail('invalid_argument', 'The key cannot have these values.', v_constraint,
+      'name has 1 to 200 characters, scopes are some of the list in docs/security.md, requests_per_minute is 1 to 60000.');
+  when invalid_text_representation or numeric_value_out_of_range then
+    perform private.fail('invalid_argument', 'A value has the wrong type.', 'changes');
+end;
+$function$;
+comment on function private.update_api_key(uuid,jsonb) is 'Body of public.update_api_key.';
+grant execute on function private.update_api_key(uuid,jsonb) to authenticated;
+
 CREATE OR REPLACE FUNCTION private.update_employee(in_employee_id uuid, in_changes jsonb)
  RETURNS public.employees
  LANGUAGE plpgsql
@@ -15340,7 +15558,7 @@ $function$;
 comment on function private.update_employee(uuid,jsonb) is 'Body of public.update_employee.';
 grant execute on function private.update_employee(uuid,jsonb) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.update_organization(in_changes jsonb)
+CREATE OR REPLACE FUNCTION private.update_organization(in_changes jsonb, in_reason text)
  RETURNS public.organizations
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -15356,12 +15574,13 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
-      'device_checks_in', 'allows_self_review', 'expense_categories'] <> '{}'
+      'device_checks_in', 'allows_self_review', 'expense_categories', 'shares_leaderboard',
+      'key_notice_hours'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
-      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review and '
-      'expense_categories; only those to change.');
+      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review, '
+      'expense_categories, shares_leaderboard and key_notice_hours; only those to change.');
   end if;
   if in_changes ? 'locked_until' then
     perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
@@ -15382,13 +15601,21 @@ begin
     location_retention_days = v_after.location_retention_days,
     device_checks_in = v_after.device_checks_in,
     allows_self_review = v_after.allows_self_review,
-    expense_categories = v_after.expense_categories
+    expense_categories = v_after.expense_categories,
+    shares_leaderboard = v_after.shares_leaderboard,
+    key_notice_hours = v_after.key_notice_hours
   where o.id = v_admin.organization_id
   returning o.* into v_after;
   if v_after.locked_until > coalesce(v_before.locked_until, '-infinity') then
     perform private.refuse_unsettled_period(v_after.id, v_before.locked_until, v_after.locked_until);
   end if;
-  perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
+  if v_before.locked_until > coalesce(v_after.locked_until, '-infinity')
+    and coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000
+  then
+    perform private.fail('invalid_argument', 'Unlocking days needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values,
+    nullif(btrim(in_reason), ''))
   from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
   where c.new_values is not null;
   return v_after;
@@ -15399,8 +15626,8 @@ exception
     perform private.fail('invalid_argument', 'The organization cannot have these settings.', v_constraint);
 end;
 $function$;
-comment on function private.update_organization(jsonb) is 'Body of public.update_organization.';
-grant execute on function private.update_organization(jsonb) to authenticated;
+comment on function private.update_organization(jsonb,text) is 'Body of public.update_organization.';
+grant execute on function private.update_organization(jsonb,text) to authenticated;
 
 CREATE OR REPLACE FUNCTION private.update_webhook(in_webhook_id uuid, in_changes jsonb)
  RETURNS public.webhooks
@@ -15521,7 +15748,7 @@ begin
     return;
   end if;
   refusal := case
-    when v_key.revoked_at <= v_now then 'revoked'
+    when v_key.revoked_at <= v_now or not v_key.is_active then 'revoked'
     when v_key.expires_at <= v_now then 'expired'
   end;
   if refusal is not null then
@@ -15636,19 +15863,21 @@ $function$;
 comment on function private.waiting_expenses(uuid) is 'Whose claims wait, how many and how much by currency, the longest first. For get_expense_summary, of the caller''s organization.';
 grant execute on function private.waiting_expenses(uuid) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.webhook_body(in_type text, in_occurred_at timestamp with time zone, in_payload jsonb)
+CREATE OR REPLACE FUNCTION private.webhook_body(in_event public.events)
  RETURNS text
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
 begin
-  return '{"type":"' || in_type || '","timestamp":"'
-    || to_char(in_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","data":' || in_payload::text || '}';
+  return '{"type":"' || in_event.type || '","timestamp":"'
+    || to_char(in_event.occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","id":' || in_event.id || ',"organization_id":"' || in_event.organization_id
+    || '","actor":' || jsonb_build_object('type', in_event.actor_type, 'id', in_event.actor_id)::text
+    || ',"data":' || in_event.payload::text || '}';
 end;
 $function$;
-comment on function private.webhook_body(text,timestamp with time zone,jsonb) is 'The bytes that are signed and sent: {type, timestamp, data}. Made here, so that numbers stay as they were stored.';
+comment on function private.webhook_body(public.events) is 'The bytes that are signed and sent: {type, timestamp, id, organization_id, actor, data}. Made here, so that numbers stay as they were stored.';
 
 CREATE OR REPLACE FUNCTION private.webhook_retry_delay(in_failed_attempts integer)
  RETURNS interval

@@ -116,6 +116,15 @@ export const answers = {
     trend: z.array(z.strictObject({ day, employees: z.int(), ...work })),
     leaders: z.array(z.strictObject({ rank: z.int(), employee_id: id, name: z.string(), distance_m: z.number() })),
   }),
+  get_my_api_key: z.strictObject({
+    id,
+    organization_id: id,
+    name: z.string(),
+    scopes: z.array(z.string()),
+    expires_at: time.nullable(),
+    requests_per_minute: z.int(),
+    created_at: time,
+  }),
   get_expense_summary: z.strictObject({
     ...range,
     pending: z.int(),

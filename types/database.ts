@@ -739,6 +739,16 @@ export type Database = {
         Returns: undefined;
       };
       answer_as_file: { Args: { in_name: string }; Returns: undefined };
+      appoint_administrator: {
+        Args: { in_employee_id: string; in_reason: string };
+        Returns: Database['public']['Tables']['employees']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       audit: {
         Args: {
           in_action: string;
@@ -1355,6 +1365,7 @@ export type Database = {
       is_log_kept_since: { Args: { in_epoch: number; in_id: number; in_xact: unknown }; Returns: boolean };
       is_manager: { Args: { in_employee_id: string; in_organization_id: string }; Returns: boolean };
       is_public_address: { Args: { in_address: unknown }; Returns: boolean };
+      is_readable: { Args: { in_text: string }; Returns: boolean };
       is_receipt_uploaded: { Args: { in_organization_id: string; in_path: string }; Returns: boolean };
       is_same_person: {
         Args: { in_caller: Database['private']['CompositeTypes']['caller']; in_employee_id: string };
@@ -2355,6 +2366,16 @@ export type Database = {
           sessions: number;
         }[];
       };
+      update_api_key: {
+        Args: { in_api_key_id: string; in_changes: Json };
+        Returns: Database['public']['Tables']['api_keys']['Row'];
+        SetofOptions: {
+          from: '*';
+          to: 'api_keys';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       update_employee: {
         Args: { in_changes: Json; in_employee_id: string };
         Returns: Database['public']['Tables']['employees']['Row'];
@@ -2366,7 +2387,7 @@ export type Database = {
         };
       };
       update_organization: {
-        Args: { in_changes: Json };
+        Args: { in_changes: Json; in_reason: string };
         Returns: Database['public']['Tables']['organizations']['Row'];
         SetofOptions: {
           from: '*';
@@ -2425,7 +2446,15 @@ export type Database = {
         };
       };
       waiting_expenses: { Args: { in_organization_id: string }; Returns: Json };
-      webhook_body: { Args: { in_occurred_at: string; in_payload: Json; in_type: string }; Returns: string };
+      webhook_body: {
+        Args: {
+          in_event: Omit<
+            Database['public']['Tables']['events']['Row'],
+            Database['public']['Tables']['events']['ComputedFields']
+          >;
+        };
+        Returns: string;
+      };
       webhook_retry_delay: { Args: { in_failed_attempts: number }; Returns: string };
       webhook_url_problem: { Args: { in_url: string }; Returns: string };
       worker_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
@@ -2563,6 +2592,7 @@ export type Database = {
           created_by: string | null;
           expires_at: string | null;
           id: string;
+          is_active: boolean;
           key_id: string;
           last_four: string;
           last_used_at: string | null;
@@ -2580,6 +2610,7 @@ export type Database = {
           created_by?: string | null;
           expires_at?: string | null;
           id?: string;
+          is_active?: boolean;
           key_id: string;
           last_four: string;
           last_used_at?: string | null;
@@ -2596,6 +2627,7 @@ export type Database = {
           created_by?: string | null;
           expires_at?: string | null;
           id?: string;
+          is_active?: boolean;
           key_id?: string;
           last_four?: string;
           last_used_at?: string | null;
@@ -3825,6 +3857,7 @@ export type Database = {
           expense_categories: string[];
           gap_s: number;
           id: string;
+          key_notice_hours: number;
           late_upload_grace_hours: number;
           location_retention_days: number;
           locked_until: string | null;
@@ -3833,6 +3866,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           own_hours_by_hand: boolean;
+          shares_leaderboard: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -3848,6 +3882,7 @@ export type Database = {
           expense_categories?: string[];
           gap_s?: number;
           id?: string;
+          key_notice_hours?: number;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
           locked_until?: string | null;
@@ -3856,6 +3891,7 @@ export type Database = {
           max_speed_mps?: number;
           name: string;
           own_hours_by_hand?: boolean;
+          shares_leaderboard?: boolean;
           slug: string;
           stop_s?: number;
           time_zone: string;
@@ -3870,6 +3906,7 @@ export type Database = {
           expense_categories?: string[];
           gap_s?: number;
           id?: string;
+          key_notice_hours?: number;
           late_upload_grace_hours?: number;
           location_retention_days?: number;
           locked_until?: string | null;
@@ -3878,6 +3915,7 @@ export type Database = {
           max_speed_mps?: number;
           name?: string;
           own_hours_by_hand?: boolean;
+          shares_leaderboard?: boolean;
           slug?: string;
           stop_s?: number;
           time_zone?: string;
@@ -4677,6 +4715,29 @@ export type Database = {
         };
         Returns: string;
       };
+      appoint_administrator: {
+        Args: { employee_id: string; reason: string };
+        Returns: {
+          app_role: string;
+          created_at: string;
+          employee_code: string;
+          erased_at: string | null;
+          id: string;
+          is_active: boolean;
+          name: string;
+          organization_id: string;
+          phone: string | null;
+          team_id: string | null;
+          updated_at: string;
+          user_id: string | null;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'employees';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       check_in: {
         Args: {
           accuracy_m?: number | null;
@@ -4853,7 +4914,7 @@ export type Database = {
         };
       };
       create_api_key: {
-        Args: { expires_at?: string | null; name: string; requests_per_minute?: number; scopes: string[] };
+        Args: { expires_at?: string; name: string; requests_per_minute?: number; scopes: string[] };
         Returns: Answers['create_api_key'];
       };
       create_device_token: { Args: { employee_id: string; name?: string }; Returns: Answers['create_device_token'] };
@@ -4891,6 +4952,7 @@ export type Database = {
           expense_categories: string[];
           gap_s: number;
           id: string;
+          key_notice_hours: number;
           late_upload_grace_hours: number;
           location_retention_days: number;
           locked_until: string | null;
@@ -4899,6 +4961,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           own_hours_by_hand: boolean;
+          shares_leaderboard: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -5008,6 +5071,7 @@ export type Database = {
           expense_categories: string[];
           gap_s: number;
           id: string;
+          key_notice_hours: number;
           late_upload_grace_hours: number;
           location_retention_days: number;
           locked_until: string | null;
@@ -5016,6 +5080,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           own_hours_by_hand: boolean;
+          shares_leaderboard: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -5126,6 +5191,7 @@ export type Database = {
         Returns: Answers['get_leaderboard'];
       };
       get_live_map: { Args: { max_people?: number }; Returns: Answers['get_live_map'] };
+      get_my_api_key: { Args: Record<PropertyKey, never>; Returns: Answers['get_my_api_key'] };
       get_my_profile: { Args: Record<PropertyKey, never>; Returns: Answers['get_my_profile'] };
       get_my_summary: {
         Args: { from_day?: string | null; to_day?: string | null };
@@ -5173,6 +5239,7 @@ export type Database = {
           expense_categories: string[];
           gap_s: number;
           id: string;
+          key_notice_hours: number;
           late_upload_grace_hours: number;
           location_retention_days: number;
           locked_until: string | null;
@@ -5181,6 +5248,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           own_hours_by_hand: boolean;
+          shares_leaderboard: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;
@@ -5653,6 +5721,7 @@ export type Database = {
           created_by: string | null;
           expires_at: string | null;
           id: string;
+          is_active: boolean;
           key_id: string;
           last_four: string;
           last_used_at: string | null;
@@ -5833,6 +5902,32 @@ export type Database = {
           isSetofReturn: true;
         };
       };
+      update_api_key: {
+        Args: { api_key_id: string; changes: Json };
+        Returns: {
+          created_at: string;
+          created_by: string | null;
+          expires_at: string | null;
+          id: string;
+          is_active: boolean;
+          key_id: string;
+          last_four: string;
+          last_used_at: string | null;
+          name: string;
+          organization_id: string;
+          requests_per_minute: number;
+          revoked_at: string | null;
+          scopes: string[];
+          scopes_set_by: string | null;
+          updated_at: string;
+        };
+        SetofOptions: {
+          from: '*';
+          to: 'api_keys';
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       update_employee: {
         Args: { changes: Json; employee_id: string };
         Returns: {
@@ -5894,7 +5989,7 @@ export type Database = {
         };
       };
       update_organization: {
-        Args: { changes: Json };
+        Args: { changes: Json; reason?: string | null };
         Returns: {
           allows_self_review: boolean;
           created_at: string;
@@ -5904,6 +5999,7 @@ export type Database = {
           expense_categories: string[];
           gap_s: number;
           id: string;
+          key_notice_hours: number;
           late_upload_grace_hours: number;
           location_retention_days: number;
           locked_until: string | null;
@@ -5912,6 +6008,7 @@ export type Database = {
           max_speed_mps: number;
           name: string;
           own_hours_by_hand: boolean;
+          shares_leaderboard: boolean;
           slug: string;
           stop_s: number;
           time_zone: string;

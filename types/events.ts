@@ -120,6 +120,12 @@ export const eventPayloads = {
   'visit.ended': z.strictObject({ ...visit, left_at: time }),
   'consumer.dropped': z.strictObject({ consumer: z.string() }),
   'organization.updated': z.strictObject({ organization_id: id, changed: z.array(z.string()).min(1) }),
+  'organization.unlocked': z.strictObject({
+    organization_id: id,
+    locked_until: z.iso.date().nullable(),
+    previous: z.iso.date(),
+  }),
+  'api_key.expiring': z.strictObject({ api_key_id: id, name: z.string(), created_by: id.nullable(), expires_at: time }),
   'webhook.test': z.strictObject({ webhook_id: id }),
   'webhook.disabled': z.strictObject({
     webhook_id: id,
@@ -133,7 +139,17 @@ export type EventType = keyof typeof eventPayloads;
 export type EventPayload<T extends EventType> = z.infer<(typeof eventPayloads)[T]>;
 
 /** What a webhook delivers. `data` is the payload of its type. */
-export const webhookBody = z.looseObject({ type: z.string(), timestamp: time, data: z.looseObject({}) });
+export const webhookBody = z.looseObject({
+  type: z.string(),
+  timestamp: time,
+  id: z.int(),
+  organization_id: id,
+  actor: z.looseObject({
+    type: z.enum(['employee', 'api_key', 'device', 'worker', 'service', 'system']),
+    id: id.nullable(),
+  }),
+  data: z.looseObject({}),
+});
 
 /** The `data:` of an event in the live stream; `id` is the place to resume from. */
 export const streamEvent = z.looseObject({

@@ -98,6 +98,20 @@ $$;
 comment on function private.fail(text, text, text, text, jsonb) is
   'Raises a registered error: an answer {code, message, details, hint} with the status of the registry. Never returns.';
 
+-- What somebody else will read as a name or a line of text: something visible, and nothing that reorders, hides or breaks it (control
+-- characters, marks of direction, characters without width; the joiners of emoji and of Persian stay).
+create function private.is_readable(in_text text) returns boolean
+language sql immutable
+set search_path = ''
+as $$
+  select in_text !~ '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]'
+    and in_text ~ '[^\s\u00a0\u1680\u2000-\u200d\u202f\u205f\u2800\u3000\u3164]';
+$$;
+
+comment on function private.is_readable(text) is 'Whether a name has something to see and no invisible or control characters.';
+
+grant execute on function private.is_readable(text) to authenticated, api_key, service_role, fieldtrack_worker;
+
 -- The claims of the request's token, as PostgREST leaves them for the transaction; null outside a request.
 create function private.jwt() returns jsonb
 language plpgsql stable

@@ -57,14 +57,18 @@ create table public.organizations (
   deletion_due_at timestamptz,
   device_checks_in boolean not null default false,
   allows_self_review boolean not null default false,
+  shares_leaderboard boolean not null default false,
+  key_notice_hours integer not null default 168,
   expense_categories text[] not null
     default '{TRAVEL,MILEAGE,MEALS,LODGING,FUEL,SUPPLIES,COMMUNICATION,OTHER}',
   own_hours_by_hand boolean not null default true,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
+  constraint name_is_readable check (private.is_readable(name)),
   constraint slug_is_valid check (slug ~ '^[a-z0-9](-?[a-z0-9]){1,62}$'),
   constraint currency_is_iso_4217 check (private.currency_digits(currency) is not null),
+  constraint key_notice_hours_is_0_to_2160 check (key_notice_hours between 0 and 2160),
   constraint expense_categories_are_1_to_50_codes check (
     array_to_string(expense_categories, ',', '?') ~ '^[A-Z][A-Z0-9_]{0,39}(,[A-Z][A-Z0-9_]{0,39}){0,49}$'
   ),
@@ -111,6 +115,10 @@ comment on column public.organizations.late_upload_grace_hours is
   'How far back a phone may report: times of check-in, check-out and points, and points after check-out.';
 comment on column public.organizations.device_checks_in is
   'The first point of a local day that a phone with a device token sends checks its person in.';
+comment on column public.organizations.shares_leaderboard is
+  'Whether employees see colleagues in the ranking, over a week or more; without it they see their own place.';
+comment on column public.organizations.key_notice_hours is
+  'How long API keys go on after who made them is deactivated or no administrator any more; of an erased person they end at once.';
 comment on column public.organizations.expense_categories is
   'What an expense may be for: codes of capital letters, digits and underscores. Claims keep the category that they were made with.';
 comment on column public.organizations.allows_self_review is

@@ -18,6 +18,7 @@ create table public.employees (
   primary key (organization_id, id),
   unique (organization_id, employee_code),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
+  constraint name_is_readable check (private.is_readable(name)),
   constraint phone_has_1_to_40_characters check (char_length(phone) between 1 and 40),
   constraint employee_code_has_1_to_40_characters check (employee_code ~ '^[A-Za-z0-9][A-Za-z0-9._/-]{0,39}$'),
   constraint app_role_is_valid check (app_role in ('ADMIN', 'EMPLOYEE')),

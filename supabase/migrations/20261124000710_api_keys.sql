@@ -16,6 +16,7 @@ create table public.api_keys (
   requests_per_minute integer not null default 600,
   expires_at timestamptz,
   revoked_at timestamptz,
+  is_active boolean not null default true,
   last_used_at timestamptz,
   created_by uuid,
   scopes_set_by uuid,
@@ -27,6 +28,7 @@ create table public.api_keys (
   constraint scope_setter foreign key (organization_id, scopes_set_by)
     references public.employees (organization_id, id) on delete set null (scopes_set_by),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
+  constraint name_is_readable check (private.is_readable(name)),
   constraint key_id_is_valid check (key_id ~ '^[0-9A-Za-z]{12}$'),
   constraint last_four_is_valid check (last_four ~ '^[0-9A-Za-z]{4}$'),
   constraint expires_at_is_a_time check (isfinite(expires_at)),
@@ -62,6 +64,7 @@ comment on column public.api_keys.requests_per_minute is
   'How many calls a minute the function api lets through; as many at once if they were saved up.';
 comment on column public.api_keys.expires_at is 'The key is refused from then on; null: never.';
 comment on column public.api_keys.revoked_at is 'The key is refused from then on; null: not revoked.';
+comment on column public.api_keys.is_active is 'The administrators'' switch: a key that is off is refused, and may be switched on again.';
 comment on column public.api_keys.last_used_at is 'Last use, coarse (at most one write a minute).';
 comment on column public.api_keys.created_by is 'The administrator (employees.id) who made it.';
 comment on column public.api_keys.scopes_set_by is 'The administrator (employees.id) who changed its scopes last; null: its maker.';

@@ -19,7 +19,7 @@ begin
   select k.* into v_key
   from public.api_keys as k
   where k.organization_id = (v_claims ->> 'organization_id')::uuid and k.id = (v_claims ->> 'api_key_id')::uuid
-    and (k.revoked_at is null or k.revoked_at > now())
+    and (k.revoked_at is null or k.revoked_at > now()) and k.is_active
     and (k.expires_at is null or k.expires_at > now());
   return v_key;
 end;

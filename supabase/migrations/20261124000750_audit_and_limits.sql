@@ -148,6 +148,7 @@ begin
     when 'personal_data' then per_second := 1; burst := 60;
     when 'ingest' then per_second := 2; burst := 600;
     when 'credentials' then per_second := 60 / 3600.0; burst := 60;
+    when 'device_tokens' then per_second := 10 / 3600.0; burst := 10;
     when 'circuit_resets' then per_second := 30 / 3600.0; burst := 30;
     when 'writes' then per_second := 2; burst := 300;
     when 'stream_tickets' then per_second := 30 / 60.0; burst := 30;

@@ -133,7 +133,7 @@ comment on function private.create_api_key(text, text[], timestamptz, integer) i
 grant execute on function private.create_api_key(text, text[], timestamptz, integer) to authenticated;
 
 create function public.create_api_key(
-  name text, scopes text[], expires_at timestamptz default null, requests_per_minute integer default 600
+  name text, scopes text[], expires_at timestamptz default now() + interval '1 year', requests_per_minute integer default 600
 ) returns jsonb
 language sql volatile
 set search_path = ''
@@ -145,8 +145,8 @@ comment on function public.create_api_key(text, text[], timestamptz, integer) is
   'Makes an API key for another system: {id, key, name, scopes, expires_at, requests_per_minute}; key is shown only here. Send it
 as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locations:write, expenses:read, expenses:review,
 employees:read, employees:write, analytics:read, webhooks:manage, events:read, sites:read,
-sites:write. Administrators, no API key; audited; 60 new
-keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
+sites:write. It expires in a year unless expires_at says otherwise (null:
+never). Administrators, no API key; audited; 60 new keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
 
 grant execute on function public.create_api_key(text, text[], timestamptz, integer) to authenticated;
 
@@ -203,6 +203,92 @@ scopes, expires_at, requests_per_minute, old_key_expires_at}; key is shown only 
 Errors: admin_required 403, api_key_not_found 404, invalid_argument 400, rate_limited 429.';
 
 grant execute on function public.rotate_api_key(uuid, integer) to authenticated;
+
+create function private.update_api_key(in_api_key_id uuid, in_changes jsonb) returns public.api_keys
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_admin private.caller := private.require_admin();
+  v_before public.api_keys;
+  v_after public.api_keys;
+  v_constraint text;
+  v_column text;
+begin
+  if jsonb_typeof(in_changes) is distinct from 'object'
+    or in_changes - array['name', 'scopes', 'is_active', 'requests_per_minute'] <> '{}'
+  then
+    perform private.fail('invalid_argument', 'changes is an object of name, scopes, is_active and requests_per_minute.', 'changes',
+      'Send only the keys to change.');
+  end if;
+  select k.* into v_before
+  from public.api_keys as k
+  where k.organization_id = v_admin.organization_id and k.id = in_api_key_id and k.revoked_at is null
+  for no key update;
+  if not found then
+    perform private.fail('api_key_not_found', 'There is no such key, or it was revoked.', in_api_key_id::text);
+  end if;
+  v_after := jsonb_populate_record(v_before, in_changes);
+  update public.api_keys as k
+  set name = btrim(v_after.name),
+    scopes = array(select distinct s.scope from unnest(v_after.scopes) as s (scope) order by s.scope),
+    is_active = v_after.is_active,
+    requests_per_minute = v_after.requests_per_minute,
+    -- Who gives a key its scopes answers for what it may decide, like who made it.
+    scopes_set_by = case when in_changes ? 'scopes' then v_admin.employee_id else k.scopes_set_by end
+  where k.organization_id = v_admin.organization_id and k.id = v_before.id
+  returning k.* into v_after;
+  perform private.audit(v_after.organization_id, 'api_key.updated', 'api_key', v_after.id, c.old_values, c.new_values)
+  from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
+  where c.new_values is not null;
+  return v_after;
+exception
+  when check_violation or not_null_violation then
+    get stacked diagnostics v_constraint = constraint_name, v_column = column_name;
+    v_constraint := coalesce(nullif(v_constraint, ''), v_column);
+    perform private.fail('invalid_argument', 'The key cannot have these values.', v_constraint,
+      'name has 1 to 200 characters, scopes are some of the list in docs/security.md, requests_per_minute is 1 to 60000.');
+  when invalid_text_representation or numeric_value_out_of_range then
+    perform private.fail('invalid_argument', 'A value has the wrong type.', 'changes');
+end;
+$$;
+
+comment on function private.update_api_key(uuid, jsonb) is 'Body of public.update_api_key.';
+
+grant execute on function private.update_api_key(uuid, jsonb) to authenticated;
+
+create function public.update_api_key(api_key_id uuid, changes jsonb) returns public.api_keys
+language sql volatile
+set search_path = ''
+as $$
+  select private.update_api_key(api_key_id, changes);
+$$;
+
+comment on function public.update_api_key(uuid, jsonb) is
+  'Changes a key without a new secret: {name?, scopes?, is_active?, requests_per_minute?}; a key that is switched off is refused until it
+is switched on. Administrators, no API key; audited. Errors: admin_required 403, api_key_not_found 404, invalid_argument 400.';
+
+grant execute on function public.update_api_key(uuid, jsonb) to authenticated;
+
+create function public.get_my_api_key() returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_key public.api_keys;
+begin
+  perform private.require_scope(null);
+  v_key := private.current_api_key();
+  return jsonb_build_object('id', v_key.id, 'organization_id', v_key.organization_id, 'name', v_key.name, 'scopes', v_key.scopes,
+    'expires_at', v_key.expires_at, 'requests_per_minute', v_key.requests_per_minute, 'created_at', v_key.created_at);
+end;
+$$;
+
+comment on function public.get_my_api_key() is
+  'The calling key: {id, organization_id, name, scopes, expires_at, requests_per_minute, created_at}. Any API key.
+Errors: api_key_invalid 401.';
+
+grant execute on function public.get_my_api_key() to api_key;
 
 create function private.revoke_api_key(in_api_key_id uuid) returns public.api_keys
 language plpgsql volatile security definer
@@ -287,7 +373,7 @@ begin
     return;
   end if;
   refusal := case
-    when v_key.revoked_at <= v_now then 'revoked'
+    when v_key.revoked_at <= v_now or not v_key.is_active then 'revoked'
     when v_key.expires_at <= v_now then 'expired'
   end;
   if refusal is not null then

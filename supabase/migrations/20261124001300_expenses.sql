@@ -54,6 +54,8 @@ create table public.expenses (
   constraint category_is_a_code check (category ~ '^[A-Z][A-Z0-9_]{0,39}$'),
   constraint at_most_10_receipts check (cardinality(receipt_paths) <= 10),
   constraint description_has_3_to_500_characters check (char_length(description) between 3 and 500),
+  -- Lines may be broken; what shows nothing describes nothing.
+  constraint description_is_readable check (private.is_readable(translate(description, E'\n\r\t', '   '))),
   constraint status_is_valid check (status in ('PENDING', 'APPROVED', 'REJECTED', 'WITHDRAWN')),
   constraint approved_amount_is_at_most_the_amount check (approved_amount > 0 and approved_amount <= amount),
   constraint approved_has_its_amount check ((status = 'APPROVED') = (approved_amount is not null)),

@@ -203,6 +203,72 @@ safe. Errors: admin_required 403, employee_not_found 404, last_admin 409, invita
 
 grant execute on function public.set_employee_active(uuid, boolean) to authenticated, api_key;
 
+-- An account that Auth deletes takes user_id with it (on delete set null). Nobody would be at work in its name any more.
+create function private.tg_employees__end_without_account() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  perform private.audit(new.organization_id, 'employee.account_deleted', 'employee', new.id,
+    jsonb_build_object('is_active', new.is_active), jsonb_build_object('is_active', false));
+  if new.is_active then
+    perform private.end_employment(new, 'AUTO', 'account deleted');
+  end if;
+  return null;
+end;
+$$;
+
+comment on function private.tg_employees__end_without_account() is
+  'After the account of an employee went, other than by an erasure: closes the session, deactivates, audits.';
+
+create trigger _200_end_without_account after update of user_id on public.employees
+  for each row when (old.user_id is not null and new.user_id is null and new.erased_at is null)
+  execute function private.tg_employees__end_without_account();
+
+-- An organization whose last administrator's account was deleted has nobody who could name another: an operator does.
+create function private.appoint_administrator(in_employee_id uuid, in_reason text) returns public.employees
+language plpgsql volatile security definer
+set search_path = ''
+as $$
+declare
+  v_employee public.employees;
+begin
+  if coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000 then
+    perform private.fail('invalid_argument', 'An appointment needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  select e.* into v_employee from public.employees as e
+  where e.organization_id is not null and e.id = in_employee_id and e.is_active and e.user_id is not null
+  for update;
+  if not found then
+    perform private.fail('employee_not_found', 'There is no such active employee with an account.', in_employee_id::text);
+  end if;
+  update public.employees as e
+  set app_role = 'ADMIN'
+  where e.organization_id = v_employee.organization_id and e.id = v_employee.id
+  returning e.* into v_employee;
+  perform private.audit(v_employee.organization_id, 'employee.appointed', 'employee', v_employee.id, null,
+    jsonb_build_object('app_role', 'ADMIN'), btrim(in_reason));
+  return v_employee;
+end;
+$$;
+
+comment on function private.appoint_administrator(uuid, text) is 'Body of public.appoint_administrator.';
+
+grant execute on function private.appoint_administrator(uuid, text) to service_role;
+
+create function public.appoint_administrator(employee_id uuid, reason text) returns public.employees
+language sql volatile
+set search_path = ''
+as $$
+  select private.appoint_administrator(employee_id, reason);
+$$;
+
+comment on function public.appoint_administrator(uuid, text) is
+  'Makes an active employee with an account administrator, where the organization lost its last one. Operators (service_role); audited.
+Errors: employee_not_found 404, invalid_argument 400.';
+
+grant execute on function public.appoint_administrator(uuid, text) to service_role;
+
 create function private.leave_organization() returns public.employees
 language plpgsql volatile security definer
 set search_path = ''
@@ -279,7 +345,7 @@ comment on function private.refuse_unsettled_period(uuid, date, date) is
   'Refuses (period_unsettled) if sessions that began on days from locked_from (null: any) until before locked_until are open or '
   'have no figures yet. The caller holds the lock date exclusively.';
 
-create function private.update_organization(in_changes jsonb) returns public.organizations
+create function private.update_organization(in_changes jsonb, in_reason text) returns public.organizations
 language plpgsql volatile security definer
 set search_path = ''
 as $$
@@ -293,12 +359,13 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
-      'device_checks_in', 'allows_self_review', 'expense_categories'] <> '{}'
+      'device_checks_in', 'allows_self_review', 'expense_categories', 'shares_leaderboard',
+      'key_notice_hours'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
-      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review and '
-      'expense_categories; only those to change.');
+      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review, '
+      'expense_categories, shares_leaderboard and key_notice_hours; only those to change.');
   end if;
   if in_changes ? 'locked_until' then
     perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
@@ -319,13 +386,21 @@ begin
     location_retention_days = v_after.location_retention_days,
     device_checks_in = v_after.device_checks_in,
     allows_self_review = v_after.allows_self_review,
-    expense_categories = v_after.expense_categories
+    expense_categories = v_after.expense_categories,
+    shares_leaderboard = v_after.shares_leaderboard,
+    key_notice_hours = v_after.key_notice_hours
   where o.id = v_admin.organization_id
   returning o.* into v_after;
   if v_after.locked_until > coalesce(v_before.locked_until, '-infinity') then
     perform private.refuse_unsettled_period(v_after.id, v_before.locked_until, v_after.locked_until);
   end if;
-  perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values)
+  if v_before.locked_until > coalesce(v_after.locked_until, '-infinity')
+    and coalesce(char_length(btrim(in_reason)), 0) not between 3 and 1000
+  then
+    perform private.fail('invalid_argument', 'Unlocking days needs a reason of 3 to 1000 characters.', 'reason');
+  end if;
+  perform private.audit(v_after.id, 'organization.updated', 'organization', v_after.id, c.old_values, c.new_values,
+    nullif(btrim(in_reason), ''))
   from private.changed(to_jsonb(v_before), to_jsonb(v_after)) as c
   where c.new_values is not null;
   return v_after;
@@ -337,26 +412,27 @@ exception
 end;
 $$;
 
-comment on function private.update_organization(jsonb) is 'Body of public.update_organization.';
+comment on function private.update_organization(jsonb, text) is 'Body of public.update_organization.';
 
-grant execute on function private.update_organization(jsonb) to authenticated;
+grant execute on function private.update_organization(jsonb, text) to authenticated;
 
-create function public.update_organization(changes jsonb) returns public.organizations
+create function public.update_organization(changes jsonb, reason text default null) returns public.organizations
 language sql volatile
 set search_path = ''
 as $$
-  select private.update_organization(changes);
+  select private.update_organization(changes, reason);
 $$;
 
-comment on function public.update_organization(jsonb) is
+comment on function public.update_organization(jsonb, text) is
   'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
 max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in,
-allows_self_review, expense_categories.
-locked_until moves forward when every session that began before it is closed and has its figures. Administrators; audited.
+allows_self_review, expense_categories, shares_leaderboard, key_notice_hours.
+locked_until moves forward when every session that began before it is closed and has its figures, and back with a reason only, which
+is told (organization.unlocked). Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';
 
-grant execute on function public.update_organization(jsonb) to authenticated;
+grant execute on function public.update_organization(jsonb, text) to authenticated;
 
 create function public.get_my_profile() returns jsonb
 language plpgsql stable

@@ -403,6 +403,10 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
+  if old.locked_until > coalesce(new.locked_until, '-infinity') then
+    perform private.emit_event(new.id, 'organization.unlocked', 'organization', new.id, null, jsonb_build_object(
+      'organization_id', new.id, 'locked_until', new.locked_until, 'previous', old.locked_until));
+  end if;
   perform private.emit_event(new.id, 'organization.updated', 'organization', new.id, null,
     jsonb_build_object(
       'organization_id', new.id,
@@ -415,10 +419,49 @@ begin
 end;
 $$;
 
-comment on function private.tg_organizations__emit() is 'After a change of settings: organization.updated.';
+comment on function private.tg_organizations__emit() is 'After a change of settings: organization.updated, organization.unlocked.';
 
 create trigger _300_emit_on_update after update on public.organizations
   for each row when (old.* is distinct from new.*) execute function private.tg_organizations__emit();
+
+-- Keys are the organization's, but who made one may have kept it. When that person goes or is administrator no more, the key ends after
+-- the organization's notice, an erased person's at once; the others are told.
+create function private.tg_employees__retire_keys() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  v_notice interval := (
+    select case when new.erased_at is null then make_interval(hours => o.key_notice_hours) else interval '0' end
+    from public.organizations as o where o.id = new.organization_id
+  );
+  v_key public.api_keys;
+begin
+  for v_key in
+    update public.api_keys as k
+    set expires_at = now() + v_notice
+    where k.organization_id = new.organization_id and (k.created_by = new.id or k.scopes_set_by = new.id)
+      and k.revoked_at is null and (k.expires_at is null or k.expires_at > now() + v_notice)
+    returning k.*
+  loop
+    perform private.audit(v_key.organization_id, 'api_key.expiring', 'api_key', v_key.id, null,
+      jsonb_build_object('expires_at', v_key.expires_at, 'created_by', v_key.created_by));
+    perform private.emit_event(v_key.organization_id, 'api_key.expiring', 'api_key', v_key.id, null,
+      jsonb_build_object('api_key_id', v_key.id, 'name', v_key.name, 'created_by', v_key.created_by,
+        'expires_at', v_key.expires_at));
+  end loop;
+  return null;
+end;
+$$;
+
+comment on function private.tg_employees__retire_keys() is
+  'After a deactivation, a demotion or an erasure: the keys that the person made or gave scopes end after the notice: api_key.expiring.';
+
+create trigger _310_retire_keys after update of is_active, app_role, erased_at on public.employees
+  for each row when (
+    (old.is_active and not new.is_active) or (old.app_role = 'ADMIN' and new.app_role <> 'ADMIN')
+    or (old.erased_at is null and new.erased_at is not null)
+  ) execute function private.tg_employees__retire_keys();
 
 -- Reading. A position is the triple; a row is readable once every transaction that may still write before it has ended.
 

@@ -335,6 +335,7 @@ declare
   v_self public.employees;
   v_range private.report_range;
   v_sees_money boolean;
+  v_sees_colleagues boolean;
   v_state_of_days text;
   v_ranking private.rankings;
   v_value numeric;
@@ -354,6 +355,11 @@ begin
   end if;
   v_range := private.report_range(v_caller.organization_id, in_from_day, in_to_day, 30);
   v_sees_money := v_metric <> 'expenses' or v_caller.api_key_id is not null or v_self.app_role = 'ADMIN';
+  -- A ranking of one day is everybody's day. So colleagues show where the organization shares it, over a week at least.
+  v_sees_colleagues := v_caller.api_key_id is not null or v_self.app_role = 'ADMIN' or (
+    v_range.to_day - v_range.from_day >= 6
+    and (select o.shares_leaderboard from public.organizations as o where o.id = v_caller.organization_id)
+  );
 
   -- The state is read before the figures: what changes in between makes this ranking one that no longer holds.
   select md5(coalesce(string_agg(extract(epoch from m.updated_at)::text, ' ' order by m.day), ''))
@@ -437,7 +443,7 @@ begin
         where p.organization_id = v_caller.organization_id and p.id = (l.entry ->> 'employee_id')::uuid
         limit 1
       ) as e
-      where l.place <= in_top
+      where l.place <= in_top and (v_sees_colleagues or e.id = v_self.id)
     ),
     'me', v_me
   );
@@ -461,7 +467,8 @@ comment on function public.get_leaderboard(text, date, date, integer) is
   'Who leads by distance, duration, sessions or expenses (approved amount in the organization''s currency) over a range of
 days (both included, 366 at most; without one the last 30): {metric, unit, from_day, to_day, entries: [{rank, employee_id, name,
 value}], me: {rank, value} or null}. Equal figures share a rank, the next one is skipped; people with nothing are left out;
-top is 1 to 100. Any member, keys with analytics:read; by expenses an employee sees ranks and the own value only.
+top is 1 to 100. Administrators, keys with analytics:read, and any member: who sees colleagues where the organization shares that
+(shares_leaderboard) and the range has seven days or more, else only themselves; by expenses ranks and the own value.
 Errors: invalid_argument 400, scope_missing 403, not_a_member 403.';
 
 grant execute on function public.get_leaderboard(text, date, date, integer) to authenticated, api_key;

@@ -15,7 +15,7 @@ as $$
   select case
     when in_value ~ '[-=+@＝＋－＠\t\r\n]' then
       case when in_value ~ '^(\s*[-=+@＝＋－＠]|[\t\r\n])' then '''' else '' end
-      || regexp_replace(in_value, '([;|\t\r\n])([-=+@＝＋－＠])', '\1''\2', 'g')
+      || regexp_replace(in_value, '([;|\t\r\n]\s*)([-=+@＝＋－＠])', '\1''\2', 'g')
     else in_value
   end;
 $$;

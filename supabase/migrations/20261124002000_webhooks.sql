@@ -30,7 +30,8 @@ begin
     'session.checked_in', 'session.checked_out', 'session.created', 'session.updated', 'session.corrected',
     'session.reviewed', 'session.voided', 'session.recalculated',
     'correction.requested', 'correction.approved', 'correction.rejected',
-    'expense.submitted', 'expense.approved', 'expense.rejected',
+    'expense.submitted', 'expense.updated', 'expense.withdrawn', 'expense.approved', 'expense.rejected', 'expense.reopened',
+    'expense.paid', 'expense.payment_undone', 'api_key.expiring', 'organization.unlocked',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
     'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',
     'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'

@@ -22,19 +22,22 @@ $$;
 comment on function private.webhook_retry_delay(integer) is
   'How long to wait after the n-th failed attempt (1 to 9); null when there is no further one.';
 
-create function private.webhook_body(in_type text, in_occurred_at timestamptz, in_payload jsonb) returns text
+create function private.webhook_body(in_event public.events) returns text
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-  return '{"type":"' || in_type || '","timestamp":"'
-    || to_char(in_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","data":' || in_payload::text || '}';
+  return '{"type":"' || in_event.type || '","timestamp":"'
+    || to_char(in_event.occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","id":' || in_event.id || ',"organization_id":"' || in_event.organization_id
+    || '","actor":' || jsonb_build_object('type', in_event.actor_type, 'id', in_event.actor_id)::text
+    || ',"data":' || in_event.payload::text || '}';
 end;
 $$;
 
-comment on function private.webhook_body(text, timestamptz, jsonb) is
-  'The bytes that are signed and sent: {type, timestamp, data}. Made here, so that numbers stay as they were stored.';
+comment on function private.webhook_body(public.events) is
+  'The bytes that are signed and sent: {type, timestamp, id, organization_id, actor, data}. Made here, so that numbers stay as they '
+  'were stored.';
 
 -- One claim at a time in the installation, so that limits and turns hold with any number of senders: it takes milliseconds.
 -- Who does not get the lock is told so by null rows and asks again. Sequential scans are off because a plan made while the
@@ -153,7 +156,7 @@ begin
     where c.organization_id = o.organization_id and c.webhook_id = o.webhook_id
   )
   select d.organization_id, d.id, d.webhook_id, v_lease, d.attempts + 1, w.url,
-    private.webhook_body(e.type, e.occurred_at, e.payload),
+    private.webhook_body(e),
     array(
       select s.secret
       from private.webhook_secrets as s

@@ -27,6 +27,7 @@ create table public.device_tokens (
   constraint creator foreign key (organization_id, created_by)
     references public.employees (organization_id, id) on delete set null (created_by),
   constraint name_has_1_to_200_characters check (char_length(name) between 1 and 200 and name = btrim(name)),
+  constraint name_is_readable check (private.is_readable(name)),
   constraint last_protocol_is_valid check (last_protocol in ('osmand', 'owntracks', 'overland'))
 ) with (fillfactor = 70);
 
@@ -94,7 +95,12 @@ declare
   v_constraint text;
   v_column text;
 begin
-  perform private.take_token(in_organization_id, 'credentials', in_organization_id);
+  -- A person's own come from the person's bucket: nobody can use up what an administrator needs to rotate a leaked key.
+  if in_created_by = in_employee_id then
+    perform private.take_token(in_organization_id, 'device_tokens', in_employee_id);
+  else
+    perform private.take_token(in_organization_id, 'credentials', in_organization_id);
+  end if;
   insert into public.device_tokens (organization_id, employee_id, name, last_four, created_by)
   values (in_organization_id, in_employee_id, btrim(in_name),
     right(v_token, 4), in_created_by)
@@ -176,7 +182,7 @@ as $$
 $$;
 
 comment on function public.my_device_token(text) is
-  'Makes a token for the caller''s own phone: {id, employee_id, name, token}; token is shown only here. Audited.
+  'Makes a token for the caller''s own phone: {id, employee_id, name, token}; token is shown only here. 10 an hour. Audited.
 Errors: not_a_member 403, invalid_argument 400, rate_limited 429.';
 
 grant execute on function public.my_device_token(text) to authenticated;

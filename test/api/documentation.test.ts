@@ -3,9 +3,11 @@
 
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
+import { createClient } from '@supabase/supabase-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { repositoryDir } from '../../supabase/local/paths.ts';
 import { answers } from '../../types/answers.ts';
+import type { Database } from '../../types/database.ts';
 import { describedAnswers, describedEvents } from '../fixtures/description.ts';
 import { eventually, readClock, straightNorth, zoneAtNoon } from '../fixtures/organization.ts';
 import { type Receiver, startReceiver } from '../fixtures/receiver.ts';
@@ -102,7 +104,7 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   };
 
   for (const name of ['ada', 'eva']) people.set(name, (await stack.signUp(`${name}@example.test`)).client);
-  await call('ada', 'create_organization', {
+  const organization = await call('ada', 'create_organization', {
     name: 'Acme',
     slug: 'acme',
     time_zone: zoneAtNoon(),
@@ -241,6 +243,13 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     expires_at: '2099-12-31T00:00:00Z',
   });
   await call('ada', 'rotate_api_key', { api_key_id: key.id, overlap_hours: 48 });
+  await call('ada', 'update_api_key', { api_key_id: key.id, changes: { name: 'Payroll and hours', is_active: true } });
+  const asKey = await stack.signer.sign(
+    { role: 'api_key', organization_id: organization?.id ?? '', api_key_id: key.id ?? '' },
+    '1m',
+  );
+  people.set('key', createClient<Database>(stack.url, stack.publishableKey, { accessToken: async () => asKey }));
+  await call('key', 'get_my_api_key', {});
   await call('ada', 'revoke_api_key', { api_key_id: key.id });
   await call('ada', 'create_stream_ticket', {});
   const device = await call('ada', 'create_device_token', { employee_id, name: 'Van 3' });
@@ -254,6 +263,7 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   await call('ada', 'queue_stats', {});
   people.set('service_role', stack.service());
   await call('service_role', 'reconcile_snapshot_tables', {});
+  await call('service_role', 'appoint_administrator', { employee_id, reason: 'Asked for by the owner, letter of 3 March.' });
   await call('ada', 'system_health', {});
   const ivo = await stack.signUp('ivo@example.test');
   people.set('ivo', ivo.client);

@@ -65,7 +65,20 @@ describe('webhooks', () => {
       timestamp: string;
       data: object;
     };
-    expect(Object.keys(verified)).toEqual(['type', 'timestamp', 'data']);
+    expect(Object.keys(verified)).toEqual(['type', 'timestamp', 'id', 'organization_id', 'actor', 'data']);
+    // One receiver of two organizations tells them apart, and finds the event in the log.
+    const { data: event } = await admin.client
+      .from('events')
+      .select('id,organization_id,actor_type,actor_id')
+      .eq('type', 'employee.created')
+      .order('id', { ascending: false })
+      .limit(1)
+      .single();
+    expect(verified).toMatchObject({
+      id: event?.id,
+      organization_id: event?.organization_id,
+      actor: { type: event?.actor_type, id: event?.actor_id },
+    });
     expect(verified.type).toBe('employee.created');
     expect(eventPayloads['employee.created'].parse(verified.data)).toMatchObject({ name: 'bob' });
     await eventually('it is recorded', async () => {
