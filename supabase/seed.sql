@@ -3,9 +3,11 @@
 -- around Ljubljana for an hour, claims her parking, and is at work again.
 --
 -- All of it goes through the public calls, as these people, so it is what an app would have made. The distance is computed by
--- the worker when one runs. Running the file again does nothing. It is for development: the password is known to everybody, so
--- a hosted project must not be given this file: `db push` leaves it out unless --include-seed is said. Preview branches of a hosted
--- project load it by themselves; `[db.seed] enabled = false` in config.toml keeps it out of them.
+-- the worker when one runs. Running the file again does nothing.
+--
+-- The password is known to everybody, so a hosted project must not be given this file: `db push` leaves it out unless
+-- --include-seed is said. Preview branches of a hosted project load it by themselves; `[db.seed] enabled = false` in
+-- config.toml keeps it out of them.
 
 do $$
 declare
