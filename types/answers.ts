@@ -86,11 +86,48 @@ const newApiKey = {
 
 const newDeviceToken = z.strictObject({ id, employee_id: id, name: z.string(), token: z.string() });
 
+const site = z.strictObject({
+  organization_id: id,
+  id,
+  name: z.string(),
+  external_id: z.string().nullable(),
+  latitude: z.number(),
+  longitude: z.number(),
+  /** Of a circle; of a polygon null. */
+  radius_m: z.int().nullable(),
+  polygon: z.array(longitudeLatitude).nullable(),
+  is_active: z.boolean(),
+  created_at: time,
+  updated_at: time,
+});
+
+/** Sites as GeoJSON. */
+const siteCollection = z.strictObject({
+  type: z.literal('FeatureCollection'),
+  features: z.array(
+    z.strictObject({
+      type: z.literal('Feature'),
+      geometry: z.union([
+        z.strictObject({ type: z.literal('Point'), coordinates: longitudeLatitude }),
+        z.strictObject({ type: z.literal('Polygon'), coordinates: z.array(z.array(longitudeLatitude)) }),
+      ]),
+      properties: z.strictObject({
+        id,
+        name: z.string(),
+        external_id: z.string().optional(),
+        radius_m: z.int().optional(),
+        is_active: z.boolean(),
+      }),
+    }),
+  ),
+});
+
 /** Each RPC that answers jsonb, but export_employee_data and system_health: the one is for its reader, the other for operators. */
 export const answers = {
   create_api_key: z.strictObject(newApiKey),
   create_device_token: newDeviceToken,
   create_receipt_path: z.strictObject({ bucket: z.string(), path: z.string(), mime_type: z.string() }),
+  create_site: site,
   create_stream_ticket: z.strictObject({ ticket: z.string(), expires_at: time }),
   create_webhook: z.strictObject({
     organization_id: id,
@@ -107,6 +144,7 @@ export const answers = {
     secret: z.string(),
   }),
   erase_employee: z.strictObject({ employee_id: id, is_done: z.boolean(), receipts: z.array(z.string()) }),
+  export_sites: siteCollection,
   get_dashboard: z.strictObject({
     as_of: time,
     people: z.strictObject({ active: z.int(), recent: z.int(), inactive: z.int() }),
@@ -208,6 +246,7 @@ export const answers = {
     ...expenseCounts,
     ...amounts,
   }),
+  import_sites: z.strictObject({ created: z.int(), updated: z.int() }),
   invite_employee: z.strictObject({ invitation_id: id, employee_id: id, token: z.string(), expires_at: time }),
   my_device_token: newDeviceToken,
   queue_stats: z.array(
@@ -226,6 +265,7 @@ export const answers = {
   replay_webhook_events: z.strictObject({ queued: z.int(), continue_from: time.nullable() }),
   rotate_api_key: z.strictObject({ ...newApiKey, old_key_expires_at: time }),
   rotate_webhook_secret: z.strictObject({ webhook_id: id, secret: z.string(), previous_expires_at: time }),
+  update_site: site,
 };
 
 export type Answers = { [name in keyof typeof answers]: z.infer<(typeof answers)[name]> };

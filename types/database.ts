@@ -1193,7 +1193,7 @@ export type Database = {
         Args: { in_after_recorded_at: string; in_after_session_id: string; in_employee_id: string };
         Returns: Json;
       };
-      export_sites: { Args: Record<PropertyKey, never>; Returns: Json };
+      export_sites: { Args: Record<PropertyKey, never>; Returns: Answers['export_sites'] };
       fail: {
         Args: { in_code: string; in_details?: string; in_headers?: Json; in_hint?: string; in_message: string };
         Returns: undefined;
@@ -1327,7 +1327,7 @@ export type Database = {
           role: string;
         }[];
       };
-      import_sites: { Args: { in_features: Json }; Returns: Json };
+      import_sites: { Args: { in_features: Json }; Returns: Answers['import_sites'] };
       ingest_locations: {
         Args: {
           in_points: Json;
@@ -5038,7 +5038,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      create_site: { Args: { site: Json }; Returns: Json };
+      create_site: { Args: { site: Json }; Returns: Answers['create_site'] };
       create_stream_ticket: { Args: Record<PropertyKey, never>; Returns: Answers['create_stream_ticket'] };
       create_team: {
         Args: { name: string };
@@ -5126,7 +5126,7 @@ export type Database = {
       };
       export_session_geojson: { Args: { session_id: string }; Returns: unknown };
       export_session_gpx: { Args: { session_id: string }; Returns: unknown };
-      export_sites: { Args: Record<PropertyKey, never>; Returns: Json };
+      export_sites: { Args: Record<PropertyKey, never>; Returns: Answers['export_sites'] };
       force_check_out: {
         Args: { checked_out_at?: string | null; employee_id: string; reason?: string | null };
         Returns: {
@@ -5216,7 +5216,7 @@ export type Database = {
         Args: { employee_id?: string | null; from_day?: string | null; to_day?: string | null };
         Returns: Answers['get_user_summary'];
       };
-      import_sites: { Args: { sites: Json }; Returns: Json };
+      import_sites: { Args: { sites: Json }; Returns: Answers['import_sites'] };
       invite_employee: {
         Args: {
           app_role?: string;
@@ -6021,7 +6021,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
-      update_site: { Args: { changes: Json; site_id: string }; Returns: Json };
+      update_site: { Args: { changes: Json; site_id: string }; Returns: Answers['update_site'] };
       update_team: {
         Args: { name: string; team_id: string };
         Returns: {

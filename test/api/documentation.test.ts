@@ -251,6 +251,11 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   people.set('key', createClient<Database>(stack.url, stack.publishableKey, { accessToken: async () => asKey }));
   await call('key', 'get_my_api_key', {});
   await call('ada', 'revoke_api_key', { api_key_id: key.id });
+  const depot = { name: 'Depot', latitude: 46.05, longitude: 14.5, radius_m: 80, external_id: 'D-1' };
+  const { id: site_id } = await call('ada', 'create_site', { site: depot });
+  await call('ada', 'update_site', { site_id, changes: { radius_m: 120 } });
+  const sites = await call('eva', 'export_sites', {});
+  await call('ada', 'import_sites', { sites });
   await call('ada', 'create_stream_ticket', {});
   const device = await call('ada', 'create_device_token', { employee_id, name: 'Van 3' });
   await call('eva', 'my_device_token', {});
