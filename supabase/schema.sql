@@ -399,17 +399,29 @@ create table public.device_tokens (
   points_stored bigint not null default 0,
   points_without_session bigint not null default 0,
   points_refused bigint not null default 0,
+  points_corrected bigint not null default 0,
+  refused_by_reason jsonb not null default '{}'::jsonb,
+  lost_in_a_row integer not null default 0,
+  last_stored_at timestamp with time zone,
+  clock_offset_s integer,
+  clock_series jsonb,
+  app text,
+  setup_problem text,
+  phone_state jsonb not null default '{}'::jsonb,
+  phone_state_at timestamp with time zone,
   created_at timestamp with time zone not null default now(),
   constraint device_tokens_pkey PRIMARY KEY (organization_id, id),
   constraint creator FOREIGN KEY (organization_id, created_by) REFERENCES public.employees(organization_id, id) ON DELETE SET NULL (created_by),
   constraint employee FOREIGN KEY (organization_id, employee_id) REFERENCES public.employees(organization_id, id) ON DELETE CASCADE,
   constraint last_protocol_is_valid CHECK ((last_protocol = ANY (ARRAY['osmand'::text, 'owntracks'::text, 'overland'::text]))),
   constraint name_has_1_to_200_characters CHECK ((((char_length(name) >= 1) AND (char_length(name) <= 200)) AND (name = btrim(name)))),
-  constraint name_is_readable CHECK (private.is_readable(name))
+  constraint name_is_readable CHECK (private.is_readable(name)),
+  constraint setup_problem_is_known CHECK ((setup_problem = 'osmand_speed_in_knots'::text))
 ) with (fillfactor=70);
 alter table public.device_tokens enable row level security;
 CREATE INDEX device_tokens_creator ON public.device_tokens USING btree (organization_id, created_by);
 CREATE INDEX device_tokens_employee ON public.device_tokens USING btree (organization_id, employee_id);
+CREATE TRIGGER _300_emit_on_update AFTER UPDATE OF clock_offset_s, lost_in_a_row, phone_state, setup_problem ON public.device_tokens FOR EACH ROW WHEN (((old.clock_offset_s IS DISTINCT FROM new.clock_offset_s) OR ((new.lost_in_a_row >= 10) AND (old.lost_in_a_row < 10)) OR (old.phone_state <> new.phone_state) OR (old.setup_problem IS DISTINCT FROM new.setup_problem))) EXECUTE FUNCTION private.tg_device_tokens__emit();
 comment on table public.device_tokens is 'Tokens of phones. Administrators read all of their organization''s, an employee reads the own. Shown once.';
 comment on column public.device_tokens.name is 'Which phone it is, in words.';
 comment on column public.device_tokens.last_four is 'The last four characters of the token, to recognise it by.';
@@ -420,6 +432,16 @@ comment on column public.device_tokens.last_protocol is 'What its app spoke: osm
 comment on column public.device_tokens.points_stored is 'Points that were stored.';
 comment on column public.device_tokens.points_without_session is 'Points that fell into no session and were not kept.';
 comment on column public.device_tokens.points_refused is 'Points that were not valid, or came too late.';
+comment on column public.device_tokens.points_corrected is 'Points that were stored with another time than the phone sent, because its clock is known to be wrong.';
+comment on column public.device_tokens.refused_by_reason is 'How many points were answered as delivered and not kept, by reason: {point_in_future: 3, without_session: 12}.';
+comment on column public.device_tokens.lost_in_a_row is 'Points refused since the last one that was kept.';
+comment on column public.device_tokens.last_stored_at is 'When a point of this phone was last kept.';
+comment on column public.device_tokens.clock_offset_s is 'By how many seconds the phone''s clock is ahead (negative: behind); its points are corrected by that. Null: it is right.';
+comment on column public.device_tokens.clock_series is 'What the clock is judged by: {at, heard, requests}, where a series of requests began whose delay stays the same.';
+comment on column public.device_tokens.app is 'What the app calls itself (User-Agent).';
+comment on column public.device_tokens.setup_problem is 'osmand_speed_in_knots: the app has the address of an older page, which misnames speed and accuracy; they are read as meant.';
+comment on column public.device_tokens.phone_state is 'What the app last said of the phone: {location: on|off, permission: always|in_use|denied, battery_saver, alarm}.';
+comment on column public.device_tokens.phone_state_at is 'When phone_state last changed.';
 create policy refuse_estimates on public.device_tokens
   as restrictive for select to api_key, authenticated
   using private.refuse_estimates();
@@ -2759,6 +2781,25 @@ have been the same. trend: the last seven days, today included, oldest first; le
 Administrators, keys with analytics:read. Errors: admin_required 403, scope_missing 403.';
 grant execute on function public.get_dashboard() to api_key, authenticated;
 
+CREATE OR REPLACE FUNCTION public.get_device_health(employee_id uuid DEFAULT NULL::uuid)
+ RETURNS TABLE(device_id uuid, person_id uuid, name text, app text, protocol text, last_heard_at timestamp with time zone, last_stored_at timestamp with time zone, points_stored bigint, points_corrected bigint, points_without_session bigint, points_refused bigint, refused_by_reason jsonb, lost_in_a_row integer, clock_offset_s integer, setup_problem text, phone_state jsonb, phone_state_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select t.id, t.employee_id, t.name, t.app, t.last_protocol, t.last_seen_at, t.last_stored_at, t.points_stored,
+    t.points_corrected, t.points_without_session, t.points_refused, t.refused_by_reason, t.lost_in_a_row, t.clock_offset_s,
+    t.setup_problem, t.phone_state, t.phone_state_at
+  from public.device_tokens as t
+  where t.revoked_at is null and (get_device_health.employee_id is null or t.employee_id = get_device_health.employee_id)
+  order by t.employee_id, t.created_at, t.id;
+$function$;
+comment on function public.get_device_health(uuid) is 'How the phones with a token are doing: last heard, last stored, what was refused and why, whether the clock is wrong
+(clock_offset_s, ahead), what the app says of the phone. The caller''s own; administrators see all, managers
+their team''s. Optionally of one employee. A key with employees:read reads the table device_tokens.
+Errors: none of its own.';
+grant execute on function public.get_device_health(uuid) to authenticated;
+
 CREATE OR REPLACE FUNCTION public.get_expense_summary(from_day date DEFAULT NULL::date, to_day date DEFAULT NULL::date)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3916,6 +3957,22 @@ AS $function$
   );
 $function$;
 comment on function private.acts_about_person(uuid,uuid[]) is 'Acts on and by employees who are one person, and the webhooks that were told of them. For export_employee_data.';
+
+CREATE OR REPLACE FUNCTION private.add_counts(in_counts jsonb, in_more jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select coalesce(jsonb_object_agg(s.reason, s.points), '{}')
+  from (
+    select c.key as reason, sum(c.value::bigint) as points
+    from (select * from jsonb_each_text(in_counts) union all select * from jsonb_each_text(in_more)) as c (key, value)
+    group by c.key
+  ) as s
+  where s.points > 0;
+$function$;
+comment on function private.add_counts(jsonb,jsonb) is 'The sums of two {reason: count}.';
 
 CREATE OR REPLACE FUNCTION private.admin_organization_id()
  RETURNS uuid
@@ -5674,6 +5731,24 @@ $function$;
 comment on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) is 'Body of public.correct_session.';
 grant execute on function private.correct_session(uuid,timestamp with time zone,timestamp with time zone,text) to authenticated;
 
+CREATE OR REPLACE FUNCTION private.correct_times(in_points jsonb, in_offset_s integer)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select coalesce(jsonb_agg(
+    case when c.at = c.sent then e.point else e.point || jsonb_build_object(
+      'recorded_at', to_char(c.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'was_corrected', true) end
+    order by e.ordinality), '[]')
+  from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
+  cross join lateral (select (e.point ->> 'recorded_at')::timestamptz as sent) as r
+  cross join lateral (
+    select r.sent, private.undo_known_shift(r.sent) - make_interval(secs => coalesce(in_offset_s, 0)) as at
+  ) as c;
+$function$;
+comment on function private.correct_times(jsonb,integer) is 'Points of a phone with known shifts undone and the offset of its clock taken off; those that changed say was_corrected.';
+
 CREATE OR REPLACE FUNCTION private.count_rejected_points(in_rejected jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -7127,6 +7202,7 @@ begin
     'expense.paid', 'expense.payment_undone', 'api_key.expiring', 'organization.unlocked',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
     'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',
+    'device.clock_changed', 'device.points_lost', 'device.state_changed',
     'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
   ];
 end;
@@ -8253,7 +8329,7 @@ $function$;
 comment on function private.import_sites(jsonb) is 'Body of public.import_sites.';
 grant execute on function private.import_sites(jsonb) to api_key, authenticated;
 
-CREATE OR REPLACE FUNCTION private.ingest_locations(in_token_hash bytea, in_points jsonb, in_unreadable integer, in_protocol text, in_traceparent text)
+CREATE OR REPLACE FUNCTION private.ingest_locations(in_token_hash bytea, in_points jsonb, in_told jsonb, in_traceparent text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8261,13 +8337,14 @@ CREATE OR REPLACE FUNCTION private.ingest_locations(in_token_hash bytea, in_poin
 AS $function$
 declare
   v_device public.device_tokens;
+  v_clock jsonb;
+  v_points jsonb;
   v_first record;
-  v_batch record;
   v_result jsonb;
-  v_stored bigint := 0;
-  v_duplicates bigint := 0;
-  v_refused bigint := in_unreadable;
-  v_without_session bigint := 0;
+  v_reasons jsonb;
+  v_refused bigint;
+  v_without_session bigint;
+  v_kept bigint;
 begin
   select t.* into v_device
   from private.device_token_secrets as s
@@ -8282,11 +8359,17 @@ begin
   perform set_config('fieldtrack.device_id', v_device.id::text, true);
   perform set_config('fieldtrack.traceparent', coalesce(in_traceparent, ''), true);
 
+  v_clock := private.judge_clock(v_device.clock_offset_s, v_device.clock_series, (
+    select array_agg(private.undo_known_shift((e.point ->> 'recorded_at')::timestamptz))
+    from jsonb_array_elements(in_points) as e (point)
+  ));
+  v_points := private.correct_times(in_points, (v_clock ->> 'offset_s')::integer);
+
   -- The first point that falls into no session.
   select p.at, p.point into v_first
   from (
     select (e.point ->> 'recorded_at')::timestamptz as at, e.point
-    from jsonb_array_elements(in_points) as e (point)
+    from jsonb_array_elements(v_points) as e (point)
   ) as p
   where private.session_at(v_device.organization_id, v_device.employee_id, p.at) is null
   order by p.at
@@ -8295,58 +8378,44 @@ begin
     perform private.check_in_by_device(v_device.organization_id, v_device.employee_id, v_first.at, v_first.point);
   end if;
 
-  for v_batch in
-    with placed as (
-      select e.ordinality, e.point,
-        private.session_at(v_device.organization_id, v_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
-          as session_id
-      from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
-    ),
-    -- insert_locations takes a hundred at a time.
-    numbered as (
-      select p.*, (row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
-      from placed as p
-    )
-    select n.session_id, n.part, count(*) as points, jsonb_agg(n.point order by n.ordinality) as batch
-    from numbered as n
-    group by n.session_id, n.part
-    order by n.session_id, n.part
-  loop
-    if v_batch.session_id is null then
-      v_without_session := v_without_session + v_batch.points;
-      continue;
-    end if;
-    begin
-      v_result := private.insert_locations(v_device.organization_id, v_device.employee_id, v_batch.session_id, v_batch.batch,
-        false);
-      v_stored := v_stored + (v_result ->> 'inserted')::bigint;
-      v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
-      v_refused := v_refused + jsonb_array_length(v_result -> 'rejected');
-    exception
-      -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
-      when sqlstate 'PGRST' then
-        v_refused := v_refused + v_batch.points;
-    end;
-  end loop;
+  v_result := private.place_points(v_device, v_points);
+  v_reasons := private.add_counts(v_result -> 'reasons', coalesce(in_told -> 'unreadable', '{}'));
+  v_without_session := coalesce((v_reasons ->> 'without_session')::bigint, 0);
+  select coalesce(sum(r.value::bigint), 0) - v_without_session into v_refused from jsonb_each_text(v_reasons) as r;
+  v_kept := (v_result ->> 'stored')::bigint + (v_result ->> 'duplicates')::bigint;
 
   update public.device_tokens as t
   set last_seen_at = now(),
-    last_protocol = in_protocol,
-    points_stored = t.points_stored + v_stored,
+    last_protocol = in_told ->> 'protocol',
+    last_stored_at = case when (v_result ->> 'stored')::bigint > 0 then now() else t.last_stored_at end,
+    points_stored = t.points_stored + (v_result ->> 'stored')::bigint,
     points_without_session = t.points_without_session + v_without_session,
-    points_refused = t.points_refused + v_refused
+    points_refused = t.points_refused + v_refused,
+    points_corrected = t.points_corrected + case when (v_result ->> 'stored')::bigint = 0 then 0 else least(
+      (v_result ->> 'stored')::bigint,
+      jsonb_array_length(jsonb_path_query_array(v_points, '$[*] ? (@.was_corrected == true)'))) end,
+    refused_by_reason = case when v_reasons = '{}' then t.refused_by_reason
+      else private.add_counts(t.refused_by_reason, v_reasons) end,
+    lost_in_a_row = case when v_kept > 0 then 0 else least(t.lost_in_a_row + v_refused, 1000000) end,
+    clock_offset_s = (v_clock ->> 'offset_s')::integer,
+    clock_series = nullif(v_clock -> 'series', 'null'),
+    app = coalesce(left(in_told ->> 'app', 100), t.app),
+    setup_problem = case when in_points = '[]' then t.setup_problem else in_told ->> 'setup' end,
+    phone_state = t.phone_state || private.known_phone_state(in_told -> 'state'),
+    phone_state_at = case when t.phone_state @> private.known_phone_state(in_told -> 'state') then t.phone_state_at
+      else now() end
   where t.organization_id = v_device.organization_id and t.id = v_device.id;
   return jsonb_build_object(
     'device_id', v_device.id,
-    'stored', v_stored,
-    'duplicates', v_duplicates,
+    'stored', v_result -> 'stored',
+    'duplicates', v_result -> 'duplicates',
     'refused', v_refused,
     'without_session', v_without_session
   );
 end;
 $function$;
-comment on function private.ingest_locations(bytea,jsonb,integer,text,text) is 'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. Errors: device_token_invalid 401, rate_limited 429.';
-grant execute on function private.ingest_locations(bytea,jsonb,integer,text,text) to fieldtrack_edge;
+comment on function private.ingest_locations(bytea,jsonb,jsonb,text) is 'Stores points of a phone in the sessions they were recorded in: {device_id, stored, duplicates, refused, without_session}. Errors: device_token_invalid 401, rate_limited 429.';
+grant execute on function private.ingest_locations(bytea,jsonb,jsonb,text) to fieldtrack_edge;
 
 CREATE OR REPLACE FUNCTION private.insert_locations(in_organization_id uuid, in_employee_id uuid, in_session_id uuid, in_points jsonb, in_strict boolean)
  RETURNS jsonb
@@ -8449,7 +8518,7 @@ begin
     select
       r.index,
       case when (t.are_usual or r.recorded_at
-          ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]{1,9})?)?(Z|z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$')
+          ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)([.,][0-9]{1,9})?)?(Z|z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$')
         and case
           when substr(r.recorded_at, 9, 2) <= '28' then true
           else substr(r.recorded_at, 9, 2)::integer <= extract(
@@ -8476,6 +8545,8 @@ begin
       case
         when p.recorded_at is null then 'point_time_invalid'
         when p.latitude is null or p.longitude is null then 'point_position_invalid'
+        -- What a phone sends that has no place.
+        when p.latitude = 0 and p.longitude = 0 then 'point_position_invalid'
         -- One of those that are there could not be read.
         when p.fields <> num_nonnulls(
           p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.sequence_number, p.is_mock) then 'point_field_invalid'
@@ -8509,7 +8580,7 @@ begin
         'code', j.code,
         'message', case j.code
           when 'point_time_invalid' then 'recorded_at is not an ISO 8601 time with an offset.'
-          when 'point_position_invalid' then 'latitude (-90 to 90) and longitude (-180 to 180) are needed, as numbers.'
+          when 'point_position_invalid' then 'latitude (-90 to 90) and longitude (-180 to 180) are needed, as numbers, and not both 0.'
           when 'point_field_invalid' then format('%s is out of its range or of the wrong type.', (
             select case
               when r.accuracy_m is not null and j.accuracy_m is null then 'accuracy_m'
@@ -9091,6 +9162,54 @@ end;
 $function$;
 comment on function private.judge_claim(public.organizations,uuid,numeric,text,text,date,text[]) is 'Refuses (invalid_argument) a claim whose amount, currency, category, day or receipts cannot be. For definers.';
 
+CREATE OR REPLACE FUNCTION private.judge_clock(in_offset_s integer, in_series jsonb, in_times timestamp with time zone[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+declare
+  v_newest timestamptz;
+  v_first_ahead timestamptz;
+  v_last_good timestamptz;
+  v_delay double precision;
+  v_heard double precision;
+  v_taken double precision;
+  v_series jsonb := in_series;
+  v_offset_s integer := in_offset_s;
+begin
+  select max(t.at), min(t.at) filter (where t.at > now() + interval '2 minutes'),
+    max(t.at) filter (where t.at <= now() + interval '2 minutes')
+  into v_newest, v_first_ahead, v_last_good
+  from unnest(in_times) as t (at);
+  if v_newest is null then
+    return jsonb_build_object('offset_s', v_offset_s, 'series', v_series);
+  end if;
+  if v_first_ahead - v_last_good > interval '10 minutes' then
+    v_newest := v_last_good;
+  end if;
+  v_delay := extract(epoch from v_newest - now());
+  v_heard := extract(epoch from now() - (v_series ->> 'heard')::timestamptz);
+  v_taken := extract(epoch from v_newest - (v_series ->> 'at')::timestamptz);
+  if abs(v_heard - v_taken) <= 2 + 0.02 * v_heard then
+    v_series := jsonb_set(v_series, '{requests}', to_jsonb((v_series ->> 'requests')::integer + 1));
+  else
+    v_series := jsonb_build_object('at', v_newest, 'heard', now(), 'requests', 1);
+  end if;
+  if abs(v_delay) <= 60 then
+    v_offset_s := null;
+  elsif v_delay between 120 and 26 * 3600 and v_delay > coalesce(v_offset_s, 0) + 5
+    or abs(v_delay) between 120 and 26 * 3600
+      and (v_series ->> 'requests')::integer >= 3 and v_heard >= 10
+      and abs(v_delay - coalesce(v_offset_s, 0)) > 10
+  then
+    v_offset_s := round(v_delay);
+  end if;
+  return jsonb_build_object('offset_s', v_offset_s, 'series', v_series);
+end;
+$function$;
+comment on function private.judge_clock(integer,jsonb,timestamp with time zone[]) is '{offset_s, series} of a phone after a request with points of these times: by how much its clock is ahead, or null.';
+
 CREATE OR REPLACE FUNCTION private.judge_hours(in_organization_id uuid, in_checked_in_at timestamp with time zone, in_checked_out_at timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
@@ -9364,6 +9483,22 @@ end;
 $function$;
 comment on function private.key_organization_id(text) is 'The organization of the calling API key if it has the scope (null: if it is valid). Errors: those of require_scope.';
 grant execute on function private.key_organization_id(text) to api_key;
+
+CREATE OR REPLACE FUNCTION private.known_phone_state(in_state jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'location', case when in_state ->> 'location' in ('on', 'off') then in_state -> 'location' end,
+    'permission', case when in_state ->> 'permission' in ('always', 'in_use', 'denied') then in_state -> 'permission' end,
+    'battery_saver', case when in_state -> 'battery_saver' in ('true', 'false') then in_state -> 'battery_saver' end,
+    'alarm', case when in_state ->> 'alarm' in ('sos', 'lowBattery', 'powerOff', 'fallDown', 'tampering')
+      then in_state -> 'alarm'
+      when in_state ->> 'alarm' <> '' then '"general"' end));
+$function$;
+comment on function private.known_phone_state(jsonb) is 'What of {location, permission, battery_saver, alarm} has a known value.';
 
 CREATE OR REPLACE FUNCTION private.last_reported_session(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone)
  RETURNS public.attendance_sessions
@@ -10512,6 +10647,65 @@ begin
 end;
 $function$;
 comment on function private.place_check_out(uuid,uuid,timestamp with time zone,uuid,uuid,double precision,double precision,real) is 'Ends the session that a check-out is for, or keeps the check-out. The caller holds the person and has judged the time.';
+
+CREATE OR REPLACE FUNCTION private.place_points(in_device public.device_tokens, in_points jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  v_batch record;
+  v_result jsonb;
+  v_stored bigint := 0;
+  v_duplicates bigint := 0;
+  v_reasons jsonb := '{}';
+begin
+  for v_batch in
+    with placed as (
+      select e.ordinality, e.point - 'was_corrected' as point,
+        private.session_at(in_device.organization_id, in_device.employee_id, (e.point ->> 'recorded_at')::timestamptz)
+          as session_id
+      from jsonb_array_elements(in_points) with ordinality as e (point, ordinality)
+    ),
+    -- insert_locations takes a hundred at a time.
+    numbered as (
+      select p.*, (row_number() over (partition by p.session_id order by p.ordinality) - 1) / 100 as part
+      from placed as p
+    )
+    select n.session_id, n.part, count(*) as points, jsonb_agg(n.point order by n.ordinality) as batch
+    from numbered as n
+    group by n.session_id, n.part
+    order by n.session_id, n.part
+  loop
+    if v_batch.session_id is null then
+      v_reasons := private.add_counts(v_reasons, jsonb_build_object('without_session', v_batch.points));
+      continue;
+    end if;
+    begin
+      v_result := private.insert_locations(in_device.organization_id, in_device.employee_id, v_batch.session_id, v_batch.batch,
+        false);
+      v_stored := v_stored + (v_result ->> 'inserted')::bigint;
+      v_duplicates := v_duplicates + (v_result ->> 'duplicates')::bigint;
+      if v_result -> 'rejected' <> '[]' then
+        v_reasons := private.add_counts(v_reasons, (
+          select jsonb_object_agg(r.code, r.points)
+          from (
+            select j.value ->> 'code' as code, count(*) as points
+            from jsonb_array_elements(v_result -> 'rejected') as j
+            group by j.value ->> 'code'
+          ) as r
+        ));
+      end if;
+    exception
+      -- The session is sealed or locked, or was closed too long ago. Sending again would change nothing.
+      when sqlstate 'PGRST' then
+        v_reasons := private.add_counts(v_reasons, jsonb_build_object(sqlerrm::jsonb ->> 'code', v_batch.points));
+    end;
+  end loop;
+  return jsonb_build_object('stored', v_stored, 'duplicates', v_duplicates, 'reasons', v_reasons);
+end;
+$function$;
+comment on function private.place_points(public.device_tokens,jsonb) is 'Stores a phone''s points in the sessions they were recorded in; for private.ingest_locations.';
 
 CREATE OR REPLACE FUNCTION private.point_time(in_text text)
  RETURNS timestamp with time zone
@@ -14783,6 +14977,34 @@ end;
 $function$;
 comment on function private.tg_correction_requests__emit() is 'After insert or a review: correction.requested, correction.approved, correction.rejected.';
 
+CREATE OR REPLACE FUNCTION private.tg_device_tokens__emit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+  v_base jsonb := jsonb_build_object('device_id', new.id, 'employee_id', new.employee_id);
+begin
+  if new.clock_offset_s is distinct from old.clock_offset_s then
+    perform private.emit_event(new.organization_id, 'device.clock_changed', 'device', new.id, new.employee_id,
+      v_base || jsonb_build_object('clock_offset_s', new.clock_offset_s));
+  end if;
+  if new.lost_in_a_row >= 10 and old.lost_in_a_row < 10 then
+    perform private.emit_event(new.organization_id, 'device.points_lost', 'device', new.id, new.employee_id,
+      v_base || jsonb_build_object('points', new.lost_in_a_row, 'refused_by_reason', new.refused_by_reason,
+        'last_stored_at', new.last_stored_at));
+  end if;
+  if new.phone_state <> old.phone_state or new.setup_problem is distinct from old.setup_problem then
+    perform private.emit_event(new.organization_id, 'device.state_changed', 'device', new.id, new.employee_id,
+      v_base || jsonb_build_object('phone_state', private.known_phone_state(new.phone_state),
+        'setup_problem', new.setup_problem));
+  end if;
+  return null;
+end;
+$function$;
+comment on function private.tg_device_tokens__emit() is 'After a report of a phone: device.clock_changed, device.points_lost (ten in a row), device.state_changed.';
+
 CREATE OR REPLACE FUNCTION private.tg_employees__emit()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -15441,6 +15663,24 @@ begin
 end;
 $function$;
 comment on function private.totals_of(uuid,uuid) is 'What employee_metrics_snapshot should hold of an employee: always one row. Costs the person''s whole history.';
+
+CREATE OR REPLACE FUNCTION private.undo_known_shift(in_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select case
+    when in_at > now() - interval '15 years' and in_at < now() + interval '1 day' then in_at
+    else coalesce((
+      select in_at + make_interval(secs => s.seconds)
+      from (values (619315200), (1238630400), (978307200), (-619315200)) as s (seconds)
+      where in_at + make_interval(secs => s.seconds) between now() - interval '40 days' and now() + interval '1 day'
+      limit 1
+    ), in_at)
+  end;
+$function$;
+comment on function private.undo_known_shift(timestamp with time zone) is 'A time of a phone without the rollover of GPS weeks or the epoch of 2001, where one of them explains it; else as it is.';
 
 CREATE OR REPLACE FUNCTION private.update_api_key(in_api_key_id uuid, in_changes jsonb)
  RETURNS public.api_keys

@@ -706,6 +706,7 @@ export type Database = {
       accepted_time: { Args: { in_at: string; in_organization_id: string }; Returns: string };
       activity_status: { Args: { in_checked_out_at: string; in_is_open: boolean }; Returns: string };
       acts_about_person: { Args: { in_ids: string[]; in_organization_id: string }; Returns: Json };
+      add_counts: { Args: { in_counts: Json; in_more: Json }; Returns: Json };
       admin_organization_id: { Args: Record<PropertyKey, never>; Returns: string };
       advance_distance: {
         Args: {
@@ -987,6 +988,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      correct_times: { Args: { in_offset_s: number; in_points: Json }; Returns: Json };
       count_rejected_points: { Args: { in_rejected: Json }; Returns: undefined };
       crc32_base62: { Args: { in_body: string }; Returns: string };
       create_api_key: {
@@ -1329,13 +1331,7 @@ export type Database = {
       };
       import_sites: { Args: { in_features: Json }; Returns: Answers['import_sites'] };
       ingest_locations: {
-        Args: {
-          in_points: Json;
-          in_protocol: string;
-          in_token_hash: string;
-          in_traceparent: string;
-          in_unreadable: number;
-        };
+        Args: { in_points: Json; in_token_hash: string; in_told: Json; in_traceparent: string };
         Returns: Json;
       };
       insert_locations: {
@@ -1422,6 +1418,7 @@ export type Database = {
         };
         Returns: undefined;
       };
+      judge_clock: { Args: { in_offset_s: number; in_series: Json; in_times: string[] }; Returns: Json };
       judge_hours: {
         Args: { in_checked_in_at: string; in_checked_out_at: string; in_organization_id: string };
         Returns: undefined;
@@ -1487,6 +1484,7 @@ export type Database = {
         Returns: undefined;
       };
       key_organization_id: { Args: { in_scope: string }; Returns: string };
+      known_phone_state: { Args: { in_state: Json }; Returns: Json };
       last_reported_session: {
         Args: { in_at: string; in_employee_id: string; in_organization_id: string };
         Returns: Database['public']['Tables']['attendance_sessions']['Row'];
@@ -1736,6 +1734,16 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      place_points: {
+        Args: {
+          in_device: Omit<
+            Database['public']['Tables']['device_tokens']['Row'],
+            Database['public']['Tables']['device_tokens']['ComputedFields']
+          >;
+          in_points: Json;
+        };
+        Returns: Json;
       };
       point_time: { Args: { in_text: string }; Returns: string };
       position_json: { Args: { in_accuracy_m: number; in_latitude: number; in_longitude: number }; Returns: Json };
@@ -2366,6 +2374,7 @@ export type Database = {
           sessions: number;
         }[];
       };
+      undo_known_shift: { Args: { in_at: string }; Returns: string };
       update_api_key: {
         Args: { in_api_key_id: string; in_changes: Json };
         Returns: Database['public']['Tables']['api_keys']['Row'];
@@ -2954,6 +2963,9 @@ export type Database = {
       };
       device_tokens: {
         Row: {
+          app: string | null;
+          clock_offset_s: number | null;
+          clock_series: Json | null;
           created_at: string;
           created_by: string | null;
           employee_id: string;
@@ -2961,15 +2973,25 @@ export type Database = {
           last_four: string;
           last_protocol: string | null;
           last_seen_at: string | null;
+          last_stored_at: string | null;
+          lost_in_a_row: number;
           name: string;
           organization_id: string;
+          phone_state: NonNullable<Json>;
+          phone_state_at: string | null;
+          points_corrected: number;
           points_refused: number;
           points_stored: number;
           points_without_session: number;
+          refused_by_reason: NonNullable<Json>;
           revoked_at: string | null;
+          setup_problem: string | null;
         };
         ComputedFields: never;
         Insert: {
+          app?: string | null;
+          clock_offset_s?: number | null;
+          clock_series?: Json | null;
           created_at?: string;
           created_by?: string | null;
           employee_id: string;
@@ -2977,14 +2999,24 @@ export type Database = {
           last_four: string;
           last_protocol?: string | null;
           last_seen_at?: string | null;
+          last_stored_at?: string | null;
+          lost_in_a_row?: number;
           name: string;
           organization_id: string;
+          phone_state?: NonNullable<Json>;
+          phone_state_at?: string | null;
+          points_corrected?: number;
           points_refused?: number;
           points_stored?: number;
           points_without_session?: number;
+          refused_by_reason?: NonNullable<Json>;
           revoked_at?: string | null;
+          setup_problem?: string | null;
         };
         Update: {
+          app?: string | null;
+          clock_offset_s?: number | null;
+          clock_series?: Json | null;
           created_at?: string;
           created_by?: string | null;
           employee_id?: string;
@@ -2992,12 +3024,19 @@ export type Database = {
           last_four?: string;
           last_protocol?: string | null;
           last_seen_at?: string | null;
+          last_stored_at?: string | null;
+          lost_in_a_row?: number;
           name?: string;
           organization_id?: string;
+          phone_state?: NonNullable<Json>;
+          phone_state_at?: string | null;
+          points_corrected?: number;
           points_refused?: number;
           points_stored?: number;
           points_without_session?: number;
+          refused_by_reason?: NonNullable<Json>;
           revoked_at?: string | null;
+          setup_problem?: string | null;
         };
         Relationships: [
           {
@@ -5182,6 +5221,28 @@ export type Database = {
         };
       };
       get_dashboard: { Args: Record<PropertyKey, never>; Returns: Answers['get_dashboard'] };
+      get_device_health: {
+        Args: { employee_id?: string | null };
+        Returns: {
+          app: string;
+          clock_offset_s: number;
+          device_id: string;
+          last_heard_at: string;
+          last_stored_at: string;
+          lost_in_a_row: number;
+          name: string;
+          person_id: string;
+          phone_state: Json;
+          phone_state_at: string;
+          points_corrected: number;
+          points_refused: number;
+          points_stored: number;
+          points_without_session: number;
+          protocol: string;
+          refused_by_reason: Json;
+          setup_problem: string;
+        }[];
+      };
       get_expense_summary: {
         Args: { from_day?: string | null; to_day?: string | null };
         Returns: Answers['get_expense_summary'];
@@ -5743,6 +5804,9 @@ export type Database = {
       revoke_device_token: {
         Args: { device_token_id: string };
         Returns: {
+          app: string | null;
+          clock_offset_s: number | null;
+          clock_series: Json | null;
           created_at: string;
           created_by: string | null;
           employee_id: string;
@@ -5750,12 +5814,19 @@ export type Database = {
           last_four: string;
           last_protocol: string | null;
           last_seen_at: string | null;
+          last_stored_at: string | null;
+          lost_in_a_row: number;
           name: string;
           organization_id: string;
+          phone_state: NonNullable<Json>;
+          phone_state_at: string | null;
+          points_corrected: number;
           points_refused: number;
           points_stored: number;
           points_without_session: number;
+          refused_by_reason: NonNullable<Json>;
           revoked_at: string | null;
+          setup_problem: string | null;
         };
         SetofOptions: {
           from: '*';

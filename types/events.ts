@@ -32,6 +32,8 @@ const employee = {
   is_active: z.boolean(),
 };
 
+const device = { device_id: id, employee_id: id };
+
 const visit = { ...session, site_id: id, entered_at: time };
 
 const team = { team_id: id, name: z.string(), manager_ids: z.array(id) };
@@ -118,6 +120,18 @@ export const eventPayloads = {
   'team.deleted': z.strictObject(team),
   'visit.started': z.strictObject(visit),
   'visit.ended': z.strictObject({ ...visit, left_at: time }),
+  'device.clock_changed': z.strictObject({ ...device, clock_offset_s: z.number().int().nullable() }),
+  'device.points_lost': z.strictObject({
+    ...device,
+    points: z.number().int(),
+    refused_by_reason: z.record(z.string(), z.number().int()),
+    last_stored_at: time.nullable(),
+  }),
+  'device.state_changed': z.strictObject({
+    ...device,
+    phone_state: z.record(z.string(), z.union([z.string(), z.boolean()])),
+    setup_problem: z.string().nullable(),
+  }),
   'consumer.dropped': z.strictObject({ consumer: z.string() }),
   'organization.updated': z.strictObject({ organization_id: id, changed: z.array(z.string()).min(1) }),
   'organization.unlocked': z.strictObject({

@@ -16,13 +16,13 @@ serve(
   createHandler({
     kernel,
     abuse,
-    async ingest({ log, trace }, tokenHash, points, unreadable, protocol) {
+    async ingest({ log, trace }, tokenHash, points, told) {
       const [row] = await callTraced('private.ingest_locations', trace.traceparent, (traceparent) =>
         ask(
           log,
           database<{ result: Ingested }[]>`
             select private.ingest_locations(
-              ${tokenHash}, ${database.json(points)}, ${unreadable}, ${protocol}, ${traceparent}) as result`,
+              ${tokenHash}, ${database.json(points)}, ${database.json(told)}, ${traceparent}) as result`,
         ),
       );
       if (!row) throw new Error('private.ingest_locations answered no row');

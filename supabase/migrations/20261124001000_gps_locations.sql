@@ -238,7 +238,7 @@ begin
     select
       r.index,
       case when (t.are_usual or r.recorded_at
-          ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]{1,9})?)?(Z|z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$')
+          ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)([.,][0-9]{1,9})?)?(Z|z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$')
         and case
           when substr(r.recorded_at, 9, 2) <= '28' then true
           else substr(r.recorded_at, 9, 2)::integer <= extract(
@@ -265,6 +265,8 @@ begin
       case
         when p.recorded_at is null then 'point_time_invalid'
         when p.latitude is null or p.longitude is null then 'point_position_invalid'
+        -- What a phone sends that has no place.
+        when p.latitude = 0 and p.longitude = 0 then 'point_position_invalid'
         -- One of those that are there could not be read.
         when p.fields <> num_nonnulls(
           p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.sequence_number, p.is_mock) then 'point_field_invalid'
@@ -298,7 +300,7 @@ begin
         'code', j.code,
         'message', case j.code
           when 'point_time_invalid' then 'recorded_at is not an ISO 8601 time with an offset.'
-          when 'point_position_invalid' then 'latitude (-90 to 90) and longitude (-180 to 180) are needed, as numbers.'
+          when 'point_position_invalid' then 'latitude (-90 to 90) and longitude (-180 to 180) are needed, as numbers, and not both 0.'
           when 'point_field_invalid' then format('%s is out of its range or of the wrong type.', (
             select case
               when r.accuracy_m is not null and j.accuracy_m is null then 'accuracy_m'

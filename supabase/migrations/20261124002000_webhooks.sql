@@ -34,6 +34,7 @@ begin
     'expense.paid', 'expense.payment_undone', 'api_key.expiring', 'organization.unlocked',
     'employee.created', 'employee.updated', 'employee.activated', 'employee.deactivated',
     'team.created', 'team.updated', 'team.deleted', 'visit.started', 'visit.ended',
+    'device.clock_changed', 'device.points_lost', 'device.state_changed',
     'organization.updated', 'consumer.dropped', 'webhook.test', 'webhook.disabled'
   ];
 end;

@@ -38,11 +38,12 @@ select is(
 
 select tests.become_role('fieldtrack_edge');
 select tests.throws_code(
-  format($$select private.ingest_locations(sha256(%L), '[]', 0, 'osmand', null)$$,
+  format($$select private.ingest_locations(sha256(%L), '[]', '{"protocol": "osmand"}', null)$$,
     (select convert_to(answer ->> 'token', 'UTF8') from made where name = 'own')),
   'device_token_invalid', 'a revoked token sends nothing');
 select is(
-  (select private.ingest_locations(sha256(convert_to(answer ->> 'token', 'UTF8')), '[]', 2, 'osmand', null) - 'device_id'
+  (select private.ingest_locations(sha256(convert_to(answer ->> 'token', 'UTF8')), '[]',
+      '{"protocol": "osmand", "unreadable": {"point_time_invalid": 2}}', null) - 'device_id'
     from made where name = 'bob'),
   '{"stored": 0, "duplicates": 0, "refused": 2, "without_session": 0}', 'the other one does; what was unreadable counts');
 
@@ -55,7 +56,7 @@ select tests.become('bob');
 select public.accept_invitation((select token from back)) is not null as back;
 select tests.become_role('fieldtrack_edge');
 select tests.throws_code(
-  format($$select private.ingest_locations(sha256(%L), '[]', 0, 'osmand', null)$$,
+  format($$select private.ingest_locations(sha256(%L), '[]', '{"protocol": "osmand"}', null)$$,
     (select convert_to(answer ->> 'token', 'UTF8') from made where name = 'bob')),
   'device_token_invalid', 'a deactivation ends it for good');
 

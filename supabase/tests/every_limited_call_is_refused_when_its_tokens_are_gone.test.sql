@@ -50,7 +50,7 @@ insert into calls values
     $$select public.update_webhook(current_setting('tests.hook')::uuid, '{"is_active": true}')$$),
   ('replay_retry_intents', 'alice', $$select public.replay_retry_intents('distance')$$),
   ('ingest_locations', null, $$select private.ingest_locations(sha256(convert_to(answer ->> 'token', 'UTF8')),
-    jsonb_build_array(tests.point(now())), 0, 'osmand', null) from made where name = 'device'$$);
+    jsonb_build_array(tests.point(now())), '{"protocol": "osmand"}', null) from made where name = 'device'$$);
 select set_eq('select of from calls',
   $$select proname::text from pg_proc where pronamespace = 'private'::regnamespace and prosrc ~ 'take_token\(' $$,
   'every function that takes a token is called here');

@@ -259,6 +259,7 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   await call('ada', 'create_stream_ticket', {});
   const device = await call('ada', 'create_device_token', { employee_id, name: 'Van 3' });
   await call('eva', 'my_device_token', {});
+  await call('ada', 'get_device_health', { employee_id });
   await call('ada', 'revoke_device_token', { device_token_id: device.id });
   await eventually('every distance', async () => {
     const rows = await stack.admin`select 1 from public.attendance_sessions where distance_status = 'PENDING'`;

@@ -146,6 +146,13 @@ test('every type of event is written in the shape of its contract', async () => 
   await as('ada', (sql) => sql`select public.set_team_manager(${team.id}, ${invited.employee_id})::text as result`);
   await as('ada', (sql) => sql`select public.delete_team(${team.id})::text as result`);
   await as('ada', (sql) => sql`select to_jsonb(public.update_organization('{"max_accuracy_m": 50}')) as result`);
+  const device = await as('eva', (sql) => sql`select public.my_device_token() as result`);
+  const state = { location: 'off', alarm: 'my own words', battery_saver: true };
+  const told = JSON.stringify({ protocol: 'osmand', unreadable: { point_position_invalid: 12 }, state });
+  const ahead = JSON.stringify([{ recorded_at: minutesAgo(-5), latitude: 46.05, longitude: 14.5 }]);
+  await database.sql('fieldtrack_edge')`
+    select private.ingest_locations(
+      sha256(convert_to(${device.token}, 'UTF8')), ${ahead}::text::jsonb, ${told}::text::jsonb, null)`;
 
   const events = await database.sql('postgres')`
     select type, payload, actor_type, actor_id, subject_id, employee_id, traceparent from public.events order by id

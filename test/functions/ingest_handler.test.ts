@@ -3,7 +3,7 @@ import { createAbuseLog } from '../../edge-functions/_shared/abuse.ts';
 import { createKernel, type Handler } from '../../edge-functions/_shared/kernel.ts';
 import { createLogger } from '../../edge-functions/_shared/log.ts';
 import { refusal } from '../../edge-functions/_shared/refusal.ts';
-import { createHandler } from '../../edge-functions/ingest/handler.ts';
+import { createHandler, type Told } from '../../edge-functions/ingest/handler.ts';
 import type { Point } from '../../edge-functions/ingest/point.ts';
 import {
   overlandBatch,
@@ -17,11 +17,13 @@ const token = `ft_device_${'t'.repeat(43)}`;
 
 let ingest: Handler;
 let received: { points: Point[]; protocol: string }[];
+let told: Told[];
 let refuseAll: boolean;
 let lines: string[];
 
 beforeEach(() => {
   received = [];
+  told = [];
   refuseAll = false;
   lines = [];
   const now = () => performance.now();
@@ -37,10 +39,11 @@ beforeEach(() => {
   ingest = createHandler({
     kernel,
     abuse,
-    async ingest(_, tokenHash, points, _unreadable, protocol) {
+    async ingest(_, tokenHash, points, more) {
       expect(tokenHash).toHaveLength(32);
       if (refuseAll) throw refusal('device_token_invalid', 'This device token is not valid.');
-      received.push({ points, protocol });
+      received.push({ points, protocol: more.protocol });
+      told.push(more);
       return { device_id: 'device-1', stored: points.length, duplicates: 0, refused: 0, without_session: 0 };
     },
   });
@@ -174,10 +177,10 @@ describe('Overland', () => {
     ]);
   });
 
-  test('a thousand points are taken, more are refused', async () => {
+  test('ten thousand points are taken, more are refused', async () => {
     const [feature] = overlandBatch(at).locations;
-    expect((await post(`/overland/${token}`, { locations: Array(1000).fill(feature) })).status).toBe(200);
-    expect(await refusalOf(await post(`/overland/${token}`, { locations: Array(1001).fill(feature) }))).toEqual([
+    expect((await post(`/overland/${token}`, { locations: Array(10_000).fill(feature) })).status).toBe(200);
+    expect(await refusalOf(await post(`/overland/${token}`, { locations: Array(10_001).fill(feature) }))).toEqual([
       400,
       'batch_size',
     ]);
@@ -185,10 +188,9 @@ describe('Overland', () => {
 });
 
 test('values that make no sense are left out, the point stays; without place or time it does not', async () => {
-  await call(`/osmand/${token}?timestamp=1795507200&lat=1&lon=2&speed=-1&bearing=-1&accuracy=-5&batt=-100&unknown=1`);
+  await call(`/osmand/${token}?timestamp=1795507200&lat=1&lon=2&speed=-1&bearing=-1&accuracy=0.0&batt=-100&unknown=1`);
   expect(received[0]?.points).toEqual([{ recorded_at: at, latitude: 1, longitude: 2 }]);
   for (const query of [
-    '?lat=1&lon=2',
     '?timestamp=1795507200&lat=91&lon=2',
     '?timestamp=1795507200&lat=NaN&lon=2',
     '?timestamp=1795507200&lat=&lon=2',
@@ -234,11 +236,10 @@ describe('refusals', () => {
     expect(await refusalOf(await ingest(request))).toEqual([status, code]);
   });
 
-  test('a body that is no JSON, or not what the app sends, is a 400; one of 2 MB a 413', async () => {
+  test('a body that is no JSON, or not what the app sends, is a 400; one of 9 MB a 413', async () => {
     const json = { 'content-type': 'application/json' };
     for (const [name, body] of [
       ['osmand', '{'],
-      ['owntracks', '{'],
       ['overland', '{'],
       ['overland', '{}'],
       ['overland', '[]'],
@@ -250,7 +251,7 @@ describe('refusals', () => {
     const large = await call(`/overland/${token}`, {
       method: 'POST',
       headers: json,
-      body: new Uint8Array(2 * 1024 * 1024),
+      body: new Uint8Array(9 * 1024 * 1024),
     });
     expect(await refusalOf(large)).toEqual([413, 'body_too_large']);
   });

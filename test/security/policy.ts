@@ -227,6 +227,7 @@ export const rpcs: Record<string, RpcRights> = {
   get_my_api_key: { key: [] },
   revoke_api_key: administratorOnly,
   create_device_token: administratorOnly,
+  get_device_health: { employee: 'own', manager: 'team', administrator: 'organization' },
   my_device_token: own,
   revoke_device_token: { employee: 'own', administrator: 'organization' },
   create_stream_ticket: { ...administratorOnly, manager: 'own' },

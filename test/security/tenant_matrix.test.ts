@@ -386,7 +386,7 @@ test('who may call definers can make no temporary type for their bodies to pick 
         create domain pg_temp.${type} as pg_catalog.${type} check (pg_temp.taken_over(value));
       `);
     }
-    await sql`select private.verify_api_key('x', '\\x00', 1), private.ingest_locations('\\x00', '[]', 1, 'a', 'b')`;
+    await sql`select private.verify_api_key('x', '\\x00', 1), private.ingest_locations('\\x00', '[]', '{}', 'b')`;
   });
   await expect(attack).rejects.toThrow(/permission denied to create temporary tables/);
 });
