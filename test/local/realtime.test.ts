@@ -185,6 +185,19 @@ describe('refusals reach the callback in words', () => {
     expect(listening.heard).toEqual([]);
   });
 
+  test('who leaves out `private` may listen to the name, and hears nothing of what is private', async () => {
+    const listening = [
+      subscribe(stack.anon(), undefined, { private: false }),
+      subscribe(bob.client, undefined, { private: false }),
+    ];
+    const admin = subscribe(alice.client);
+    for (const subscription of [...listening, admin]) await isSubscribed(subscription);
+    await claim(bob);
+    await expect.poll(() => admin.heard.length).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(listening.map(({ heard }) => heard)).toEqual([[], []]);
+  });
+
   test('a WebSocket without a key is not opened', async () => {
     for (const query of ['', '?apikey=sb_publishable_unknown']) {
       const socket = new WebSocket(`${stack.url.replace('http', 'ws')}/realtime/v1/websocket${query}`);
