@@ -178,6 +178,11 @@ export function createHub(deps: {
       const { organizationId } = listener.viewer;
       const channel = channels.get(organizationId) ?? { listeners: new Set(), live: new Set(), lastEvent: undefined };
       if (isStopped || channel.listeners.size >= deps.maxListenersPerOrganization) return undefined;
+      // Systems leave a fifth of the places to people: one key opened all of them, and the administrators were refused.
+      const keys = [...channel.listeners].filter(({ viewer }) => viewer.kind === 'api_key').length;
+      if (listener.viewer.kind === 'api_key' && keys >= Math.max(1, Math.floor(deps.maxListenersPerOrganization * 0.8))) {
+        return undefined;
+      }
       if (channels.size === 0) checkedAt = now();
       channels.set(organizationId, channel);
       channel.listeners.add(listener);

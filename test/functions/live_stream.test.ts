@@ -475,6 +475,19 @@ test('a client that does not read is dropped, the others go on', async () => {
   slow.destroy();
 });
 
+test('API keys leave a fifth of the streams to people', async () => {
+  const { admin } = await foundOrganization(stack, 'systems');
+  const { data, error } = await admin.client.rpc('create_api_key', { name: 'All of it', scopes: ['events:read'] });
+  if (error) throw error;
+  const { key } = data as { key: string };
+  const open = () => openEventStream(stack, { apiKey: key });
+  const streams = await Promise.all(Array.from({ length: 40 }, open));
+  expect(streams.map(({ response }) => response.status)).toEqual(Array(40).fill(200));
+  expect(await refusalOf(await open())).toEqual([429, 'too_many_streams']);
+  (await openReady(admin)).close();
+  for (const stream of streams) stream.close();
+});
+
 test('the 51st stream of an organization is refused until one leaves', async () => {
   const { admin } = await foundOrganization(stack, 'crowd');
   const streams = await Promise.all(
