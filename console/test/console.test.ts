@@ -217,6 +217,17 @@ describe.runIf(chromiumPath)('in a browser', () => {
     await notice('Approved for Eva Employee.');
     const [expense] = await must(company.admin.client.from('expenses').select('status').eq('id', company.expenseId));
     expect(expense?.status).toBe('APPROVED');
+
+    // And pays it, and takes the payment back.
+    await ada.open('#/approvals?view=approved');
+    await page.getByRole('button', { name: 'Mark as paid' }).click();
+    await dialog().getByLabel('Reference of the payment').fill('December');
+    await dialog().getByRole('button', { name: 'Mark as paid' }).click();
+    await notice('Marked as paid.');
+    const paid = () => must(company.admin.client.from('expenses').select('paid_at').eq('id', company.expenseId));
+    expect((await paid())[0]?.paid_at).not.toBeNull();
+    await page.locator('.notice', { hasText: 'Marked as paid.' }).getByRole('button', { name: 'Undo' }).click();
+    await eventually('the payment is taken back', async () => (await paid())[0]?.paid_at === null);
   });
 
   test('a refusal is shown with its hint, and the dialog stays', async () => {

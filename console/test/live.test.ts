@@ -1,9 +1,12 @@
 // What is live on the console: it resumes without loss, and thousands of people do not stop it.
 
+import { join } from 'node:path';
 import { type Browser, chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildAdminConsole } from '../../supabase/local/admin-console.ts';
+import { repositoryDir } from '../../supabase/local/paths.ts';
 import { settle } from '../../test/bench/sections/ingest/field.ts';
+import { playLive } from '../../test/demo/live.ts';
 import { startBreakingProxy } from '../../test/fixtures/breaking-proxy.ts';
 import { eventually } from '../../test/fixtures/organization.ts';
 import { seededRandom } from '../../test/fixtures/random.ts';
@@ -79,6 +82,26 @@ describe.runIf(chromiumPath)('the console, live', () => {
     await visitor.context.close();
     await proxy.stop();
   });
+
+  test('the company of `npm run demo -- --live` is seen at work, and goes home by itself', async () => {
+    const isForDocs = process.env.UPDATE_DOCS === '1';
+    const company = await playLive(stack, { minutes: isForDocs ? 2 : 0.3, pastDays: isForDocs ? 5 : 0 });
+    const visitor = await visit(browser, stack, { viewport: { width: 1360, height: 850 } });
+    const { page } = visitor;
+    await visitor.signIn(company);
+    await page.locator('.person-row').nth(20).waitFor();
+    await page.locator('.person-row', { hasText: 'The position is simulated' }).waitFor();
+    if (isForDocs) {
+      // README's first picture: who is where, after a minute of moving.
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+      await page.locator('.person-row', { hasText: 'Ana Žnidaršič' }).click();
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      await page.screenshot({ path: join(repositoryDir, 'docs', 'console.png') });
+    }
+    await company.ended;
+    await page.getByText('Nobody is at work').waitFor();
+    await visitor.context.close();
+  }, 240_000);
 
   test('two thousand people move, at 60 ms a frame at most', async () => {
     const workers = await settle(stack.database, 1, 2000, true);

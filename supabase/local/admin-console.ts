@@ -49,7 +49,7 @@ function stampOfSources(): string {
   const sources = ['console/{src,public}/**/*', 'console/*.{ts,html,json}', 'types/*.ts', 'package-lock.json'];
   for (const file of globSync(sources, { cwd: repositoryDir }).sort()) {
     const path = join(repositoryDir, file);
-    if (!statSync(path).isFile() || file === 'console/config.json') continue;
+    if (!statSync(path).isFile() || file === 'console/public/config.json') continue;
     digest.update(`${file}\0`).update(readFileSync(path));
   }
   return digest.digest('hex');

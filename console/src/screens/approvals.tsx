@@ -25,16 +25,22 @@ import {
 
 export type Expense = Tables['expenses'] & { employee: { name: string } | null; reviewer: { name: string } | null };
 export const EXPENSE = '*, employee:employees!employee(name), reviewer:employees!reviewer(name)';
+type View = 'pending' | 'approved' | 'decided';
 const PAGE = 50;
 
 /** What waits for a decision, and what was decided; by mouse or by keyboard alone. */
 export function Approvals() {
-  const view = useComputed(() => (route.value.query.get('view') === 'decided' ? 'decided' : 'pending'));
+  const view = useComputed((): View => (route.value.query.get('view') as View | null) ?? 'pending');
   const isPending = view.value === 'pending';
   const pages = usePages<Expense>(
     (after) => {
       let query = rest.from('expenses').select(EXPENSE);
-      query = isPending ? query.eq('status', 'PENDING') : query.neq('status', 'PENDING');
+      query =
+        view.value === 'pending'
+          ? query.eq('status', 'PENDING')
+          : view.value === 'approved'
+            ? query.eq('status', 'APPROVED').is('paid_at', null)
+            : query.neq('status', 'PENDING');
       query = query.order('submitted_at', { ascending: false }).order('id').limit(PAGE);
       if (!after) return ask(query) as Promise<Expense[]>;
       const last = `"${after.submitted_at}"`;
@@ -105,6 +111,7 @@ export function Approvals() {
             current={view.value}
             items={[
               { id: 'pending', href: href('approvals'), label: t().pending },
+              { id: 'approved', href: href('approvals', { view: 'approved' }), label: t().toPay },
               { id: 'decided', href: href('approvals', { view: 'decided' }), label: t().decided },
             ]}
           />
@@ -155,6 +162,13 @@ export function Approvals() {
             </>
           )}
         </Loaded>
+        {view.value === 'approved' && rows.length > 0 && (
+          <footer class="keys">
+            <button type="button" class="button small" onClick={() => pay(rows, pages.load.reload)}>
+              {t().payAll(rows.length)}
+            </button>
+          </footer>
+        )}
         {isPending && rows.length > 0 && (
           <footer class="keys muted">
             <span>
@@ -185,8 +199,9 @@ export function Approvals() {
 
 export const categoryName = (category: string): string => t().categories[category] ?? category;
 
-const tones: Record<string, Tone> = { PENDING: 'warn', APPROVED: 'good', REJECTED: 'bad' };
-export function StatusPill({ expense }: { expense: Pick<Expense, 'status'> }) {
+const tones: Record<string, Tone> = { PENDING: 'warn', APPROVED: 'good', REJECTED: 'bad', WITHDRAWN: 'calm' };
+export function StatusPill({ expense }: { expense: Pick<Expense, 'status' | 'paid_at'> }) {
+  if (expense.paid_at) return <Pill tone="info">{t().paid}</Pill>;
   return <Pill tone={tones[expense.status] ?? 'calm'}>{t().statuses[expense.status] ?? expense.status}</Pill>;
 }
 
@@ -199,7 +214,10 @@ function decide(expense: Expense, how: 'approve' | 'less' | 'reject', after: () 
   const review = async (more: { status: string; approved_amount?: number; comment?: string }) => {
     await ask(rest.rpc('review_expense', { expense_id: expense.id, ...more }));
     await after();
-    notify(more.status === 'APPROVED' ? t().approvedDone(name) : t().rejectedDone(name));
+    notify(more.status === 'APPROVED' ? t().approvedDone(name) : t().rejectedDone(name), async () => {
+      await ask(rest.rpc('reopen_expense', { expense_id: expense.id, reason: t().undoReason }));
+      await after();
+    });
   };
   if (how === 'approve') {
     askFor({
@@ -245,6 +263,43 @@ function decide(expense: Expense, how: 'approve' | 'less' | 'reject', after: () 
   }
 }
 
+/** Marks approved claims as paid, all or none. */
+function pay(expenses: Expense[], after: () => Promise<void>): void {
+  const ids = expenses.map(({ id }) => id);
+  askFor({
+    title: t().payTitle(ids.length),
+    body: <p>{t().payBody}</p>,
+    fields: [{ name: 'reference', label: t().paymentReference, maxLength: 200 }],
+    confirm: t().markPaid,
+    submit: async (values) => {
+      const reference = String(values.get('reference')) || null;
+      await ask(rest.rpc('mark_expenses_paid', { expense_ids: ids, reference }));
+      await after();
+      notify(t().paidDone(ids.length), async () => {
+        await ask(rest.rpc('undo_expense_payment', { expense_ids: ids, reason: t().undoReason }));
+        await after();
+      });
+    },
+  });
+}
+
+function takeBack(expense: Expense, after: () => Promise<void>): void {
+  const isPaid = expense.paid_at !== null;
+  askFor({
+    title: isPaid ? t().unpayTitle : t().reopenTitle,
+    body: <p>{isPaid ? t().unpayBody : t().reopenBody}</p>,
+    fields: [{ name: 'reason', label: t().reason, required: true, note: t().reasonNote }],
+    confirm: isPaid ? t().unpay : t().reopen,
+    submit: async (values) => {
+      const reason = String(values.get('reason'));
+      if (isPaid) await ask(rest.rpc('undo_expense_payment', { expense_ids: [expense.id], reason }));
+      else await ask(rest.rpc('reopen_expense', { expense_id: expense.id, reason }));
+      await after();
+      notify(t().saved);
+    },
+  });
+}
+
 function ExpenseDetail({ expense, after }: { expense: Expense; after: () => Promise<void> }) {
   const name = expense.employee?.name ?? t().erasedPerson;
   const isOwn = expense.employee_id === profile.value?.employee_id;
@@ -278,6 +333,23 @@ function ExpenseDetail({ expense, after }: { expense: Expense; after: () => Prom
             </button>
           </div>
         ))}
+      {!isOwn && (expense.status === 'APPROVED' || expense.status === 'REJECTED') && (
+        <div class="actions">
+          {expense.status === 'APPROVED' && !expense.paid_at && (
+            <button type="button" class="button primary" onClick={() => pay([expense], after)}>
+              {t().markPaid}
+            </button>
+          )}
+          <button type="button" class="button" onClick={() => takeBack(expense, after)}>
+            {expense.paid_at ? t().unpay : t().reopen}
+          </button>
+        </div>
+      )}
+      {expense.same_receipt_as.length > 0 && (
+        <p class="note warn">
+          <Icon name="warn" size={18} /> {t().sameReceipt(expense.same_receipt_as.length)}
+        </p>
+      )}
       <dl class="lines">
         <div>
           <dt>{t().person}</dt>
@@ -315,6 +387,15 @@ function ExpenseDetail({ expense, after }: { expense: Expense; after: () => Prom
             <dd>{money(expense.approved_amount, expense.currency)}</dd>
           </div>
         )}
+        {expense.paid_at && (
+          <div>
+            <dt>{t().paid}</dt>
+            <dd>
+              {dateTime(expense.paid_at)} {zoneName(expense.paid_at)}
+              {expense.payment_reference && ` · ${expense.payment_reference}`}
+            </dd>
+          </div>
+        )}
         {expense.review_comment && (
           <div>
             <dt>{t().comment}</dt>
@@ -323,7 +404,10 @@ function ExpenseDetail({ expense, after }: { expense: Expense; after: () => Prom
         )}
         <ThatDay employeeId={expense.employee_id} day={expense.spent_on} />
       </dl>
-      {expense.receipt_path ? <Receipt path={expense.receipt_path} /> : <p class="note calm">{t().noReceipt}</p>}
+      {expense.receipt_paths.length === 0 && <p class="note calm">{t().noReceipt}</p>}
+      {expense.receipt_paths.map((path) => (
+        <Receipt key={path} path={path} />
+      ))}
     </article>
   );
 }

@@ -1,4 +1,4 @@
-import { ask, receipts, rest } from '../api.ts';
+import { ask, only, receipts, rest } from '../api.ts';
 import { count, km, money, span } from '../format.ts';
 import { t } from '../i18n/index.ts';
 import { profile } from '../session.ts';
@@ -11,13 +11,15 @@ import { SESSION, type Session } from './day.tsx';
 import { connectPhone, Devices, exportPerson } from './people.tsx';
 import { SessionTable } from './sessions.tsx';
 
-const CATEGORIES = ['TRAVEL', 'MILEAGE', 'MEALS', 'LODGING', 'FUEL', 'SUPPLIES', 'COMMUNICATION', 'OTHER'];
-
 /** What a person sees of the own work: days, routes, expenses, phones, data. */
 export function Mine() {
   const me = profile.value;
   const id = me?.employee_id ?? '';
   const name = me?.name ?? '';
+  const categories = useLoad(
+    async () => only(await ask(rest.from('organizations').select('expense_categories'))).expense_categories,
+    [id],
+  );
   const summary = useLoad(() => ask(rest.rpc('get_my_summary', {})), []);
   const sessions = usePages<Session>(
     (after) => {
@@ -65,7 +67,11 @@ export function Mine() {
       lead={`${name} · ${t().timesIn} ${zoneName()}`}
       actions={
         <>
-          <button type="button" class="button primary" onClick={() => claim(expenses.load.reload)}>
+          <button
+            type="button"
+            class="button primary"
+            onClick={() => claim(categories.data ?? ['OTHER'], expenses.load.reload)}
+          >
             <Icon name="plus" size={16} /> {t().claim}
           </button>
           <Menu
@@ -128,6 +134,15 @@ export function Mine() {
                       </span>
                       <b>{money(expense.amount, expense.currency)}</b>
                       <StatusPill expense={expense} />
+                      {expense.status === 'PENDING' && (
+                        <button
+                          type="button"
+                          class="button small"
+                          onClick={() => withdraw(expense, expenses.load.reload)}
+                        >
+                          {t().withdraw}
+                        </button>
+                      )}
                     </li>
                   ))}
                 </ul>
@@ -142,7 +157,21 @@ export function Mine() {
   );
 }
 
-function claim(reload: () => Promise<void>): void {
+function withdraw(expense: Expense, reload: () => Promise<void>): void {
+  askFor({
+    title: t().withdrawTitle(money(expense.amount, expense.currency)),
+    body: <p>{t().withdrawBody}</p>,
+    confirm: t().withdraw,
+    isBad: true,
+    submit: async () => {
+      await ask(rest.rpc('withdraw_expense', { expense_id: expense.id }));
+      await reload();
+      notify(t().withdrawn);
+    },
+  });
+}
+
+function claim(categories: string[], reload: () => Promise<void>): void {
   // One id for all tries of this claim, so that a retry never claims twice.
   const client_request_id = crypto.randomUUID();
   const currency = profile.value?.organization.currency ?? 'EUR';
@@ -162,7 +191,7 @@ function claim(reload: () => Promise<void>): void {
         label: t().category,
         type: 'select',
         value: 'OTHER',
-        options: CATEGORIES.map((value) => ({ value, label: categoryName(value) })),
+        options: categories.map((value) => ({ value, label: categoryName(value) })),
       },
       { name: 'spent_on', label: t().spentOn, type: 'date', value: today(), max: today(), required: true },
       { name: 'description', label: t().description, required: true, maxLength: 500 },
