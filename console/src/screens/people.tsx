@@ -1,8 +1,9 @@
 import { useComputed, useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
 import { ask, only, receipts, rest, saveAs, settings, type Tables } from '../api.ts';
 import { count, km, span } from '../format.ts';
 import { t } from '../i18n/index.ts';
-import { quoted } from '../people.ts';
+import { onHappening, quoted } from '../people.ts';
 import { go, href, route } from '../router.ts';
 import { profile } from '../session.ts';
 import { dateTime, fullDateTime, zoneName } from '../time.ts';
@@ -64,6 +65,13 @@ function PeopleList() {
     PAGE,
   );
   const reload = () => pages.load.reload();
+  useEffect(
+    () =>
+      onHappening(({ type }) => {
+        if (type.startsWith('employee.')) void reload();
+      }),
+    [view.value, search.value],
+  );
   return (
     <Page
       title={t().screens.people}
