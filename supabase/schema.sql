@@ -2611,7 +2611,7 @@ AS $function$
   select private.export_employee_data(employee_id, after_session_id, after_recorded_at);
 $function$;
 comment on function public.export_employee_data(uuid,uuid,timestamp with time zone) is 'All data about a person, with every employment: the caller''s own, or for administrators any employee''s. The first page has
-everything but points: {employee, organization, account (null: no member any more), employments, invitations, managed_teams,
+everything but points: {employee, organization, account (null: no member any more), employments, invitations, visits, managed_teams,
 sessions, session_reports, correction_requests, session_days, expenses, device_tokens, daily_figures, monthly_figures, state, events, acts_on_the_person,
 acts_by_the_person, reviews_by_the_person, made_by_the_person, told_by_webhook (hosts), receipts}, and each page {points, next}:
 10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
@@ -13431,6 +13431,10 @@ AS $function$
     'invitations', (
       select coalesce(jsonb_agg(to_jsonb(i) order by i.created_at), '[]') from public.invitations as i
       where i.organization_id = in_organization_id and i.employee_id = any (in_ids)
+    ),
+    'visits', (
+      select coalesce(jsonb_agg(to_jsonb(v) order by v.entered_at), '[]') from public.visits as v
+      where v.organization_id = in_organization_id and v.employee_id = any (in_ids)
     ),
     'managed_teams', (
       select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at), '[]') from public.team_managers as m

@@ -20,7 +20,7 @@ select tests.become_postgres();
 insert into private.rate_buckets (organization_id, kind, subject_id, tokens, refilled_at)
 select tests.acme(), kind, subject_id, 0, now() + interval '1 hour'
 from unnest('{locations,expenses,recalculations,webhook_tests,webhook_replays,webhook_retries,retry_replays,invitations,
-  personal_data,ingest,credentials,stream_tickets,writes,circuit_resets}'::text[]) as kind
+  personal_data,ingest,credentials,device_tokens,stream_tickets,writes,circuit_resets}'::text[]) as kind
 cross join (
   values (tests.acme()), (tests.user_id('alice')), (tests.user_id('bob')),
     ((select (answer ->> 'id')::uuid from made where name = 'device'))
