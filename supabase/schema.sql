@@ -2244,8 +2244,23 @@ create view public.export_sessions with (security_invoker=true) as
     s.distance_status,
     s.original_checked_in_at,
     s.original_checked_out_at,
-    s.corrected_at
-   FROM (public.attendance_sessions s
+    s.corrected_at,
+    z.time_zone,
+    ((s.checked_in_at AT TIME ZONE z.time_zone))::date AS local_day,
+    to_char((s.checked_in_at AT TIME ZONE z.time_zone), 'YYYY-MM-DD HH24:MI:SS'::text) AS local_checked_in_at,
+    to_char((s.checked_out_at AT TIME ZONE z.time_zone), 'YYYY-MM-DD HH24:MI:SS'::text) AS local_checked_out_at,
+    s.opened_by,
+    s.counts,
+    s.needs_review,
+    array_to_string(s.review_reasons, ' '::text) AS review_reasons,
+    s.provisional_until,
+    s.voided_at
+   FROM ((public.attendance_sessions s
+     LEFT JOIN LATERAL ( SELECT o.time_zone
+           FROM public.organization_time_zones o
+          WHERE ((o.organization_id = s.organization_id) AND (o.valid_from <= s.checked_in_at))
+          ORDER BY o.valid_from DESC
+         LIMIT 1) z ON (true))
      LEFT JOIN public.employees e ON (((e.organization_id = s.organization_id) AND (e.id = s.employee_id))));
 comment on view public.export_sessions is 'Sessions for spreadsheets: order=checked_in_at.desc,session_id; the next page asks for what comes after its last row.';
 comment on column public.export_sessions.employee_code is 'The person''s code.';
@@ -2260,6 +2275,16 @@ comment on column public.export_sessions.distance_status is 'PENDING, DONE or FA
 comment on column public.export_sessions.original_checked_in_at is 'Before the first correction; empty if never corrected.';
 comment on column public.export_sessions.original_checked_out_at is 'Before the first correction; empty if never corrected, or if it was open then.';
 comment on column public.export_sessions.corrected_at is 'When an administrator last corrected the times.';
+comment on column public.export_sessions.time_zone is 'The organization''s zone when it began, which the local columns are in.';
+comment on column public.export_sessions.local_day is 'The organization''s day on which it began.';
+comment on column public.export_sessions.local_checked_in_at is 'When it began, by the clock on the organization''s wall.';
+comment on column public.export_sessions.local_checked_out_at is 'When it ended, by the same clock; empty while open.';
+comment on column public.export_sessions.opened_by is 'EMPLOYEE, DEVICE, ADMIN or API_KEY.';
+comment on column public.export_sessions.counts is 'Whether its hours are in the figures.';
+comment on column public.export_sessions.needs_review is 'Whether an administrator has to look at it.';
+comment on column public.export_sessions.review_reasons is 'Why, separated by blanks.';
+comment on column public.export_sessions.provisional_until is 'Until when an automatic end may still move; else empty.';
+comment on column public.export_sessions.voided_at is 'When it was taken back; else empty.';
 grant select on public.export_sessions to api_key;
 grant select on public.export_sessions to authenticated;
 grant select on public.export_sessions to service_role;
@@ -7989,6 +8014,8 @@ begin
         from public.employee_last_state as s
         join public.employees as e on e.organization_id = s.organization_id and e.id = s.employee_id
         where s.organization_id = v_caller.organization_id and s.employee_id = n.employee_id and s.recorded_at is not null
+          -- Who belongs to the organization no more has no place on it either.
+          and e.is_active
         limit 1
       ) as p
     )
@@ -13920,10 +13947,10 @@ begin
     from public.employees as e
     where e.organization_id = (select private.current_organization_id()) and e.id = in_employee_id;
   end if;
-  return concat_ws(' ', v_name, to_char(in_checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
+  return concat_ws(' ', v_name, private.local_day((select private.current_organization_id()), in_checked_in_at));
 end;
 $function$;
-comment on function private.session_title(uuid,timestamp with time zone) is 'A title for an exported session: name and date (UTC).';
+comment on function private.session_title(uuid,timestamp with time zone) is 'A title for an exported session: name and the organization''s day.';
 grant execute on function private.session_title(uuid,timestamp with time zone) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.session_to_check_out_of(in_organization_id uuid, in_employee_id uuid, in_at timestamp with time zone, in_check_in_request_id uuid)
@@ -15818,19 +15845,29 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
-      'device_checks_in', 'allows_self_review', 'expense_categories', 'shares_leaderboard',
+      'device_checks_in', 'allows_self_review', 'own_hours_by_hand', 'expense_categories', 'shares_leaderboard',
       'key_notice_hours'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
-      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review, '
+      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review, own_hours_by_hand, '
       'expense_categories, shares_leaderboard and key_notice_hours; only those to change.');
   end if;
   if in_changes ? 'locked_until' then
+    if jsonb_typeof(in_changes -> 'locked_until') <> 'null'
+      and in_changes ->> 'locked_until' !~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
+    then
+      perform private.fail('invalid_argument', 'locked_until is a date such as 2026-11-30.', 'locked_until');
+    end if;
     perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := jsonb_populate_record(v_before, in_changes);
+  -- A day that is not over cannot be locked, and a year that nobody means would stop everybody.
+  if in_changes ? 'locked_until' and v_after.locked_until > private.local_day(v_before.id, now()) then
+    perform private.fail('invalid_argument', 'Only days that are over can be locked.', 'locked_until',
+      format('Days before locked_until are locked; today is %s: is the year right?', private.local_day(v_before.id, now())));
+  end if;
   update public.organizations as o
   set name = btrim(v_after.name),
     time_zone = v_after.time_zone,
@@ -15845,6 +15882,7 @@ begin
     location_retention_days = v_after.location_retention_days,
     device_checks_in = v_after.device_checks_in,
     allows_self_review = v_after.allows_self_review,
+    own_hours_by_hand = v_after.own_hours_by_hand,
     expense_categories = v_after.expense_categories,
     shares_leaderboard = v_after.shares_leaderboard,
     key_notice_hours = v_after.key_notice_hours

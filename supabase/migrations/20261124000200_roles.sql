@@ -31,6 +31,10 @@ alter role fieldtrack_edge set statement_timeout = '5s';
 alter role fieldtrack_edge set idle_in_transaction_session_timeout = '5s';
 alter role api_key set statement_timeout = '8s';
 
+-- The second wall behind "ISO 8601": PostgreSQL would read 10/11/2026 as the eleventh of October. Year first, or it is refused.
+alter role authenticator set datestyle = 'ISO, YMD';
+alter role fieldtrack_edge set datestyle = 'ISO, YMD';
+
 grant api_key to authenticator;
 
 grant usage on schema public to api_key, fieldtrack_worker, fieldtrack_edge;

@@ -303,11 +303,11 @@ begin
     from public.employees as e
     where e.organization_id = (select private.current_organization_id()) and e.id = in_employee_id;
   end if;
-  return concat_ws(' ', v_name, to_char(in_checked_in_at at time zone 'UTC', 'YYYY-MM-DD'));
+  return concat_ws(' ', v_name, private.local_day((select private.current_organization_id()), in_checked_in_at));
 end;
 $$;
 
-comment on function private.session_title(uuid, timestamptz) is 'A title for an exported session: name and date (UTC).';
+comment on function private.session_title(uuid, timestamptz) is 'A title for an exported session: name and the organization''s day.';
 
 grant execute on function private.session_title(uuid, timestamptz) to authenticated, api_key, service_role;
 

@@ -359,19 +359,29 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'time_zone', 'currency', 'locked_until', 'max_accuracy_m',
       'max_speed_mps', 'gap_s', 'stop_s', 'max_session_hours', 'late_upload_grace_hours', 'location_retention_days',
-      'device_checks_in', 'allows_self_review', 'expense_categories', 'shares_leaderboard',
+      'device_checks_in', 'allows_self_review', 'own_hours_by_hand', 'expense_categories', 'shares_leaderboard',
       'key_notice_hours'] <> '{}'
   then
     perform private.fail('invalid_argument', 'changes is an object of the organization''s settings.', 'changes',
       'name, time_zone, currency, locked_until, max_accuracy_m, max_speed_mps, gap_s, stop_s, max_session_hours, '
-      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review, '
+      'late_upload_grace_hours, location_retention_days, device_checks_in, allows_self_review, own_hours_by_hand, '
       'expense_categories, shares_leaderboard and key_notice_hours; only those to change.');
   end if;
   if in_changes ? 'locked_until' then
+    if jsonb_typeof(in_changes -> 'locked_until') <> 'null'
+      and in_changes ->> 'locked_until' !~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
+    then
+      perform private.fail('invalid_argument', 'locked_until is a date such as 2026-11-30.', 'locked_until');
+    end if;
     perform private.hold_locked_until(v_admin.organization_id, in_exclusively => true);
   end if;
   select o.* into strict v_before from public.organizations as o where o.id = v_admin.organization_id for no key update;
   v_after := jsonb_populate_record(v_before, in_changes);
+  -- A day that is not over cannot be locked, and a year that nobody means would stop everybody.
+  if in_changes ? 'locked_until' and v_after.locked_until > private.local_day(v_before.id, now()) then
+    perform private.fail('invalid_argument', 'Only days that are over can be locked.', 'locked_until',
+      format('Days before locked_until are locked; today is %s: is the year right?', private.local_day(v_before.id, now())));
+  end if;
   update public.organizations as o
   set name = btrim(v_after.name),
     time_zone = v_after.time_zone,
@@ -386,6 +396,7 @@ begin
     location_retention_days = v_after.location_retention_days,
     device_checks_in = v_after.device_checks_in,
     allows_self_review = v_after.allows_self_review,
+    own_hours_by_hand = v_after.own_hours_by_hand,
     expense_categories = v_after.expense_categories,
     shares_leaderboard = v_after.shares_leaderboard,
     key_notice_hours = v_after.key_notice_hours

@@ -156,6 +156,8 @@ begin
         from public.employee_last_state as s
         join public.employees as e on e.organization_id = s.organization_id and e.id = s.employee_id
         where s.organization_id = v_caller.organization_id and s.employee_id = n.employee_id and s.recorded_at is not null
+          -- Who belongs to the organization no more has no place on it either.
+          and e.is_active
         limit 1
       ) as p
     )

@@ -53,8 +53,25 @@ select
   s.distance_status,
   s.original_checked_in_at,
   s.original_checked_out_at,
-  s.corrected_at
+  s.corrected_at,
+  z.time_zone,
+  (s.checked_in_at at time zone z.time_zone)::date as local_day,
+  to_char(s.checked_in_at at time zone z.time_zone, 'YYYY-MM-DD HH24:MI:SS') as local_checked_in_at,
+  to_char(s.checked_out_at at time zone z.time_zone, 'YYYY-MM-DD HH24:MI:SS') as local_checked_out_at,
+  s.opened_by,
+  s.counts,
+  s.needs_review,
+  array_to_string(s.review_reasons, ' ') as review_reasons,
+  s.provisional_until,
+  s.voided_at
 from public.attendance_sessions as s
+-- The zone of the day on which it began; a few rows an organization.
+left join lateral (
+  select o.time_zone from public.organization_time_zones as o
+  where o.organization_id = s.organization_id and o.valid_from <= s.checked_in_at
+  order by o.valid_from desc
+  limit 1
+) as z on true
 left join public.employees as e on e.organization_id = s.organization_id and e.id = s.employee_id;
 
 create trigger _100_refuse_write instead of insert or update or delete on public.export_sessions
@@ -62,6 +79,16 @@ create trigger _100_refuse_write instead of insert or update or delete on public
 
 comment on view public.export_sessions is
   'Sessions for spreadsheets: order=checked_in_at.desc,session_id; the next page asks for what comes after its last row.';
+comment on column public.export_sessions.time_zone is 'The organization''s zone when it began, which the local columns are in.';
+comment on column public.export_sessions.local_day is 'The organization''s day on which it began.';
+comment on column public.export_sessions.local_checked_in_at is 'When it began, by the clock on the organization''s wall.';
+comment on column public.export_sessions.local_checked_out_at is 'When it ended, by the same clock; empty while open.';
+comment on column public.export_sessions.opened_by is 'EMPLOYEE, DEVICE, ADMIN or API_KEY.';
+comment on column public.export_sessions.counts is 'Whether its hours are in the figures.';
+comment on column public.export_sessions.needs_review is 'Whether an administrator has to look at it.';
+comment on column public.export_sessions.review_reasons is 'Why, separated by blanks.';
+comment on column public.export_sessions.provisional_until is 'Until when an automatic end may still move; else empty.';
+comment on column public.export_sessions.voided_at is 'When it was taken back; else empty.';
 comment on column public.export_sessions.employee_code is 'The person''s code.';
 comment on column public.export_sessions.employee_name is 'The person''s name.';
 comment on column public.export_sessions.status is 'ACTIVE (open) or CLOSED.';

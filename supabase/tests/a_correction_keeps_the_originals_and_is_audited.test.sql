@@ -1,6 +1,6 @@
 -- Administrators correct times; what was first is kept, what is settled or overlaps is refused, and figures follow.
 begin;
-select plan(18);
+select plan(19);
 select tests.cast_on_stage();
 create temporary table s (name text primary key, id uuid) on commit drop;
 grant select on s to authenticated;
@@ -56,7 +56,11 @@ select pg_temp.refused('first', '10 hours', '9 hours', 'reason', 'session_sealed
 select tests.throws_code(format('select public.recalculate_session(%L)', (select id from s where name = 'first')),
   'session_sealed',
   'and is not computed again');
-select (public.update_organization(jsonb_build_object('locked_until', tests.today() + 1))).locked_until is not null;
+select tests.throws_code($$select public.update_organization('{"locked_until": "2062-11-01"}')$$, 'invalid_argument',
+  'a day that is not over cannot be locked');
+select tests.become_postgres();
+update public.organizations set locked_until = tests.today() + 1 where id = tests.acme();
+select tests.become('alice');
 select pg_temp.refused('second', '7 hours', '5 hours', 'reason', 'period_locked', 'a locked day stays');
 select tests.become('mallory');
 select pg_temp.refused('second', '7 hours', '5 hours', 'reason', 'session_not_found', 'another organization finds nothing');

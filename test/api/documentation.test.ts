@@ -196,6 +196,30 @@ test('docs/api.md shows every call of the API with a real request and answer', a
     client_request_id: randomUUID(),
   });
   await call('ada', 'force_check_out', { employee_id, reason: 'Battery died.' });
+  await call('eva', 'record_session', {
+    checked_in_at: minutesAgo(900),
+    checked_out_at: minutesAgo(840),
+    client_request_id: randomUUID(),
+  });
+  const byHand = await call('ada', 'create_session', {
+    employee_id,
+    checked_in_at: minutesAgo(800),
+    checked_out_at: minutesAgo(780),
+    reason: 'The phone was at home.',
+    client_request_id: randomUUID(),
+  });
+  const asked = await call('eva', 'request_correction', {
+    reason: 'I was not there.',
+    client_request_id: randomUUID(),
+    session_id: byHand.id,
+  });
+  await call('ada', 'review_session', { session_id: byHand.id, comment: 'Asked the customer.' });
+  await call('ada', 'review_correction', {
+    correction_request_id: asked.id,
+    status: 'REJECTED',
+    comment: 'You were seen.',
+  });
+  await call('ada', 'void_session', { session_id: byHand.id, reason: 'It was another person.' });
   // The worker's events come before there is a webhook, not between its first deliveries.
   await eventually('distances are computed', async () => {
     const { count } = await (people.get('ada') as Client)

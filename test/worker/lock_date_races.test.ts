@@ -59,7 +59,8 @@ async function hire(name: string, role: string) {
 const become = (sql: postgres.Sql, who: { userId: string }) =>
   sql`select set_config('request.jwt.claims', ${JSON.stringify({ sub: who.userId, role: 'authenticated' })}, false)`;
 
-const lock = (sql: postgres.Sql) => sql`select public.update_organization('{"locked_until": "2100-01-01"}')`;
+const lock = (sql: postgres.Sql) => sql`select public.update_organization(
+  jsonb_build_object('locked_until', (now() at time zone 'UTC')::date))`;
 
 type Writer = {
   who: () => { userId: string };
@@ -68,7 +69,10 @@ type Writer = {
 };
 
 const writers: Record<string, Writer> = {
-  'a check-in': { who: () => worker, write: (sql) => sql`select public.check_in(now(), gen_random_uuid())` },
+  'a check-in': {
+    who: () => worker,
+    write: (sql) => sql`select public.check_in(now() - interval '25 hours', gen_random_uuid())`,
+  },
   'late points': {
     who: () => worker,
     write: (sql) => sql`select public.record_locations(jsonb_build_array(jsonb_build_object(
@@ -82,7 +86,8 @@ const writers: Record<string, Writer> = {
   'a recalculation': { who: () => worker, write: (sql) => sql`select public.recalculate_session(${sessionId})` },
   'an expense': {
     who: () => worker,
-    write: (sql) => sql`select public.submit_expense(10, 'Parking', gen_random_uuid())`,
+    write: (sql) => sql`select public.submit_expense(10, 'Parking', gen_random_uuid(),
+      spent_on => (now() at time zone 'UTC')::date - 1)`,
     isSettled: true,
   },
   'a review': {
@@ -119,7 +124,7 @@ test('a phone that reports while the date moves checks nobody in', async () => {
     [one, () => lock(one)],
     [
       other,
-      () => other`select private.check_in_by_device(${organizationId}, ${worker.employeeId}, now(),
+      () => other`select private.check_in_by_device(${organizationId}, ${worker.employeeId}, now() - interval '25 hours',
         '{"latitude": 46, "longitude": 14}') as checked_in`,
     ],
   );
