@@ -291,7 +291,9 @@ describe.runIf(chromiumPath)('in a browser', () => {
     await dialog().getByRole('button', { name: 'Deactivate' }).click();
     await row.waitFor({ state: 'detached' });
     await page.getByRole('button', { name: 'Undo' }).click();
-    await row.waitFor();
+    await notice('Undone.');
+    const [taken] = await must(company.admin.client.from('employees').select('is_active').eq('name', 'Nina New'));
+    expect(taken?.is_active).toBe(true);
   });
 
   test('Integrations disconnects a stolen key by keyboard alone, and retries a delivery', async () => {
