@@ -185,7 +185,10 @@ const inviteFields = (values: { name?: string; email?: string } = {}): Field[] =
   },
 ];
 
-function invite(reload: () => Promise<void>, values: { name?: string; email?: string } = {}): void {
+function invite(
+  reload: () => Promise<void>,
+  values: { name?: string; email?: string; employeeId?: string } = {},
+): void {
   askFor({
     title: t().inviteTitle,
     body: <p>{t().inviteBody}</p>,
@@ -194,7 +197,12 @@ function invite(reload: () => Promise<void>, values: { name?: string; email?: st
     submit: async (form) => {
       const name = String(form.get('name'));
       const { token, expires_at } = await ask(
-        rest.rpc('invite_employee', { name, email: String(form.get('email')), app_role: String(form.get('role')) }),
+        rest.rpc('invite_employee', {
+          name,
+          email: String(form.get('email')),
+          app_role: String(form.get('role')),
+          ...(values.employeeId ? { employee_id: values.employeeId } : {}),
+        }),
       );
       await reload();
       showSecret({
@@ -263,7 +271,8 @@ function personActs(who: Row | Employee, reload: () => Promise<void>): (MenuItem
       isBad: true,
       submit: async () => {
         await setActive(false)();
-        notify(t().deactivated(who.name), setActive(true));
+        // Without an account it is taken back at once; others come back by an invitation, which is theirs to accept.
+        notify(t().deactivated(who.name), who.user_id === null ? setActive(true) : undefined);
       },
     });
   return [
@@ -279,7 +288,13 @@ function personActs(who: Row | Employee, reload: () => Promise<void>): (MenuItem
     { label: t().exportData, act: () => void exportPerson(who.id, who.name) },
     who.is_active && !isMe
       ? { label: t().deactivate, act: deactivate, isBad: true }
-      : !who.is_active && { label: t().takeBack, act: () => void act(t().takenBack(who.name), setActive(true)) },
+      : !who.is_active && {
+          label: t().takeBack,
+          act: () =>
+            who.user_id === null
+              ? void act(t().takenBack(who.name), setActive(true))
+              : invite(reload, { name: who.name, employeeId: who.id }),
+        },
     !isMe && { label: t().erase, act: () => erase(who, reload), isBad: true },
   ];
 }
