@@ -676,7 +676,8 @@ as $$
   select t.id, t.employee_id, t.name, t.app, t.last_protocol, t.last_seen_at, t.last_stored_at, t.points_stored,
     t.points_corrected, t.points_without_session, t.points_refused, t.refused_by_reason, t.lost_in_a_row, t.clock_offset_s,
     t.setup_problem, t.phone_state, t.phone_state_at
-  from public.device_tokens as t
+  from private.require_employee() as m
+  join public.device_tokens as t on t.organization_id = m.organization_id
   where t.revoked_at is null and (get_device_health.employee_id is null or t.employee_id = get_device_health.employee_id)
   order by t.employee_id, t.created_at, t.id;
 $$;
@@ -685,6 +686,6 @@ comment on function public.get_device_health(uuid) is
   'How the phones with a token are doing: last heard, last stored, what was refused and why, whether the clock is wrong
 (clock_offset_s, ahead), what the app says of the phone. The caller''s own; administrators see all, managers
 their team''s. Optionally of one employee. A key with employees:read reads the table device_tokens.
-Errors: none of its own.';
+Errors: not_a_member 403.';
 
 grant execute on function public.get_device_health(uuid) to authenticated;
