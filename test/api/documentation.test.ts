@@ -293,7 +293,10 @@ test('docs/api.md shows every call of the API with a real request and answer', a
   await call('ada', 'queue_stats', {});
   people.set('service_role', stack.service());
   await call('service_role', 'reconcile_snapshot_tables', {});
-  await call('service_role', 'appoint_administrator', { employee_id, reason: 'Asked for by the owner, letter of 3 March.' });
+  await call('service_role', 'appoint_administrator', {
+    employee_id,
+    reason: 'Asked for by the owner, letter of 3 March.',
+  });
   await call('ada', 'system_health', {});
   const ivo = await stack.signUp('ivo@example.test');
   people.set('ivo', ivo.client);

@@ -43,7 +43,9 @@ test('offline hours, expenses, a forced check-out and a correction end as they s
   expect(day.audit).toEqual([
     'organization.founded',
     'employee.invited',
+    'invitation.accepted',
     'employee.invited',
+    'invitation.accepted',
     'expense.approved',
     'expense.rejected',
     'session.force_checked_out',

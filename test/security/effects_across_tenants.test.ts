@@ -17,7 +17,12 @@ const actMs = isLong ? Number(process.env.FIELDTRACK_EFFECTS_SECONDS ?? 20) * 10
 const clients = 20;
 
 type Call = () => Promise<number>;
-type Act = { name: string; prepare?: () => Promise<unknown>; call?: (n: number) => Promise<number>; undo?: () => Promise<unknown> };
+type Act = {
+  name: string;
+  prepare?: () => Promise<unknown>;
+  call?: (n: number) => Promise<number>;
+  undo?: () => Promise<unknown>;
+};
 
 let stack: TestStack;
 let receiver: Receiver;
@@ -68,7 +73,8 @@ async function request(who: Member, method: 'GET' | 'POST', path: string, body?:
 const rpc = (who: Member, name: string, body: unknown) => request(who, 'POST', `/rpc/${name}`, body);
 
 const checkIn = (who: Member) => rpc(who, 'check_in', { checked_in_at: new Date(), client_request_id: randomUUID() });
-const checkOut = (who: Member) => rpc(who, 'check_out', { checked_out_at: new Date(), client_request_id: randomUUID() });
+const checkOut = (who: Member) =>
+  rpc(who, 'check_out', { checked_out_at: new Date(), client_request_id: randomUUID() });
 
 /** An old session of V that its retention is to take; what else is due is M's. */
 let age = 0;
@@ -95,11 +101,18 @@ const acts: Act[] = [
     call: () => request(m, 'GET', String.raw`/employees?select=id&name=match.^(n*)(n*)(n*)(n*)(n*)(n*)k$`),
   },
   { name: 'rows embedded deeply', call: () => request(m, 'GET', `/employees?${deep}`) },
-  { name: 'patterns with many wildcards', call: () => request(m, 'GET', '/employees?select=id&name=ilike.*n*n*n*n*n*n*n*n*k') },
+  {
+    name: 'patterns with many wildcards',
+    call: () => request(m, 'GET', '/employees?select=id&name=ilike.*n*n*n*n*n*n*n*n*k'),
+  },
   {
     name: 'rankings of ever other ranges',
     call: (n) =>
-      rpc(m, 'get_leaderboard', { metric: 'distance', from: `20${10 + (n % 15)}-01-01`, to: `20${10 + (n % 15)}-02-${10 + (n % 18)}` }),
+      rpc(m, 'get_leaderboard', {
+        metric: 'distance',
+        from: `20${10 + (n % 15)}-01-01`,
+        to: `20${10 + (n % 15)}-02-${10 + (n % 18)}`,
+      }),
   },
   {
     name: 'check-ins and check-outs',
@@ -112,9 +125,15 @@ const acts: Act[] = [
   {
     name: 'addresses of a webhook',
     call: (n) =>
-      rpc(m, 'update_webhook', { webhook_id: endpoint, changes: { url: `https://hooks.example.com/${n}${'a'.repeat(1900)}` } }),
+      rpc(m, 'update_webhook', {
+        webhook_id: endpoint,
+        changes: { url: `https://hooks.example.com/${n}${'a'.repeat(1900)}` },
+      }),
   },
-  { name: 'foundings that are refused', call: () => rpc(m, 'create_organization', { name: 'M', slug: 'taken', time_zone: 'UTC' }) },
+  {
+    name: 'foundings that are refused',
+    call: () => rpc(m, 'create_organization', { name: 'M', slug: 'taken', time_zone: 'UTC' }),
+  },
   {
     name: 'names that nobody answers for',
     prepare: async () => {
@@ -131,7 +150,8 @@ const acts: Act[] = [
   },
   {
     name: 'data that makes its own turn raise',
-    prepare: () => stack.admin`update public.organization_time_zones set time_zone = 'Gone/Away' where organization_id = ${mOrganization}`,
+    prepare: () =>
+      stack.admin`update public.organization_time_zones set time_zone = 'Gone/Away' where organization_id = ${mOrganization}`,
     call: () => request(m, 'GET', '/rpc/get_dashboard'),
   },
 ];
@@ -160,7 +180,9 @@ async function measure(untilMs: number): Promise<Record<string, number>> {
       (took.webhook ??= []).push(performance.now() - began),
     );
     const recorded_at = new Date().toISOString();
-    await timed('points', () => rpc(v, 'record_locations', { points: [{ recorded_at, latitude: 46, longitude: 14.5 }] }));
+    await timed('points', () =>
+      rpc(v, 'record_locations', { points: [{ recorded_at, latitude: 46, longitude: 14.5 }] }),
+    );
     for (let n = 0; n < 5; n++) await timed('list', () => request(v, 'GET', '/employees?select=id,name'));
     await timed('dashboard', () => request(v, 'GET', '/rpc/get_dashboard'));
     await timed('check-out', () => checkOut(v));

@@ -43,7 +43,7 @@ describe('the distance job', () => {
     expect(done.distance_m).toBeLessThan(35_500);
     expect(done.points_used).toBe(60);
     expect(done.points_rejected).toBe(0);
-    expect(done.algorithm_version).toBe(2);
+    expect(done.algorithm_version).toBe(3);
     const days = await stack.admin<{ distance_m: number; duration_s: number }[]>`
       select distance_m::float8, duration_s from public.session_days where session_id = ${sessionId}`;
     const sum = days.reduce((total, day) => total + day.distance_m, 0);
@@ -75,7 +75,7 @@ describe('the distance job', () => {
     const route = await routeOf(sessionId);
     expect(route.points.filter(({ flag }) => flag === 'ok')).toHaveLength(60);
     expect(route.points.reduce((sum, { leg_m }) => sum + leg_m, 0)).toBeCloseTo(paid.distance_m ?? 0, 1);
-    expect(route).toMatchObject({ algorithm_version: 2, distance_parameters: paid.distance_parameters });
+    expect(route).toMatchObject({ algorithm_version: 3, distance_parameters: paid.distance_parameters });
 
     const { error } = await boss.client.rpc('recalculate_session', { session_id: sessionId });
     expect(error).toBeNull();
