@@ -28,9 +28,12 @@ const remote = z.object({
 export function productionProblems(toml: string, projectRef: string): string[] {
   const config = z.object({ remotes: z.object({ production: z.unknown() }).optional() }).parse(parse(toml));
   const judged = remote.safeParse(config.remotes?.production);
-  if (!judged.success) return judged.error.issues.map(({ path, message }) => `remotes.production.${path.join('.')}: ${message}`);
+  if (!judged.success)
+    return judged.error.issues.map(({ path, message }) => `remotes.production.${path.join('.')}: ${message}`);
   if (judged.data.project_id !== projectRef) {
-    return [`remotes.production.project_id is ${judged.data.project_id}, and the project is ${projectRef || 'not named'}`];
+    return [
+      `remotes.production.project_id is ${judged.data.project_id}, and the project is ${projectRef || 'not named'}`,
+    ];
   }
   return [];
 }

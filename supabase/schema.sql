@@ -2466,7 +2466,8 @@ comment on function public.create_api_key(text,text[],timestamp with time zone,i
 as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locations:write, expenses:read, expenses:review,
 employees:read, employees:write, analytics:read, webhooks:manage, events:read, sites:read,
 sites:write. It expires in a year unless expires_at says otherwise (null:
-never). Administrators, no API key; audited; 60 new keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
+never). Administrators, no API key; audited; 60 new keys and device tokens an hour. Errors: admin_required 403,
+  invalid_argument 400, rate_limited 429.';
 grant execute on function public.create_api_key(text,text[],timestamp with time zone,integer) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.create_device_token(employee_id uuid, name text DEFAULT 'Phone'::text)
@@ -2636,10 +2637,13 @@ AS $function$
   select private.export_employee_data(employee_id, after_session_id, after_recorded_at);
 $function$;
 comment on function public.export_employee_data(uuid,uuid,timestamp with time zone) is 'All data about a person, with every employment: the caller''s own, or for administrators any employee''s. The first page has
-everything but points: {employee, organization, account (null: no member any more), employments, invitations, visits, managed_teams,
-sessions, session_reports, correction_requests, session_days, expenses, device_tokens, daily_figures, monthly_figures, state, events, acts_on_the_person,
+everything but points: {employee, organization, account (null: no member any more), employments, invitations, visits,
+  managed_teams,
+sessions, session_reports, correction_requests, session_days, expenses, device_tokens, daily_figures, monthly_figures, state,
+  events, acts_on_the_person,
 acts_by_the_person, reviews_by_the_person, made_by_the_person, told_by_webhook (hosts), receipts}, and each page {points, next}:
-10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
+10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute.
+Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 grant execute on function public.export_employee_data(uuid,uuid,timestamp with time zone) to authenticated;
 
 CREATE OR REPLACE FUNCTION public.export_session_geojson(session_id uuid)
@@ -2870,7 +2874,8 @@ $function$;
 comment on function public.get_expense_summary(date,date) is 'Expenses that were spent in a range of days (both included, 366 at most; without one the last 30): {from_day, to_day, pending,
 approved, rejected, currencies: [{currency, pending, approved, rejected, pending_amount, approved_amount, rejected_amount}],
 categories: [the same with category], waiting: [{employee_id, name, employee_code, currency, pending, pending_amount,
-oldest_submitted_at, latest_spent_on}]}. waiting is who has how much undecided, of any day, the longest first, 1,000 lines at most.
+oldest_submitted_at, latest_spent_on}]}. waiting is who has how much undecided, of any day, the longest first,
+  1,000 lines at most.
 Counts by the state they are in now; amounts of different currencies are never added.
 Administrators, keys with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 grant execute on function public.get_expense_summary(date,date) to api_key, authenticated;
@@ -2902,7 +2907,8 @@ comment on function public.get_live_map(integer) is 'Where people are: {as_of, p
 latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, distance_m}]}: the newest position of each person at
 work (activity ACTIVE) and of those who checked out within 24 hours (RECENT), the former first, at most max_people (1 to
 1000). Who has sent no position is left out. session_id is that of the position, distance_m that of the open session so far.
-Administrators, managers (the people of their teams), keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+Administrators, managers (the people of their teams), keys with locations:read. Errors: admin_required 403, scope_missing 403,
+  invalid_argument 400.';
 grant execute on function public.get_live_map(integer) to api_key, authenticated;
 
 CREATE OR REPLACE FUNCTION public.get_my_api_key()
@@ -3606,7 +3612,8 @@ AS $function$
   select private.set_employee_active(employee_id, is_active);
 $function$;
 comment on function public.set_employee_active(uuid,boolean) is 'Deactivates a person (the open session is closed, a pending invitation and device tokens are revoked, the next statement of a
-valid token is refused, the history stays), or activates one without an account. Whoever has an account comes back by an invitation
+valid token is refused, the history stays),
+  or activates one without an account. Whoever has an account comes back by an invitation
 (invite_employee with employee_id). Administrators, and keys with employees:write (no administrator); audited. Calling it again is
 safe. Errors: admin_required 403, employee_not_found 404, last_admin 409, invitation_needed 409, invalid_argument 400.';
 grant execute on function public.set_employee_active(uuid,boolean) to api_key, authenticated;
@@ -3648,7 +3655,8 @@ AS $function$
 $function$;
 comment on function public.system_health() is 'Is all well? {status: ok or degraded, problems: [text], sessions: {open, forgotten}, distances: {pending, failed} (of the last
 week), webhooks: {endpoints, disabled, circuits_open}, deliveries: {pending, late} (of webhooks that are on), retry_intents:
-{pending}, erasures: {unfinished}, loops: {failing: [name]}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own
+{pending}, erasures: {unfinished}, loops: {failing: [name]}, schedules: {overdue: [name]}, generated_at,
+  organization_id}. Administrators: of the own
 organization; service_role: of all together, and the machinery''s state beside it. Counts stop at 100,000.
 Errors: admin_required 403, not_a_member 403.';
 grant execute on function public.system_health() to authenticated, service_role;
@@ -3723,7 +3731,8 @@ $function$;
 comment on function public.update_organization(jsonb,text) is 'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
 max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in,
 allows_self_review, expense_categories, shares_leaderboard, key_notice_hours.
-locked_until moves forward when every session that began before it is closed and has its figures, and back with a reason only, which
+locked_until moves forward when every session that began before it is closed and has its figures, and back with a reason only,
+  which
 is told (organization.unlocked). Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';
@@ -4204,7 +4213,8 @@ begin
       when v_step_s <= v_gap_s then v_travelled_m + v_scale * v_said_m
     end;
     v_scale_way_m := case when v_step_s <= v_speed_says_s then v_scale_way_m + v_said_m end;
-    -- Slow work in a small area, whose way no straight line shows. At the speed of cars a place that does not move is a frozen one.
+    -- Slow work in a small area, whose way no straight line shows. At the speed of cars a place that does not move is a
+    -- frozen one.
     v_is_steady := v_is_steady and coalesce(v_step_s <= v_speed_says_s and v_said_m is not null
       and least(v_speed_mps, v_before_speed_mps) > 0 and greatest(v_speed_mps, v_before_speed_mps) < 4
       and greatest(v_speed_mps, v_before_speed_mps) < 1.5 * least(v_speed_mps, v_before_speed_mps), false);
@@ -4407,7 +4417,8 @@ begin
       v_travelled_m := 0;
       v_is_steady := v_speed_mps > 0;
       v_has_turned := false;
-      -- Speeds against places, on straight stretches: there the way is the straight line, whatever the receiver calls it. Straight
+      -- Speeds against places, on straight stretches: there the way is the straight line, whatever the receiver calls it.
+      -- Straight
       -- is what a place near the middle does not bend.
       v_back_m := sqrt((v_x - v_scale_x) * (v_x - v_scale_x) + (v_y - v_scale_y) * (v_y - v_scale_y)
         + (v_z - v_scale_z) * (v_z - v_scale_z));
@@ -5749,7 +5760,8 @@ begin
   delete from public.session_reports as r
   where r.organization_id = v_erasure.organization_id and r.employee_id = v_erasure.employee_id and r.session_id is null;
 
-  -- The person's events in the order of their ids, a bounded number of them at a time: found by index, whatever else happens in the
+  -- The person's events in the order of their ids, a bounded number of them at a time: found by index, whatever else happens
+  -- in the
   -- organization, so colleagues who write events faster than they are read cannot keep an erasure from its end.
   select max(e.id) into v_last_event
   from (
@@ -6780,7 +6792,8 @@ declare
 begin
   perform private.emit_team_event('team.deleted', v_team);
   delete from public.teams as t where t.organization_id = v_admin.organization_id and t.id = in_team_id;
-  perform private.audit(v_admin.organization_id, 'team.deleted', 'team', in_team_id, jsonb_build_object('name', v_team.name), null);
+  perform private.audit(v_admin.organization_id, 'team.deleted', 'team', in_team_id, jsonb_build_object('name', v_team.name),
+    null);
 end;
 $function$;
 comment on function private.delete_team(uuid) is 'Body of public.delete_team.';
@@ -7494,7 +7507,8 @@ begin
       select coalesce(jsonb_agg(r.path), '[]')
       from unnest(v_ids) as i (id) cross join unnest(private.receipt_paths(v_employee.organization_id, i.id)) as r (path)
     )
-  ) || private.rows_about_person(v_employee.organization_id, v_ids) || private.acts_about_person(v_employee.organization_id, v_ids)
+  ) || private.rows_about_person(v_employee.organization_id, v_ids) || private.acts_about_person(v_employee.organization_id,
+    v_ids)
     || v_page;
 end;
 $function$;
@@ -8505,7 +8519,8 @@ declare
   v_created integer := 0;
   v_updated integer := 0;
 begin
-  if in_features ->> 'type' is distinct from 'FeatureCollection' or jsonb_typeof(in_features -> 'features') is distinct from 'array'
+  if in_features ->> 'type' is distinct from 'FeatureCollection' or jsonb_typeof(in_features -> 'features') is distinct
+    from 'array'
     or jsonb_array_length(in_features -> 'features') > 1000
   then
     perform private.fail('invalid_argument', 'sites is a GeoJSON FeatureCollection of at most 1000 features.', 'sites');
@@ -8519,7 +8534,8 @@ begin
       'is_active', v_site -> 'is_active'));
     if v_feature.feature #>> '{geometry,type}' = 'Point' then
       v_site := v_site || jsonb_build_object(
-        'longitude', v_feature.feature #> '{geometry,coordinates,0}', 'latitude', v_feature.feature #> '{geometry,coordinates,1}');
+        'longitude', v_feature.feature #> '{geometry,coordinates,0}', 'latitude',
+          v_feature.feature #> '{geometry,coordinates,1}');
     elsif v_feature.feature #>> '{geometry,type}' = 'Polygon'
       and jsonb_array_length(v_feature.feature #> '{geometry,coordinates}') = 1
     then
@@ -9161,7 +9177,8 @@ begin
     return null;
   end if;
   -- Put together, because the table is not there everywhere and plpgsql_check reads this function too.
-  execute format('select exists (select from %s as o where o.bucket_id = ''receipts'' and o.name = $1 and o.name like $2)', v_objects)
+  execute format('select exists (select from %s as o where o.bucket_id = ''receipts'' and o.name = $1 and o.name like $2)',
+    v_objects)
     into v_is_there using in_path, in_organization_id || '/%';
   return v_is_there;
 end;
@@ -10219,7 +10236,8 @@ AS $function$
         private.site_plane((in_site).latitude, (in_site).longitude, in_latitude, in_longitude)
           operator(pg_catalog.<->) point(0, 0)
       ) - (in_site).radius_m, 0)
-    else private.site_plane((in_site).latitude, (in_site).longitude, in_latitude, in_longitude) operator(pg_catalog.<->) (in_site).shape
+    else private.site_plane((in_site).latitude, (in_site).longitude, in_latitude,
+      in_longitude) operator(pg_catalog.<->) (in_site).shape
   end;
 $function$;
 comment on function private.metres_outside(public.sites,double precision,double precision) is 'How far a place lies outside a site, metres; 0 inside.';
@@ -11780,7 +11798,8 @@ begin
     from public.organizations as o
     left join public.org_dashboard_snapshot as s on s.organization_id = o.id
     cross join lateral private.dashboard_of(o.id) as d
-    where (in_organization_id is null or o.id = in_organization_id) and (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
+    where (in_organization_id is null or o.id = in_organization_id) and (s.organization_id is null or s.valid_until > now()
+      and s.updated_at <= now())
       and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
       and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at']
     limit in_max_repairs
@@ -12290,7 +12309,8 @@ CREATE OR REPLACE FUNCTION private.refresh_dashboards(in_max_events integer DEFA
  SET search_path TO ''
 AS $function$
 declare
-  -- What raised a while ago is tried again later (chapter 000740): as the first that are due they would be all that this looks at.
+  -- What raised a while ago is tried again later (chapter 000740): as the first that are due they would be all that this
+  -- looks at.
   v_failing uuid[] := array(
     select t.organization_id from private.tenant_turns as t
     where t.loop_name = 'snapshots' and t.failures > 0 and t.retry_at > now()
@@ -13264,7 +13284,8 @@ begin
     perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
   end if;
   if in_status = 'REJECTED' and v_comment is null or char_length(v_comment) > 1000 then
-    perform private.fail('invalid_argument', 'A rejection needs a comment, and a comment has at most 1000 characters.', 'comment');
+    perform private.fail('invalid_argument', 'A rejection needs a comment, and a comment has at most 1000 characters.',
+      'comment');
   end if;
   perform private.hold_locked_until(v_caller.organization_id);
   select r.* into v_request
@@ -15709,7 +15730,8 @@ begin
     -- A second change on the same day replaces the one that still waits for midnight.
     delete from public.organization_time_zones as z
     where z.organization_id = new.id and z.valid_from > now();
-    -- A name that this host's data has no more (after a restore elsewhere, or an update of the data) computes nothing: the new name
+    -- A name that this host's data has no more (after a restore elsewhere, or an update of the data) computes nothing: the
+    -- new name
     -- stands for it, from the beginning on. Otherwise nobody could ever change it: all that follows would raise.
     update public.organization_time_zones as z
     set time_zone = new.time_zone
@@ -15914,7 +15936,8 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'scopes', 'is_active', 'requests_per_minute'] <> '{}'
   then
-    perform private.fail('invalid_argument', 'changes is an object of name, scopes, is_active and requests_per_minute.', 'changes',
+    perform private.fail('invalid_argument', 'changes is an object of name, scopes, is_active and requests_per_minute.',
+      'changes',
       'Send only the keys to change.');
   end if;
   select k.* into v_before
@@ -15967,7 +15990,8 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'phone', 'employee_code', 'app_role', 'team_id'] <> '{}'
   then
-    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code, app_role and team_id.', 'changes',
+    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code, app_role and team_id.',
+      'changes',
       'Send only the keys to change.');
   end if;
   select e.* into v_before
@@ -16339,7 +16363,8 @@ AS $function$
 begin
   return '{"type":"' || in_event.type || '","timestamp":"'
     || to_char(in_event.occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","id":' || in_event.id || ',"organization_id":"' || in_event.organization_id
+    || '","id":"' || concat_ws('.', in_event.epoch, in_event.xact, in_event.id)
+    || '","organization_id":"' || in_event.organization_id
     || '","actor":' || jsonb_build_object('type', in_event.actor_type, 'id', in_event.actor_id)::text
     || ',"data":' || in_event.payload::text || '}';
 end;

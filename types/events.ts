@@ -156,7 +156,8 @@ export type EventPayload<T extends EventType> = z.infer<(typeof eventPayloads)[T
 export const webhookBody = z.looseObject({
   type: z.string(),
   timestamp: time,
-  id: z.int(),
+  /** The event's place in the log, as the live stream and Realtime give it. */
+  id: z.string().regex(/^\d+\.\d+\.\d+$/),
   organization_id: id,
   actor: z.looseObject({
     type: z.enum(['employee', 'api_key', 'device', 'worker', 'service', 'system']),

@@ -41,8 +41,16 @@ export const databaseFamilies = {
     help: 'Organizations with something due in a loop that serves all of them in turns.',
     labels: ['loop'],
   },
-  loop_organizations_failing: { type: 'gauge', help: 'Organizations whose data stops their own turn.', labels: ['loop'] },
-  loop_oldest_due_seconds: { type: 'gauge', help: 'How long the first of those that are due has waited.', labels: ['loop'] },
+  loop_organizations_failing: {
+    type: 'gauge',
+    help: 'Organizations whose data stops their own turn.',
+    labels: ['loop'],
+  },
+  loop_oldest_due_seconds: {
+    type: 'gauge',
+    help: 'How long the first of those that are due has waited.',
+    labels: ['loop'],
+  },
   location_partitions_missing: {
     type: 'gauge',
     help: 'Monthly partitions of gps_locations that should be there and are not.',

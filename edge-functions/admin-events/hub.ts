@@ -180,7 +180,10 @@ export function createHub(deps: {
       if (isStopped || channel.listeners.size >= deps.maxListenersPerOrganization) return undefined;
       // Systems leave a fifth of the places to people: one key opened all of them, and the administrators were refused.
       const keys = [...channel.listeners].filter(({ viewer }) => viewer.kind === 'api_key').length;
-      if (listener.viewer.kind === 'api_key' && keys >= Math.max(1, Math.floor(deps.maxListenersPerOrganization * 0.8))) {
+      if (
+        listener.viewer.kind === 'api_key' &&
+        keys >= Math.max(1, Math.floor(deps.maxListenersPerOrganization * 0.8))
+      ) {
         return undefined;
       }
       if (channels.size === 0) checkedAt = now();

@@ -1,4 +1,5 @@
--- The schema of Supabase Realtime as far as policies, triggers and realtime.ts look at it: names, columns and signatures are those
+-- The schema of Supabase Realtime as far as policies, triggers and realtime.ts look at it: names, columns and signatures are
+-- those
 -- of a hosted project. Realtime there reads the messages from the log of the database; here a trigger notes them in
 -- _realtime.outbox with their transaction, and realtime.ts reads those that nothing can precede any more. Applied by the
 -- superuser, once.

@@ -1,4 +1,5 @@
--- The schema of Supabase Storage as far as policies, migrations and storage.ts look at it: names, columns and signatures are those
+-- The schema of Supabase Storage as far as policies, migrations and storage.ts look at it: names, columns and signatures are
+-- those
 -- of a hosted project. Files themselves lie in a folder, named by `version`. Applied by the superuser, once.
 
 create schema storage authorization supabase_storage_admin;

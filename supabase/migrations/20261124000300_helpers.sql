@@ -98,7 +98,8 @@ $$;
 comment on function private.fail(text, text, text, text, jsonb) is
   'Raises a registered error: an answer {code, message, details, hint} with the status of the registry. Never returns.';
 
--- What somebody else will read as a name or a line of text: something visible, and nothing that reorders, hides or breaks it (control
+-- What somebody else will read as a name or a line of text: something visible, and nothing that reorders, hides or breaks it
+-- (control
 -- characters, marks of direction, characters without width; the joiners of emoji and of Persian stay).
 create function private.is_readable(in_text text) returns boolean
 language sql immutable

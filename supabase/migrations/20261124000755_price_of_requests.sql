@@ -2,8 +2,10 @@
 --
 -- All tenants share PostgREST's connections and the processor behind them; ten requests of one person that take long are everybody's
 -- standstill. So a read has two seconds (the four calls that answer a whole session or person have four), and a person and an
--- organization have so many reads at once: who has more is told so, 429, instead of everybody 504. A read may not write, so the reads
--- under way are advisory locks, which end with their transaction. A write takes a token of its person, whatever function it calls:
+-- organization have so many reads at once: who has more is told so, 429, instead of everybody 504. A read may not write, so
+-- the reads
+-- under way are advisory locks, which end with their transaction. A write takes a token of its person, whatever function it
+-- calls:
 -- no write is forgotten, and a call that is refused costs nothing, as with the limits of chapter 000750.
 -- Patterns of `match` and `imatch` are programs that run as long as their writer wants; they are refused (below).
 -- Not covered: what the function `api` refuses before a request comes here.

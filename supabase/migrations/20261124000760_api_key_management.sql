@@ -146,7 +146,8 @@ comment on function public.create_api_key(text, text[], timestamptz, integer) is
 as x-api-key to /functions/v1/api. Scopes: sessions:read, locations:read, locations:write, expenses:read, expenses:review,
 employees:read, employees:write, analytics:read, webhooks:manage, events:read, sites:read,
 sites:write. It expires in a year unless expires_at says otherwise (null:
-never). Administrators, no API key; audited; 60 new keys and device tokens an hour. Errors: admin_required 403, invalid_argument 400, rate_limited 429.';
+never). Administrators, no API key; audited; 60 new keys and device tokens an hour. Errors: admin_required 403,
+  invalid_argument 400, rate_limited 429.';
 
 grant execute on function public.create_api_key(text, text[], timestamptz, integer) to authenticated;
 
@@ -218,7 +219,8 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'scopes', 'is_active', 'requests_per_minute'] <> '{}'
   then
-    perform private.fail('invalid_argument', 'changes is an object of name, scopes, is_active and requests_per_minute.', 'changes',
+    perform private.fail('invalid_argument', 'changes is an object of name, scopes, is_active and requests_per_minute.',
+      'changes',
       'Send only the keys to change.');
   end if;
   select k.* into v_before

@@ -121,7 +121,8 @@ declare
 begin
   perform private.emit_team_event('team.deleted', v_team);
   delete from public.teams as t where t.organization_id = v_admin.organization_id and t.id = in_team_id;
-  perform private.audit(v_admin.organization_id, 'team.deleted', 'team', in_team_id, jsonb_build_object('name', v_team.name), null);
+  perform private.audit(v_admin.organization_id, 'team.deleted', 'team', in_team_id, jsonb_build_object('name', v_team.name),
+    null);
 end;
 $$;
 

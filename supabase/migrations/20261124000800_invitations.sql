@@ -4,7 +4,8 @@
 -- token is shown once and stored as a hash. Inviting the same address again replaces the token of the invitation that
 -- still waits: that is also what to do when the answer with the token was lost. The role is that of the newest word: who
 -- invites an employee has made no administrator, whatever was said before.
--- Who was here before continues: inviting the address again, or naming the employee, leads to the same row, and it is the person who
+-- Who was here before continues: inviting the address again, or naming the employee, leads to the same row, and it is the
+-- person who
 -- comes back by accepting. Only the organization's own invitations are looked at for that, never the accounts of Auth.
 -- Not covered: sending the e-mail. The caller gets the token and sends the link.
 
@@ -84,7 +85,8 @@ comment on table private.invitation_tokens is 'SHA-256 of each invitation''s new
 
 -- NOTE: nothing is granted on it: invite_employee writes it, accept_invitation finds by it.
 
--- The employee that an invitation is for, held against acceptance and deactivation: the one that is named, the one that waits or was
+-- The employee that an invitation is for, held against acceptance and deactivation: the one that is named, the one that waits
+-- or was
 -- here before under this address, or a new one.
 create function private.find_or_make_invited(
   in_admin private.caller, in_email text, in_name text, in_app_role text, in_phone text, in_employee_code text,

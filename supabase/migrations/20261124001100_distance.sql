@@ -4,12 +4,15 @@
 -- route that explains it, and the live distance of an open session. Movement counts from an anchor, the last place that
 -- surely was reached, once a point lies further away than the errors of both explain; a phone that stays is at rest, and
 -- its anchor becomes the mean of what it reports, unless it reports that it moves.
--- A reported speed is a witness and not the judge. Phones' apps send speeds in other units and in coarse steps, so speeds are compared
+-- A reported speed is a witness and not the judge. Phones' apps send speeds in other units and in coarse steps, so speeds are
+-- compared
 -- with places on straight stretches, and the factor between them is applied; until it is known the straight line counts.
--- A point that leaves and returns as nothing drives (a spike) is cut. A place that no reported speed explains is held until six points
+-- A point that leaves and returns as nothing drives (a spike) is cut. A place that no reported speed explains is held until
+-- six points
 -- confirm it: a few wrong fixes add nothing, and a way that the receiver did not see counts once, as a straight leg over a pause.
 -- A fix that is sent again to the last digit while it claims a speed is a silence.
--- The result is a function of the set of points: order of arrival, batches and repetition change no byte. Points are flagged, never
+-- The result is a function of the set of points: order of arrival, batches and repetition change no byte. Points are flagged,
+-- never
 -- changed. Over 120 lines, because a statement for a call would cost as much as the loop. How good it is: docs/accuracy.md.
 
 create function private.distance_algorithm_version() returns integer
@@ -401,7 +404,8 @@ begin
       when v_step_s <= v_gap_s then v_travelled_m + v_scale * v_said_m
     end;
     v_scale_way_m := case when v_step_s <= v_speed_says_s then v_scale_way_m + v_said_m end;
-    -- Slow work in a small area, whose way no straight line shows. At the speed of cars a place that does not move is a frozen one.
+    -- Slow work in a small area, whose way no straight line shows. At the speed of cars a place that does not move is a
+    -- frozen one.
     v_is_steady := v_is_steady and coalesce(v_step_s <= v_speed_says_s and v_said_m is not null
       and least(v_speed_mps, v_before_speed_mps) > 0 and greatest(v_speed_mps, v_before_speed_mps) < 4
       and greatest(v_speed_mps, v_before_speed_mps) < 1.5 * least(v_speed_mps, v_before_speed_mps), false);
@@ -604,7 +608,8 @@ begin
       v_travelled_m := 0;
       v_is_steady := v_speed_mps > 0;
       v_has_turned := false;
-      -- Speeds against places, on straight stretches: there the way is the straight line, whatever the receiver calls it. Straight
+      -- Speeds against places, on straight stretches: there the way is the straight line, whatever the receiver calls it.
+      -- Straight
       -- is what a place near the middle does not bend.
       v_back_m := sqrt((v_x - v_scale_x) * (v_x - v_scale_x) + (v_y - v_scale_y) * (v_y - v_scale_y)
         + (v_z - v_scale_z) * (v_z - v_scale_z));

@@ -307,7 +307,8 @@ begin
 end;
 $$;
 
-comment on function private.session_title(uuid, timestamptz) is 'A title for an exported session: name and the organization''s day.';
+comment on function private.session_title(uuid,
+  timestamptz) is 'A title for an exported session: name and the organization''s day.';
 
 grant execute on function private.session_title(uuid, timestamptz) to authenticated, api_key, service_role;
 

@@ -191,8 +191,10 @@ submit_expense. Errors: invalid_argument 400, not_a_member 403.';
 
 grant execute on function public.create_receipt_path(text, text) to authenticated;
 
--- A path may be named in a claim before its file is stored, and the file may never come: a phone is lost, an upload fails. Whoever
--- reviews sees it. Definer, because a key reads claims and may not read Storage; the path is that of a claim that the caller may read.
+-- A path may be named in a claim before its file is stored, and the file may never come: a phone is lost, an upload fails.
+-- Whoever
+-- reviews sees it. Definer, because a key reads claims and may not read Storage; the path is that of a claim that the caller
+-- may read.
 create function private.is_receipt_uploaded(in_organization_id uuid, in_path text) returns boolean
 language plpgsql stable security definer
 set search_path = ''
@@ -205,17 +207,20 @@ begin
     return null;
   end if;
   -- Put together, because the table is not there everywhere and plpgsql_check reads this function too.
-  execute format('select exists (select from %s as o where o.bucket_id = ''receipts'' and o.name = $1 and o.name like $2)', v_objects)
+  execute format('select exists (select from %s as o where o.bucket_id = ''receipts'' and o.name = $1 and o.name like $2)',
+    v_objects)
     into v_is_there using in_path, in_organization_id || '/%';
   return v_is_there;
 end;
 $$;
 
-comment on function private.is_receipt_uploaded(uuid, text) is 'Whether the file of a receipt is in Storage; null where there is none.';
+comment on function private.is_receipt_uploaded(uuid,
+  text) is 'Whether the file of a receipt is in Storage; null where there is none.';
 
 grant execute on function private.is_receipt_uploaded(uuid, text) to authenticated, api_key, service_role;
 
--- A computed field, for PostgREST: `expenses?select=*,receipt_is_uploaded`. It reads the claim again, under the caller's rights: a row
+-- A computed field, for PostgREST: `expenses?select=*,receipt_is_uploaded`. It reads the claim again, under the caller's
+-- rights: a row
 -- that a caller makes up says nothing.
 create function public.receipt_is_uploaded(expense public.expenses) returns boolean
 language sql stable
@@ -232,7 +237,8 @@ false when the file under receipt_path was never uploaded, null when the claim n
 
 grant execute on function public.receipt_is_uploaded(public.expenses) to authenticated, api_key, service_role;
 
--- What a claim must be, whether it is made or changed. Days are the organization's; where the claimant is, it may be tomorrow already.
+-- What a claim must be, whether it is made or changed. Days are the organization's; where the claimant is, it may be tomorrow
+-- already.
 create function private.judge_claim(
   in_organization public.organizations, in_employee_id uuid, in_amount numeric, in_currency text, in_category text,
   in_spent_on date, in_receipt_paths text[]
@@ -405,7 +411,8 @@ exception
 end;
 $$;
 
-comment on function private.submit_expense(numeric, text, uuid, text, text, date, text, text[]) is 'Body of public.submit_expense.';
+comment on function private.submit_expense(numeric, text, uuid, text, text, date, text,
+  text[]) is 'Body of public.submit_expense.';
 
 grant execute on function private.submit_expense(numeric, text, uuid, text, text, date, text, text[]) to authenticated;
 

@@ -341,7 +341,8 @@ Errors: session_not_found 404, session_open 409, session_sealed 409, period_lock
 grant execute on function public.recalculate_session(uuid) to authenticated;
 
 -- Forgotten sessions of an organization, oldest first: the schedule's question.
-create index attendance_sessions_open_by_age on public.attendance_sessions (organization_id, checked_in_at) where status = 'ACTIVE';
+create index attendance_sessions_open_by_age on public.attendance_sessions (organization_id, checked_in_at)
+  where status = 'ACTIVE';
 
 create function private.close_forgotten_sessions_of(in_organization_id uuid, in_at_most integer default 100) returns bigint
 language plpgsql volatile

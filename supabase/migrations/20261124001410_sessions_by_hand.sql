@@ -433,7 +433,8 @@ begin
     perform private.fail('invalid_argument', 'status is APPROVED or REJECTED.', 'status');
   end if;
   if in_status = 'REJECTED' and v_comment is null or char_length(v_comment) > 1000 then
-    perform private.fail('invalid_argument', 'A rejection needs a comment, and a comment has at most 1000 characters.', 'comment');
+    perform private.fail('invalid_argument', 'A rejection needs a comment, and a comment has at most 1000 characters.',
+      'comment');
   end if;
   perform private.hold_locked_until(v_caller.organization_id);
   select r.* into v_request

@@ -1,7 +1,9 @@
 -- Sites: places of work, as circles or polygons.
 --
--- Everything is measured on a plane around the site's own centre, in metres: sites are small, so the plane is exact to a few parts in a
--- thousand, and no PostGIS is needed. A box in degrees leads to the sites near a position by an index. Poles and the 180th meridian
+-- Everything is measured on a plane around the site's own centre, in metres: sites are small, so the plane is exact to a few
+-- parts in a
+-- thousand, and no PostGIS is needed. A box in degrees leads to the sites near a position by an index. Poles and the 180th
+-- meridian
 -- are refused, where neither the plane nor the box would be right.
 -- Not covered: who was at a site and when (001460_visits).
 
@@ -61,7 +63,8 @@ create policy select_key on public.sites for select to api_key using (
 
 grant select on public.sites to authenticated, api_key, service_role;
 
--- NOTE: sites are written by RPCs only. area and shape follow from the other columns; they are granted because * means all columns.
+-- NOTE: sites are written by RPCs only. area and shape follow from the other columns; they are granted because * means all
+-- columns.
 
 -- Metres from the centre, east and north, of a place near it.
 create function private.site_plane(in_latitude double precision, in_longitude double precision, in_at_latitude double precision,
@@ -86,7 +89,8 @@ as $$
         private.site_plane((in_site).latitude, (in_site).longitude, in_latitude, in_longitude)
           operator(pg_catalog.<->) point(0, 0)
       ) - (in_site).radius_m, 0)
-    else private.site_plane((in_site).latitude, (in_site).longitude, in_latitude, in_longitude) operator(pg_catalog.<->) (in_site).shape
+    else private.site_plane((in_site).latitude, (in_site).longitude, in_latitude,
+      in_longitude) operator(pg_catalog.<->) (in_site).shape
   end;
 $$;
 
@@ -288,7 +292,8 @@ declare
   v_created integer := 0;
   v_updated integer := 0;
 begin
-  if in_features ->> 'type' is distinct from 'FeatureCollection' or jsonb_typeof(in_features -> 'features') is distinct from 'array'
+  if in_features ->> 'type' is distinct from 'FeatureCollection' or jsonb_typeof(in_features -> 'features') is distinct
+    from 'array'
     or jsonb_array_length(in_features -> 'features') > 1000
   then
     perform private.fail('invalid_argument', 'sites is a GeoJSON FeatureCollection of at most 1000 features.', 'sites');
@@ -302,7 +307,8 @@ begin
       'is_active', v_site -> 'is_active'));
     if v_feature.feature #>> '{geometry,type}' = 'Point' then
       v_site := v_site || jsonb_build_object(
-        'longitude', v_feature.feature #> '{geometry,coordinates,0}', 'latitude', v_feature.feature #> '{geometry,coordinates,1}');
+        'longitude', v_feature.feature #> '{geometry,coordinates,0}', 'latitude',
+          v_feature.feature #> '{geometry,coordinates,1}');
     elsif v_feature.feature #>> '{geometry,type}' = 'Polygon'
       and jsonb_array_length(v_feature.feature #> '{geometry,coordinates}') = 1
     then

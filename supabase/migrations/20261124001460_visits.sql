@@ -1,10 +1,14 @@
 -- Visits: who was at which site, from when to when, out of the points of a session.
 --
--- A person is in a site when a point lies inside, and has left it when two points in a row lie clearly outside: further than the larger of
--- 20 m and a tenth of the radius, after the fix's own accuracy (at most 100 m) is taken off, in the same direction and as near to one
--- another as somebody can have gone; three where the phone says that it lies still. A wild fix so moves nobody. Points with an accuracy over 300 m are not asked. What
+-- A person is in a site when a point lies inside, and has left it when two points in a row lie clearly outside: further than
+-- the larger of
+-- 20 m and a tenth of the radius, after the fix's own accuracy (at most 100 m) is taken off, in the same direction and as
+-- near to one
+-- another as somebody can have gone; three where the phone says that it lies still. A wild fix so moves nobody. Points with
+-- an accuracy over 300 m are not asked. What
 -- lasts less than two minutes is no visit: somebody drove by.
--- Visits follow from the set of points and nothing else: points in order go on from the state that the session is in, a late point
+-- Visits follow from the set of points and nothing else: points in order go on from the state that the session is in, a late
+-- point
 -- has the session's visits made anew. They are positions, so they go with the points of their session.
 -- Not covered: alerts about who is not at a site.
 

@@ -37,7 +37,8 @@ begin
   if jsonb_typeof(in_changes) is distinct from 'object'
     or in_changes - array['name', 'phone', 'employee_code', 'app_role', 'team_id'] <> '{}'
   then
-    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code, app_role and team_id.', 'changes',
+    perform private.fail('invalid_argument', 'changes is an object of name, phone, employee_code, app_role and team_id.',
+      'changes',
       'Send only the keys to change.');
   end if;
   select e.* into v_before
@@ -197,7 +198,8 @@ $$;
 
 comment on function public.set_employee_active(uuid, boolean) is
   'Deactivates a person (the open session is closed, a pending invitation and device tokens are revoked, the next statement of a
-valid token is refused, the history stays), or activates one without an account. Whoever has an account comes back by an invitation
+valid token is refused, the history stays),
+  or activates one without an account. Whoever has an account comes back by an invitation
 (invite_employee with employee_id). Administrators, and keys with employees:write (no administrator); audited. Calling it again is
 safe. Errors: admin_required 403, employee_not_found 404, last_admin 409, invitation_needed 409, invalid_argument 400.';
 
@@ -438,7 +440,8 @@ comment on function public.update_organization(jsonb, text) is
   'Changes settings of the caller''s organization: any of name, time_zone, currency, locked_until, max_accuracy_m,
 max_speed_mps, gap_s, stop_s, max_session_hours, late_upload_grace_hours, location_retention_days, device_checks_in,
 allows_self_review, expense_categories, shares_leaderboard, key_notice_hours.
-locked_until moves forward when every session that began before it is closed and has its figures, and back with a reason only, which
+locked_until moves forward when every session that began before it is closed and has its figures, and back with a reason only,
+  which
 is told (organization.unlocked). Administrators; audited.
 Errors: admin_required 403, invalid_argument 400 (details: the rule that was broken), period_unsettled 409 (details: the first of
 the sessions).';

@@ -424,7 +424,8 @@ comment on function private.tg_organizations__emit() is 'After a change of setti
 create trigger _300_emit_on_update after update on public.organizations
   for each row when (old.* is distinct from new.*) execute function private.tg_organizations__emit();
 
--- Keys are the organization's, but who made one may have kept it. When that person goes or is administrator no more, the key ends after
+-- Keys are the organization's, but who made one may have kept it. When that person goes or is administrator no more, the key
+-- ends after
 -- the organization's notice, an erased person's at once; the others are told.
 create function private.tg_employees__retire_keys() returns trigger
 language plpgsql security definer

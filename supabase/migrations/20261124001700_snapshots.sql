@@ -330,7 +330,8 @@ begin
 end;
 $$;
 
-comment on function private.may_review(uuid, uuid) is 'Whether the caller may decide over that person''s claims. For the field of that name.';
+comment on function private.may_review(uuid,
+  uuid) is 'Whether the caller may decide over that person''s claims. For the field of that name.';
 
 grant execute on function private.may_review(uuid, uuid) to authenticated, api_key, service_role;
 

@@ -179,7 +179,8 @@ language plpgsql volatile security definer
 set search_path = ''
 as $$
 declare
-  -- What raised a while ago is tried again later (chapter 000740): as the first that are due they would be all that this looks at.
+  -- What raised a while ago is tried again later (chapter 000740): as the first that are due they would be all that this
+  -- looks at.
   v_failing uuid[] := array(
     select t.organization_id from private.tenant_turns as t
     where t.loop_name = 'snapshots' and t.failures > 0 and t.retry_at > now()

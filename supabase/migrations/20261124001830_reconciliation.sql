@@ -157,7 +157,8 @@ begin
     from public.organizations as o
     left join public.org_dashboard_snapshot as s on s.organization_id = o.id
     cross join lateral private.dashboard_of(o.id) as d
-    where (in_organization_id is null or o.id = in_organization_id) and (s.organization_id is null or s.valid_until > now() and s.updated_at <= now())
+    where (in_organization_id is null or o.id = in_organization_id) and (s.organization_id is null or s.valid_until > now()
+      and s.updated_at <= now())
       and o.id not in (select u.id from private.organizations_unread_by('snapshots') as u (id))
       and to_jsonb(s) - array['updated_at'] is distinct from to_jsonb(d) - array['updated_at']
     limit in_max_repairs
@@ -354,7 +355,8 @@ insert into private.tenant_loops (name, schedule_name, due, turn) values (
   'reconcile_snapshots_of'
 );
 
--- What the schedule calls: one number, as every schedule answers. All at once, in one pass a table; and when that raises because of
+-- What the schedule calls: one number, as every schedule answers. All at once, in one pass a table; and when that raises
+-- because of
 -- somebody's data, organization by organization.
 create function private.run_reconciliation(in_max_repairs integer default 300) returns bigint
 language plpgsql volatile

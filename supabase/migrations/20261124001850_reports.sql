@@ -542,7 +542,8 @@ comment on function public.get_expense_summary(date, date) is
   'Expenses that were spent in a range of days (both included, 366 at most; without one the last 30): {from_day, to_day, pending,
 approved, rejected, currencies: [{currency, pending, approved, rejected, pending_amount, approved_amount, rejected_amount}],
 categories: [the same with category], waiting: [{employee_id, name, employee_code, currency, pending, pending_amount,
-oldest_submitted_at, latest_spent_on}]}. waiting is who has how much undecided, of any day, the longest first, 1,000 lines at most.
+oldest_submitted_at, latest_spent_on}]}. waiting is who has how much undecided, of any day, the longest first,
+  1,000 lines at most.
 Counts by the state they are in now; amounts of different currencies are never added.
 Administrators, keys with analytics:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
 

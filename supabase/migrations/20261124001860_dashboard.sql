@@ -181,6 +181,7 @@ comment on function public.get_live_map(integer) is
 latitude, longitude, accuracy_m, speed_mps, heading_deg, battery_pct, distance_m}]}: the newest position of each person at
 work (activity ACTIVE) and of those who checked out within 24 hours (RECENT), the former first, at most max_people (1 to
 1000). Who has sent no position is left out. session_id is that of the position, distance_m that of the open session so far.
-Administrators, managers (the people of their teams), keys with locations:read. Errors: admin_required 403, scope_missing 403, invalid_argument 400.';
+Administrators, managers (the people of their teams), keys with locations:read. Errors: admin_required 403, scope_missing 403,
+  invalid_argument 400.';
 
 grant execute on function public.get_live_map(integer) to authenticated, api_key;

@@ -29,7 +29,8 @@ as $$
 begin
   return '{"type":"' || in_event.type || '","timestamp":"'
     || to_char(in_event.occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","id":' || in_event.id || ',"organization_id":"' || in_event.organization_id
+    || '","id":"' || concat_ws('.', in_event.epoch, in_event.xact, in_event.id)
+    || '","organization_id":"' || in_event.organization_id
     || '","actor":' || jsonb_build_object('type', in_event.actor_type, 'id', in_event.actor_id)::text
     || ',"data":' || in_event.payload::text || '}';
 end;

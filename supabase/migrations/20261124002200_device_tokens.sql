@@ -337,7 +337,8 @@ comment on function private.check_in_by_device(uuid, uuid, timestamptz, jsonb) i
   'Checks an employee in at a point of the phone, if the organization wants that and the local day has no session yet.';
 
 -- Points whose time is wrong by exactly what receivers and apps are known to get wrong: one or two rollovers of the GPS week
--- (1,024 weeks), or seconds counted from 2001 as if they were from 1970. Only a time that then lies in the last forty days is one.
+-- (1,024 weeks), or seconds counted from 2001 as if they were from 1970. Only a time that then lies in the last forty days is
+-- one.
 create function private.undo_known_shift(in_at timestamptz) returns timestamptz
 language sql stable
 set search_path = ''
@@ -523,7 +524,8 @@ comment on function private.place_points(public.device_tokens, jsonb) is
 
 -- What the function `ingest` calls. It trusts the shape of the points (the function made them: recorded_at is a UTC time,
 -- numbers are numbers and in range; what had no place or time is only counted), not their truth, of which
--- private.insert_locations judges. `told` is what else the request said: {protocol, unreadable: {reason: count}, state, setup, app}.
+-- private.insert_locations judges. `told` is what else the request said: {protocol, unreadable: {reason: count}, state,
+-- setup, app}.
 create function private.ingest_locations(
   in_token_hash bytea, in_points jsonb, in_told jsonb, in_traceparent text
 ) returns jsonb

@@ -1,9 +1,11 @@
 -- Retention: points past what an organization keeps, and rows that no longer say anything.
 --
 -- Forgetting changes no figure. A session whose points go is sealed (points_purged_at) in the transaction that deletes them: its
--- distance and its days stay as they are, later points and recalculations are refused, and daily figures are sums of session_days. So
+-- distance and its days stay as they are, later points and recalculations are refused, and daily figures are sums of
+-- session_days. So
 -- retention waits for a session whose distance is still to be computed.
--- What bears the stamp has no point left, whatever other organizations keep. Once points of sealed sessions waited until their whole
+-- What bears the stamp has no point left, whatever other organizations keep. Once points of sealed sessions waited until
+-- their whole
 -- month fell, which the longest retention of all organizations decided: one tenant's setting kept everybody's deleted positions
 -- readable, for up to ten years. Now a month falls when nothing is in it.
 -- Not covered: the event log's own retention (its chapter), backups (docs/operations.md).
@@ -125,7 +127,8 @@ $$;
 comment on function private.purge_locations() is
   'Retention of all organizations, in turns. Run by schedule; answers how many sessions it sealed.';
 
--- One partition a run, when it is empty: retention, erasure and organizations that left have taken every row of it. The look into it
+-- One partition a run, when it is empty: retention, erasure and organizations that left have taken every row of it. The look
+-- into it
 -- comes before the lock, and the lock waits two seconds at most: no writer queues behind it for longer.
 create function private.drop_location_partition() returns integer
 language plpgsql volatile security definer
@@ -161,7 +164,8 @@ comment on function private.drop_location_partition() is
 
 -- Leftovers: what no longer says anything
 
--- An invitation that nobody took up, or that was taken back, is an address without a purpose: a month later it goes. Who never came
+-- An invitation that nobody took up, or that was taken back, is an address without a purpose: a month later it goes. Who
+-- never came
 -- is erased like a person who asked for it; of who did come, the address goes.
 create function private.forget_invitations_of(in_organization_id uuid, in_max_invitations integer default 100) returns bigint
 language plpgsql volatile

@@ -32,8 +32,10 @@ $$;
 
 comment on function private.harmless_text() is 'The pattern of texts that say nothing of a person, whatever column they come from.';
 
--- What of an event's payload tells who or where somebody was. The shape stays that of types/events.ts. A text that is no id, no time
--- and no word of a list is somebody's own, whatever its name: what is added to a payload later is erased without being named here.
+-- What of an event's payload tells who or where somebody was. The shape stays that of types/events.ts. A text that is no id,
+-- no time
+-- and no word of a list is somebody's own, whatever its name: what is added to a payload later is erased without being named
+-- here.
 create function private.erased_payload(in_payload jsonb) returns jsonb
 language plpgsql immutable
 set search_path = ''
@@ -217,7 +219,8 @@ begin
   delete from public.session_reports as r
   where r.organization_id = v_erasure.organization_id and r.employee_id = v_erasure.employee_id and r.session_id is null;
 
-  -- The person's events in the order of their ids, a bounded number of them at a time: found by index, whatever else happens in the
+  -- The person's events in the order of their ids, a bounded number of them at a time: found by index, whatever else happens
+  -- in the
   -- organization, so colleagues who write events faster than they are read cannot keep an erasure from its end.
   select max(e.id) into v_last_event
   from (

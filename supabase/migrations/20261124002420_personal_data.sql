@@ -232,7 +232,8 @@ begin
       select coalesce(jsonb_agg(r.path), '[]')
       from unnest(v_ids) as i (id) cross join unnest(private.receipt_paths(v_employee.organization_id, i.id)) as r (path)
     )
-  ) || private.rows_about_person(v_employee.organization_id, v_ids) || private.acts_about_person(v_employee.organization_id, v_ids)
+  ) || private.rows_about_person(v_employee.organization_id, v_ids) || private.acts_about_person(v_employee.organization_id,
+    v_ids)
     || v_page;
 end;
 $$;
@@ -252,9 +253,12 @@ $$;
 
 comment on function public.export_employee_data(uuid, uuid, timestamptz) is
   'All data about a person, with every employment: the caller''s own, or for administrators any employee''s. The first page has
-everything but points: {employee, organization, account (null: no member any more), employments, invitations, visits, managed_teams,
-sessions, session_reports, correction_requests, session_days, expenses, device_tokens, daily_figures, monthly_figures, state, events, acts_on_the_person,
+everything but points: {employee, organization, account (null: no member any more), employments, invitations, visits,
+  managed_teams,
+sessions, session_reports, correction_requests, session_days, expenses, device_tokens, daily_figures, monthly_figures, state,
+  events, acts_on_the_person,
 acts_by_the_person, reviews_by_the_person, made_by_the_person, told_by_webhook (hosts), receipts}, and each page {points, next}:
-10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute. Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
+10,000 points, and what to send for the next page (null: that was all). Audited; 60 pages a minute.
+Errors: employee_not_found 404, rate_limited 429, not_a_member 403.';
 
 grant execute on function public.export_employee_data(uuid, uuid, timestamptz) to authenticated;

@@ -589,7 +589,8 @@ $$;
 comment on function public.system_health() is
   'Is all well? {status: ok or degraded, problems: [text], sessions: {open, forgotten}, distances: {pending, failed} (of the last
 week), webhooks: {endpoints, disabled, circuits_open}, deliveries: {pending, late} (of webhooks that are on), retry_intents:
-{pending}, erasures: {unfinished}, loops: {failing: [name]}, schedules: {overdue: [name]}, generated_at, organization_id}. Administrators: of the own
+{pending}, erasures: {unfinished}, loops: {failing: [name]}, schedules: {overdue: [name]}, generated_at,
+  organization_id}. Administrators: of the own
 organization; service_role: of all together, and the machinery''s state beside it. Counts stop at 100,000.
 Errors: admin_required 403, not_a_member 403.';
 

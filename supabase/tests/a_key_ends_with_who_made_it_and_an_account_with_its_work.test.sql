@@ -1,4 +1,5 @@
--- Keys are changed, read themselves, expire by default, and end after a notice when who made them goes; an account that Auth deletes
+-- Keys are changed, read themselves, expire by default, and end after a notice when who made them goes; an account that Auth
+-- deletes
 -- leaves nobody at work; what is unlocked needs a reason; names can be read.
 begin;
 select plan(36);
@@ -21,12 +22,17 @@ $$;
 grant execute on function pg_temp.key(text) to authenticated, api_key;
 select pg_temp.key('a');
 select is(public.get_my_api_key() ->> 'name', 'a', 'a key reads itself');
-select tests.throws_code(format($$select public.update_api_key(%L, '{"scopes": ["expenses:review"]}')$$, (select id from k where name = 'a')),
-  'admin_required', 'and changes nothing') from (select 1) as x where has_function_privilege('api_key', 'public.update_api_key(uuid, jsonb)', 'execute')
-union all select pass('it may not even call it') where not has_function_privilege('api_key', 'public.update_api_key(uuid, jsonb)', 'execute');
+select tests.throws_code(format($$select public.update_api_key(%L, '{"scopes": ["expenses:review"]}')$$, (select id from k
+  where name = 'a')),
+  'admin_required', 'and changes nothing') from (select 1) as x where has_function_privilege('api_key',
+    'public.update_api_key(uuid, jsonb)', 'execute')
+union all select pass('it may not even call it') where not has_function_privilege('api_key',
+  'public.update_api_key(uuid, jsonb)', 'execute');
 select tests.become('alice');
-select results_eq(format($$select (r).scopes, (r).scopes_set_by from public.update_api_key(%L, '{"name": "b2", "scopes": ["events:read", "employees:read"]}') as r$$,
-  (select id from k where name = 'b')), format($$values ('{employees:read,events:read}'::text[], %L::uuid)$$, tests.user_id('alice')),
+select results_eq(format($$select (r).scopes, (r).scopes_set_by from public.update_api_key(%L,
+  '{"name": "b2", "scopes": ["events:read", "employees:read"]}') as r$$,
+  (select id from k where name = 'b')), format($$values ('{employees:read,events:read}'::text[], %L::uuid)$$,
+    tests.user_id('alice')),
   'one scope more is no new secret');
 select is((public.update_api_key((select id from k where name = 'c'), '{"is_active": false}')).is_active, false, 'off');
 select pg_temp.key('c');
@@ -37,7 +43,8 @@ select tests.throws_code(format($$select public.update_api_key(%L, '{"scopes": [
   'invalid_argument', 'a scope at least');
 select tests.throws_code(format($$select public.update_api_key(%L, '{"scopes": null}')$$, (select id from k where name = 'a')),
   'invalid_argument', 'and no null');
-select tests.throws_code(format($$select public.update_api_key(%L, '{"created_by": null}')$$, (select id from k where name = 'a')),
+select tests.throws_code(format($$select public.update_api_key(%L, '{"created_by": null}')$$, (select id from k
+  where name = 'a')),
   'invalid_argument', 'nothing else');
 select tests.become('mallory');
 select tests.throws_code(format($$select public.update_api_key(%L, '{"name": "x"}')$$, (select id from k where name = 'a')),
@@ -46,7 +53,8 @@ select tests.throws_code(format($$select public.update_api_key(%L, '{"name": "x"
 select tests.become('alice');
 select is((public.update_organization('{"key_notice_hours": 24}')).key_notice_hours, 24, 'a day''s notice');
 select is((public.update_employee(tests.user_id('anna'), '{"app_role": "EMPLOYEE"}')).app_role, 'EMPLOYEE', 'Anna is demoted');
-select is_empty($$select name from public.api_keys where expires_at is distinct from now() + interval '24 hours'$$, 'her keys have a day');
+select is_empty($$select name from public.api_keys where expires_at is distinct from now() + interval '24 hours'$$,
+  'her keys have a day');
 select is((select count(*) from public.events where type = 'api_key.expiring'), 4::bigint, 'the others are told');
 select is((select count(*) from public.audit_log where action = 'api_key.expiring'), 4::bigint, 'and the audit log has it');
 select public.erase_employee(tests.user_id('anna'), 'Asked for by letter.') is not null as erased;
@@ -70,34 +78,42 @@ select results_eq(format('select is_active, user_id from public.employees where 
   $$values (false, null::uuid)$$, 'nobody is employed');
 select results_eq(format('select status, closed_by from public.attendance_sessions where employee_id = %L', tests.user_id('bob')),
   $$values ('CLOSED', 'AUTO')$$, 'nobody is at work');
-select is((select count(*) from public.events where type = 'employee.deactivated' and employee_id = tests.user_id('bob')), 1::bigint, 'it is told');
+select is((select count(*) from public.events where type = 'employee.deactivated' and employee_id = tests.user_id('bob')),
+  1::bigint, 'it is told');
 -- The last administrator too: an operator names another.
 delete from auth.users where id = tests.user_id('alice');
-select is_empty(format($$select 1 from public.employees where organization_id = %L and app_role = 'ADMIN' and is_active$$, tests.acme()),
+select is_empty(format($$select 1 from public.employees where organization_id = %L and app_role = 'ADMIN' and is_active$$,
+  tests.acme()),
   'nobody is administrator');
 select tests.become_role('service_role', '{"role": "service_role"}');
 select is((public.appoint_administrator(tests.user_id('carol'), 'Asked for by the owner.')).app_role, 'ADMIN', 'Carol is');
-select tests.throws_code(format('select public.appoint_administrator(%L, ''Asked for.'')', tests.user_id('bob')), 'employee_not_found',
+select tests.throws_code(format('select public.appoint_administrator(%L, ''Asked for.'')', tests.user_id('bob')),
+  'employee_not_found',
   'not who has no account');
 
 -- Unlocking
 select tests.become('carol');
 select (public.update_organization('{"locked_until": "2020-05-01"}')).locked_until is not null as locked;
-select tests.throws_code($$select public.update_organization('{"locked_until": null}')$$, 'invalid_argument', 'unlocking needs a reason');
+select tests.throws_code($$select public.update_organization('{"locked_until": null}')$$, 'invalid_argument',
+  'unlocking needs a reason');
 select is((public.update_organization('{"locked_until": "2020-04-01"}', 'Late invoice.')).locked_until, '2020-04-01', 'with one');
-select is((select reason from public.audit_log where action = 'organization.updated' order by id desc limit 1), 'Late invoice.', 'which is kept');
-select is((select payload ->> 'previous' from public.events where type = 'organization.unlocked'), '2020-05-01', 'and it is told');
+select is((select reason from public.audit_log where action = 'organization.updated' order by id desc limit 1),
+  'Late invoice.', 'which is kept');
+select is((select payload ->> 'previous' from public.events where type = 'organization.unlocked'), '2020-05-01',
+  'and it is told');
 
 -- Names
 create function pg_temp.named(name text) returns text language sql as $$
-  select tests.throws_code(format('select public.create_employee(%L)', name), 'invalid_argument', 'no name: ' || encode(convert_to(name, 'UTF8'), 'hex'))
+  select tests.throws_code(format('select public.create_employee(%L)', name), 'invalid_argument', 'no name: '
+    || encode(convert_to(name, 'UTF8'), 'hex'))
 $$;
 grant execute on function pg_temp.named(text) to authenticated;
 select pg_temp.named(E'Eva\u202Etxt.exe');
 select pg_temp.named(E'Eva\nAdmin');
 select pg_temp.named(E'\u200B\u200B');
 select pg_temp.named(E'\u00A0');
-select is((public.create_employee(E'Zo\u00eb \U0001F468\u200D\U0001F469\u200D\U0001F467')).name, E'Zo\u00eb \U0001F468\u200D\U0001F469\u200D\U0001F467', 'a family emoji is one');
+select is((public.create_employee(E'Zo\u00eb \U0001F468\u200D\U0001F469\u200D\U0001F467')).name,
+  E'Zo\u00eb \U0001F468\u200D\U0001F469\u200D\U0001F467', 'a family emoji is one');
 select is(private.csv_text('x; =1+1'), 'x; ''=1+1', 'a blank hides no formula');
 select * from finish();
 rollback;

@@ -3,7 +3,7 @@ begin;
 select plan(17);
 select tests.cast_on_stage();
 create function pg_temp.lock(at date) returns date language sql as $$
-  select (public.update_organization(jsonb_build_object('locked_until', at))).locked_until
+  select (public.update_organization(jsonb_build_object('locked_until', at), 'as agreed')).locked_until
 $$;
 create function pg_temp.refuses_to_lock(at date, description text) returns text language sql as $$
   select tests.throws_code(format('select pg_temp.lock(%L)', at), 'period_unsettled', description)

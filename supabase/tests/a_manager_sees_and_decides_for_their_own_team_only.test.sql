@@ -9,8 +9,10 @@ insert into target values
   ('bob', tests.closed_session('bob', now() - interval '3 hours', now() - interval '2 hours'), gen_random_uuid()),
   ('alice', tests.closed_session('alice', now() - interval '3 hours', now() - interval '2 hours'), gen_random_uuid()),
   ('carol', tests.closed_session('carol', now() - interval '3 hours', now() - interval '2 hours'), gen_random_uuid());
-insert into public.expenses (organization_id, id, employee_id, spent_on, amount, currency, category, description, client_request_id)
-select tests.acme(), t.expense_id, tests.user_id(t.who), tests.today(), 12.5, 'EUR', 'MEALS', 'Lunch', gen_random_uuid() from target as t;
+insert into public.expenses (organization_id, id, employee_id, spent_on, amount, currency, category, description,
+  client_request_id)
+select tests.acme(), t.expense_id, tests.user_id(t.who), tests.today(), 12.5, 'EUR', 'MEALS', 'Lunch', gen_random_uuid()
+  from target as t;
 
 select tests.become('carol');
 select is((select count(*) from public.attendance_sessions), 1::bigint, 'without a team she sees her own session only');
@@ -28,8 +30,10 @@ select is((public.update_employee(tests.user_id('carol'), jsonb_build_object('te
 select tests.throws_code(
   format('select public.update_employee(%L, %L)', tests.user_id('bob'), jsonb_build_object('team_id', gen_random_uuid())),
   'team_not_found', 'a team that is not there');
-select lives_ok(format('select public.set_team_manager(%L, %L)', (select id from team), tests.user_id('carol')), 'Carol manages it');
-select lives_ok(format('select public.set_team_manager(%L, %L)', (select id from team), tests.user_id('carol')), 'saying it again is safe');
+select lives_ok(format('select public.set_team_manager(%L, %L)', (select id from team), tests.user_id('carol')),
+  'Carol manages it');
+select lives_ok(format('select public.set_team_manager(%L, %L)', (select id from team), tests.user_id('carol')),
+  'saying it again is safe');
 
 select tests.become('carol');
 select results_eq(
@@ -53,7 +57,8 @@ select tests.throws_code(
   format('select public.force_check_out(%L)', tests.user_id('alice')), 'employee_not_found',
   'she checks out nobody of another team');
 select is((public.get_user_summary(tests.user_id('bob'))) ->> 'name', 'Bob', 'she reads the summary of her team''s people');
-select tests.throws_code($$select public.update_organization('{"name": "Hers"}')$$, 'admin_required', 'settings stay with administrators');
+select tests.throws_code($$select public.update_organization('{"name": "Hers"}')$$, 'admin_required',
+  'settings stay with administrators');
 
 select tests.become('alice');
 select lives_ok(format('select public.set_team_manager(%L, %L, false)', (select id from team), tests.user_id('carol')),

@@ -20,18 +20,21 @@ select tests.become_role('fieldtrack_edge');
 select throws_ok('select from private.stream_tickets', '42501', null, 'the function reads no table');
 select results_eq($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('first'))$$,
   $$values (tests.acme(), tests.user_id('alice'))$$, 'it is the administrator''s who made it');
-select is_empty($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('first'))$$, 'a second time it is nobody''s');
+select is_empty($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('first'))$$,
+  'a second time it is nobody''s');
 select is_empty($$select organization_id, employee_id from private.use_stream_ticket('\x00')$$, 'nor is nonsense');
 
 select tests.become_postgres();
 update private.stream_tickets set expires_at = now() where token_hash = pg_temp.hash('late');
 select tests.become_role('fieldtrack_edge');
-select is_empty($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('late'))$$, 'after 30 seconds it is nobody''s');
+select is_empty($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('late'))$$,
+  'after 30 seconds it is nobody''s');
 select tests.become_postgres();
 select is(private.purge_stream_tickets(), 1::bigint, 'what expired is deleted');
 update public.employees set app_role = 'EMPLOYEE' where id = tests.user_id('alice');
 select tests.become_role('fieldtrack_edge');
-select is_empty($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('demoted'))$$, 'nor is one of a former administrator');
+select is_empty($$select organization_id, employee_id from private.use_stream_ticket(pg_temp.hash('demoted'))$$,
+  'nor is one of a former administrator');
 select is_empty($$select * from private.keep_admins(array[tests.acme()], array[tests.user_id('alice')])$$,
   'whose stream ends');
 select * from finish();

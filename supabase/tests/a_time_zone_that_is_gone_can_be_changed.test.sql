@@ -1,4 +1,5 @@
--- After a restore on another host a name of a time zone may be unknown. Only that organization stands still, and it can mend itself.
+-- After a restore on another host a name of a time zone may be unknown. Only that organization stands still, and it can mend
+-- itself.
 begin;
 select plan(6);
 select tests.cast_on_stage();
@@ -12,7 +13,8 @@ update public.organization_time_zones set time_zone = 'US/Pacific-Gone' where or
 update public.org_dashboard_snapshot set valid_until = '-infinity' where true;
 
 select is(private.refresh_dashboards(), 1::bigint, 'another organization''s dashboard is refreshed');
-select matches((select t.error from private.tenant_turns as t where t.organization_id = tests.other()), 'time zone', 'what failed is told');
+select matches((select t.error from private.tenant_turns as t where t.organization_id = tests.other()), 'time zone',
+  'what failed is told');
 select tests.become('mallory');
 select is((public.update_organization('{"time_zone": "America/Los_Angeles"}')).time_zone, 'America/Los_Angeles',
   'the administrator changes the name');

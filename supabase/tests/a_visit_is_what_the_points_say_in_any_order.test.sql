@@ -67,7 +67,8 @@ select public.record_locations((select jsonb_agg(t.point order by t.m desc) from
 select results_eq('select site_id, entered_at, left_at from public.visits', 'select site_id, entered_at, left_at from in_order',
   'any order gives the same visit');
 -- A drive-by of a minute, in the same session later on.
-select public.record_locations(jsonb_build_array(pg_temp.point(50, 40), pg_temp.point(50.5, 0), pg_temp.point(51, 400), pg_temp.point(51.5, 900)));
+select public.record_locations(jsonb_build_array(pg_temp.point(50, 40), pg_temp.point(50.5, 0), pg_temp.point(51, 400),
+  pg_temp.point(51.5, 900)));
 select is((select count(*) from public.visits), 1::bigint, 'who drives by visits nothing');
 
 select tests.become_postgres();

@@ -1,5 +1,7 @@
--- Whatever a row about a person holds in a text, jsonb or bytea column, it is gone after an erasure: a marker is written into every
--- such column of every table that says whose row it is, for each employment and each invitation of the person, and nothing of it is
+-- Whatever a row about a person holds in a text, jsonb or bytea column, it is gone after an erasure: a marker is written into
+-- every
+-- such column of every table that says whose row it is, for each employment and each invitation of the person, and nothing of
+-- it is
 -- left anywhere in the database. A column that is added later and that the erasure does not know fails here.
 begin;
 select plan(14);
@@ -10,7 +12,8 @@ insert into auth.users (id, email, email_confirmed_at) values (tests.user_id('ev
 create temporary table made (name text primary key, value text) on commit drop;
 grant all on made to authenticated;
 select tests.become('alice');
-insert into made select 'first', public.invite_employee('marker-eva@example.test', 'marker Eva', phone => '+386marker') ->> 'employee_id';
+insert into made select 'first', public.invite_employee('marker-eva@example.test', 'marker Eva',
+  phone => '+386marker') ->> 'employee_id';
 select public.set_employee_active((select value::uuid from made where name = 'first'), false) is not null as taken_back;
 select tests.become_postgres();
 -- What an installation made before an address continued in the same row: a second row for the same address.
@@ -23,7 +26,8 @@ select organization_id, id, private.hash_token('fti_eva') from public.invitation
 select tests.become('eva');
 select is((public.accept_invitation('fti_eva')).id, tests.user_id('eva2'), 'Eva comes');
 select tests.become('alice');
-select public.update_employee(tests.user_id('eva2'), '{"phone": "+386marker3", "employee_code": "marker-7"}') is not null as changed;
+select public.update_employee(tests.user_id('eva2'),
+  '{"phone": "+386marker3", "employee_code": "marker-7"}') is not null as changed;
 select tests.become('eva');
 select public.my_device_token('marker phone') is not null as phone;
 insert into made select 'session', (public.check_in(now() - interval '1 hour', gen_random_uuid(), 46.0522, 14.5052)).id;
@@ -35,7 +39,8 @@ insert into made select 'expense', (public.submit_expense(10, 'marker lunch', ge
 select tests.become('alice');
 select public.void_session((select value::uuid from made where name = 'tap'), 'marker never was') is not null as voided;
 select public.review_correction((select value::uuid from made where name = 'correction'), 'APPROVED', 'marker yes') is not null;
-select public.review_expense((select value::uuid from made where name = 'expense'), 'REJECTED', comment => 'marker no') is not null;
+select public.review_expense((select value::uuid from made where name = 'expense'), 'REJECTED',
+  comment => 'marker no') is not null;
 select public.force_check_out(tests.user_id('eva2'), reason => 'marker was seen in a cafe') is not null as out;
 select public.correct_session((select value::uuid from made where name = 'session'), now() - interval '50 minutes',
   now() - interval '10 minutes', 'marker was late') is not null as corrected;
@@ -48,7 +53,8 @@ values (tests.acme(), tests.user_id('carol'), 'shared@example.test', 'ACCEPTED',
 insert into public.invitations (organization_id, employee_id, email, status, accepted_at, expires_at)
 values (tests.acme(), tests.user_id('eva2'), 'shared@example.test', 'ACCEPTED', now(), now());
 
--- Every row that names one of the person's employees gets the marker wherever it may hold one. A column that refuses every form of
+-- Every row that names one of the person's employees gets the marker wherever it may hold one. A column that refuses every
+-- form of
 -- it (a list of words, a pattern, a digest's length) cannot hold a person's own words.
 create temporary table filled (what text) on commit drop;
 create function pg_temp.fill(v_person uuid) returns void language plpgsql as $$
@@ -70,18 +76,21 @@ begin
       -- By the address the rows of one person are found. The others hold the system's words or those of the organization: no call
       -- of anybody writes a person's into them.
       and (c.relname, a.attname) not in (values
-        ('invitations', 'email'), ('events', 'subject_type'), ('events', 'traceparent'), ('employee_latest_sessions', 'distance_status'),
+        ('invitations', 'email'), ('events', 'subject_type'), ('events', 'traceparent'), ('employee_latest_sessions',
+          'distance_status'),
         ('employee_metrics_snapshot', 'approved_amounts'), ('employee_daily_metrics', 'time_zone'),
         ('employee_daily_metrics', 'currency'))
   loop
     foreach v_value in array case v.typname
       when 'jsonb' then array['{"some_text": "marker z"}'] when 'bytea' then array['marker z'] when '_text' then array['{"marker z"}']
-      else array['marker z' || v_person, 'marker-' || substr(v_person::text, 25), 'marker' || substr(v_person::text, 25) || '@example.test'] end
+      else array['marker z' || v_person, 'marker-' || substr(v_person::text, 25), 'marker' || substr(v_person::text, 25)
+        || '@example.test'] end
     loop
       begin
         -- Of this transaction's events the payload is what triggers wrote, plus a text that no contract knows yet.
         if v.typname = 'jsonb' and v.attname = 'payload' then
-          execute format('update %s set %I = %I || %L where %I = %L', v.relation, v.attname, v.attname, v_value, v.owner, v_person);
+          execute format('update %s set %I = %I || %L where %I = %L', v.relation, v.attname, v.attname, v_value, v.owner,
+            v_person);
         else
           execute format('update %s set %I = %L where %I = %L', v.relation, v.attname, v_value, v.owner, v_person);
         end if;
@@ -116,7 +125,8 @@ begin
       and t.typname in ('text', 'varchar', 'json', 'jsonb', 'bytea', '_text', 'uuid')
   loop
     execute format($f$select count(*) from %s as t where %s ~* %L$f$, v.relation,
-      case v.typname when 'bytea' then format('encode(t.%I, ''escape'')', v.attname) else format('t.%I::text', v.attname) end, what)
+      case v.typname when 'bytea' then format('encode(t.%I, ''escape'')', v.attname) else format('t.%I::text', v.attname) end,
+        what)
     into v_count;
     if v_count > 0 then
       return next format('%s.%s: %s', v.relation, v.attname, v_count);
@@ -127,7 +137,8 @@ $$;
 select isnt_empty($$select pg_temp.found('marker')$$, 'before, the person stands in many places');
 
 select tests.become('alice');
-select is((public.erase_employee(tests.user_id('eva2'), 'Asked for by letter.') ->> 'employee_id')::uuid, tests.user_id('eva2'), 'erased');
+select is((public.erase_employee(tests.user_id('eva2'), 'Asked for by letter.') ->> 'employee_id')::uuid,
+  tests.user_id('eva2'), 'erased');
 select tests.become_postgres();
 select private.continue_erasures() is not null, private.continue_erasures() is not null, private.continue_erasures() is not null;
 select is((select count(*) from private.erasures where completed_at is not null), 2::bigint, 'both rows of the person');

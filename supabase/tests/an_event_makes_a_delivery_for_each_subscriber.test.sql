@@ -52,22 +52,25 @@ select ok(
 select tests.become_postgres();
 select results_eq(
   $$
-    select distinct c.body::jsonb - 'timestamp',
-      c.body ~ '^\{"type":"session\.checked_in","timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z","data":\{'
+    select distinct c.body::jsonb - 'timestamp' - 'actor',
+      c.body ~ '^\{"type":"session\.checked_in","timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z","id":"\d+\.\d+\.\d+","organization_id":"'
     from claim as c where c.body::jsonb ->> 'type' = 'session.checked_in'
   $$,
   $$
-    select jsonb_build_object('type', e.type, 'data', e.payload), true from public.events as e where e.type = 'session.checked_in'
+    select jsonb_build_object('type', e.type, 'data', e.payload, 'organization_id', e.organization_id,
+      'id', concat_ws('.', e.epoch, e.xact, e.id)), true from public.events as e where e.type = 'session.checked_in'
   $$,
-  'the body is type, timestamp and the event''s payload'
+  'the body is type, timestamp, the event''s place in the log, organization, actor and payload'
 );
 
 -- The largest event there can be: a review in quotes that double, a name of the longest letters.
 select cmp_ok(
-  octet_length(private.webhook_body('expense.rejected', now(), jsonb_build_object(
+  octet_length(private.webhook_body(jsonb_populate_record(null::public.events, jsonb_build_object(
+    'type', 'expense.rejected', 'occurred_at', now(), 'epoch', 0, 'xact', '4711', 'id', 9007199254740991,
+    'organization_id', gen_random_uuid(), 'actor_type', 'employee', 'actor_id', gen_random_uuid(), 'payload', jsonb_build_object(
     'expense_id', gen_random_uuid(), 'employee_id', gen_random_uuid(), 'amount', 9999999999.99, 'currency', 'EUR',
     'category', repeat('😀', 100), 'spent_on', tests.today(), 'approved_amount', null,
-    'review_comment', repeat(E'\x01', 1000), 'reviewed_at', now()))),
+    'review_comment', repeat(E'\x01', 1000), 'reviewed_at', now()))))),
   '<', 20000, 'no body reaches 20 kB'
 );
 select * from finish();

@@ -22,7 +22,8 @@ insert into made select 'expense', (public.submit_expense(10, 'Lunch', gen_rando
 select (public.submit_expense(11, 'Waits', gen_random_uuid())).id is not null as waits;
 select tests.become('alice');
 select public.invite_employee('bob@example.org', employee_id => tests.user_id('bobby')) is not null as invited;
-select (public.review_expense((select id from made where name = 'expense'), 'APPROVED', comment => 'was nice')).id is not null as ok;
+select (public.review_expense((select id from made where name = 'expense'), 'APPROVED',
+  comment => 'was nice')).id is not null as ok;
 select (public.correct_session((select id from made where name = 'early'), now() - interval '8 days 23 hours',
   now() - interval '8 days 20 hours', 'she was seen in a cafe')).id is not null as corrected;
 select tests.become_postgres();
@@ -34,7 +35,8 @@ insert into public.visits (organization_id, session_id, site_id, entered_at, lef
 select tests.acme(), m.id, s.id, now() - interval '9 days', now() - interval '8 days 23 hours', tests.user_id('bobby')
 from made as m, public.sites as s where m.name = 'early';
 insert into public.session_days (organization_id, session_id, employee_id, day, time_zone, starts_at, ends_at, distance_m)
-select tests.acme(), m.id, tests.user_id('bobby'), tests.today() - 9, 'UTC', now() - interval '9 days', now() - interval '8 days 23 hours', 1
+select tests.acme(), m.id, tests.user_id('bobby'), tests.today() - 9, 'UTC', now() - interval '9 days',
+  now() - interval '8 days 23 hours', 1
 from made as m where m.name = 'early';
 insert into public.session_reports (organization_id, employee_id, kind, reported_at)
 values (tests.acme(), tests.user_id('bob'), 'CHECK_OUT', now());
@@ -47,7 +49,8 @@ select tests.become('bob');
 insert into export select public.export_employee_data();
 select tests.become_postgres();
 create temporary table objects on commit drop as
-select o.value as data from export cross join jsonb_path_query(export.data, 'strict $.**') as o (value) where jsonb_typeof(o.value) = 'object';
+select o.value as data from export cross join jsonb_path_query(export.data, 'strict $.**') as o (value)
+  where jsonb_typeof(o.value) = 'object';
 
 create function pg_temp.missing() returns setof text language plpgsql as $$
 declare
@@ -61,7 +64,8 @@ begin
     where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace) and c.relkind in ('r', 'p') and not c.relispartition
       and (a.attname is not null or c.oid = 'public.employees'::regclass)
   loop
-    for v_row in execute format('select to_jsonb(t) - array[''organization_id'', ''employee_id'', ''traceparent''] from %s as t where t.%I in (%L, %L)',
+    for v_row in execute format('select to_jsonb(t) - array[''organization_id'', ''employee_id'', ''traceparent''] from %s as t '
+      'where t.%I in (%L, %L)',
       v.relation, v.owner, tests.user_id('bob'), tests.user_id('bobby'))
     loop
       if not exists (select from objects as o where o.data @> v_row) then
@@ -84,7 +88,8 @@ select is_empty($$
       and c.oid not in ('private.erasures'::regclass, 'private.stream_tickets'::regclass)
   $$, 'each table that says whose its rows are had one to compare: a new table needs a row above');
 select ok((select data::text ~ 'seen in a cafe' from export), 'the reason of a correction');
-select ok((select jsonb_array_length(data -> 'told_by_webhook') = 1 and data #>> '{told_by_webhook,0,host}' = 'hooks.example.test' from export),
+select ok((select jsonb_array_length(data -> 'told_by_webhook') = 1
+  and data #>> '{told_by_webhook,0,host}' = 'hooks.example.test' from export),
   'who was told by webhook, without the address');
 select ok((select jsonb_array_length(data -> 'acts_by_the_person') > 0 from export), 'and what the person did');
 select tests.become('alice');

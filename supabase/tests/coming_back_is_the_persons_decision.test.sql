@@ -1,4 +1,5 @@
--- A former employer cannot take a person back, see the account's new address, or learn whether somebody works elsewhere; the person
+-- A former employer cannot take a person back, see the account's new address, or learn whether somebody works elsewhere; the
+-- person
 -- comes back by an invitation into the same row, and leaves by a call of their own.
 begin;
 select plan(17);
@@ -34,7 +35,8 @@ grant execute on function pg_temp.answer(text) to authenticated;
 select is(pg_temp.answer(format('select public.set_employee_active(%L, true)', tests.user_id('dave'))),
   pg_temp.answer(format('select public.set_employee_active(%L, true)', tests.user_id('bob'))),
   'taking back: the same answer about who works elsewhere and who does not');
-select is(pg_temp.answer(format($$select public.invite_employee('dave@example.test', employee_id => %L)$$, tests.user_id('dave'))),
+select is(pg_temp.answer(format($$select public.invite_employee('dave@example.test', employee_id => %L)$$,
+  tests.user_id('dave'))),
   'done', 'inviting who works elsewhere');
 insert into token select 'bob', public.invite_employee('bob@example.test', employee_id => tests.user_id('bob')) ->> 'token';
 select is(public.export_employee_data(tests.user_id('dave')) -> 'account', 'null'::jsonb, 'no account of a former employee');
@@ -43,7 +45,8 @@ select is((select is_active from public.employees where id = tests.user_id('bob'
 
 select tests.become('bob');
 select is((public.accept_invitation((select value from token where name = 'bob'))).id, tests.user_id('bob'), 'Bob comes back');
-select is((public.accept_invitation((select value from token where name = 'bob'))).id, tests.user_id('bob'), 'a retry is answered');
+select is((public.accept_invitation((select value from token where name = 'bob'))).id, tests.user_id('bob'),
+  'a retry is answered');
 select is((select count(*) from public.attendance_sessions), 1::bigint, 'and has his history');
 select tests.become('alice');
 select is((select count(*) from public.audit_log where action = 'invitation.accepted' and after ->> 'app_role' = 'EMPLOYEE'),

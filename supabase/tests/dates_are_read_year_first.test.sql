@@ -1,5 +1,7 @@
--- 10/11/2026 is the tenth of November for most of the world and the eleventh of October for PostgreSQL's own reading. PostgREST casts
--- what a client sends before any function runs, so the roles that it and the edge functions log in as read the year first, or refuse.
+-- 10/11/2026 is the tenth of November for most of the world and the eleventh of October for PostgreSQL's own reading.
+-- PostgREST casts
+-- what a client sends before any function runs, so the roles that it and the edge functions log in as read the year first, or
+-- refuse.
 begin;
 select plan(4);
 select is(

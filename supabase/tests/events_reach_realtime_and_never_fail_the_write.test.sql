@@ -1,4 +1,5 @@
--- What the database tells Realtime and whom the policy admits; that it arrives is tested by supabase-js (test/local/realtime.test.ts).
+-- What the database tells Realtime and whom the policy admits; that it arrives is tested by supabase-js
+-- (test/local/realtime.test.ts).
 begin;
 select plan(14);
 select tests.cast_on_stage();
@@ -39,7 +40,8 @@ values (tests.acme(), tests.user_id('north'), tests.user_id('carol'));
 select set_config('realtime.topic', 'team:' || tests.user_id('north'), true);
 update public.employees set team_id = tests.user_id('north') where id = tests.user_id('bob');
 select is(
-  (select array_agg(m.topic order by m.topic) from realtime.messages as m where m.event = 'employee.updated' and m.topic in ('org:' || tests.acme(), 'team:' || tests.user_id('north'))),
+  (select array_agg(m.topic order by m.topic) from realtime.messages as m where m.event = 'employee.updated'
+    and m.topic in ('org:' || tests.acme(), 'team:' || tests.user_id('north'))),
   array['org:' || tests.acme(), 'team:' || tests.user_id('north')],
   'the team of the person hears of it too');
 select tests.become('carol');

@@ -72,7 +72,8 @@ select tests.become('anna');
 select (public.submit_expense(5, 'Mine', gen_random_uuid())).id is not null as waits;
 select results_eq($$select p.amount, public.may_review(p) from public.pending_expenses as p order by p.amount$$,
   $$values (4.00, true), (5.00, false)$$, 'the queue says which of them the caller may decide over');
-select results_eq($$select w ->> 'name', w ->> 'pending_amount' from jsonb_array_elements(public.get_expense_summary() -> 'waiting') as w order by 1$$,
+select results_eq($$select w ->> 'name', w ->> 'pending_amount'
+  from jsonb_array_elements(public.get_expense_summary() -> 'waiting') as w order by 1$$,
   $$values ('Anna', '5.00'), ('Bob', '4.00')$$, 'the summary says who waits for how much');
 select * from finish();
 rollback;

@@ -1,4 +1,5 @@
--- Each schedule, with one organization whose every row raises when it is touched: the others' work is done, the failure is counted,
+-- Each schedule, with one organization whose every row raises when it is touched: the others' work is done, the failure is
+-- counted,
 -- told to operators and to that organization, and tried again later. A schedule that this file does not know fails it.
 begin;
 select plan(47);

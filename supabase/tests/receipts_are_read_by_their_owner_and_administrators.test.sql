@@ -1,4 +1,5 @@
--- The policies of the bucket `receipts`; that Storage's answers follow them is tested through its API (test/local/storage.test.ts).
+-- The policies of the bucket `receipts`; that Storage's answers follow them is tested through its API
+-- (test/local/storage.test.ts).
 begin;
 select plan(17);
 select tests.cast_on_stage();

@@ -105,7 +105,7 @@ select is(public.get_org_summary('2026-01-01', '2026-12-31'),
     "expenses_pending": 0, "expenses_approved": 0, "expenses_rejected": 0, "currency": "USD", "claimed_amount": 0,
     "approved_amount": 0}'::jsonb, 'no figures are zeros');
 select is(public.get_expense_summary() - array['from_day', 'to_day'],
-  '{"pending": 0, "approved": 0, "rejected": 0, "currencies": [], "categories": []}'::jsonb, 'and empty lists');
+  '{"pending": 0, "approved": 0, "rejected": 0, "currencies": [], "categories": [], "waiting": []}'::jsonb, 'and empty lists');
 select is(public.get_leaderboard() - array['from_day', 'to_day'],
   '{"metric": "distance", "unit": "m", "entries": [], "me": null}'::jsonb,
   'nobody leads');

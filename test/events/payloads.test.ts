@@ -142,6 +142,27 @@ test('every type of event is written in the shape of its contract', async () => 
   const again = await as('ada', (sql) => sql`select public.invite_employee('eva@example.test') as result`);
   expect(again.employee_id, 'who comes back is the same employee').toBe(invited.employee_id);
   await as('eva', (sql) => sql`select to_jsonb(public.accept_invitation(${again.token})) as result`);
+  // Unlocking is told, and so is a key whose maker is dismissed.
+  for (const [lock, reason] of [
+    ['2020-01-02', null],
+    ['2020-01-01', 'By mistake.'],
+  ]) {
+    const locked = JSON.stringify({ locked_until: lock });
+    await as(
+      'ada',
+      (sql) => sql`select to_jsonb(public.update_organization(${locked}::text::jsonb, ${reason})) as result`,
+    );
+  }
+  const rights = (role: string) => JSON.stringify({ app_role: role });
+  const setRole = (role: string) =>
+    as(
+      'ada',
+      (sql) =>
+        sql`select to_jsonb(public.update_employee(${invited.employee_id}, ${rights(role)}::text::jsonb)) as result`,
+    );
+  await setRole('ADMIN');
+  await as('eva', (sql) => sql`select public.create_api_key('Hers', array['employees:read']) as result`);
+  await setRole('EMPLOYEE');
   const team = await as('ada', (sql) => sql`select to_jsonb(public.create_team('North')) as result`);
   await as('ada', (sql) => sql`select public.set_team_manager(${team.id}, ${invited.employee_id})::text as result`);
   await as('ada', (sql) => sql`select public.delete_team(${team.id})::text as result`);

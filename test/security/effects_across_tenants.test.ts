@@ -98,7 +98,7 @@ const acts: Act[] = [
   { name: 'nothing' },
   {
     name: 'regular expressions in filters',
-    call: () => request(m, 'GET', String.raw`/employees?select=id&name=match.^(n*)(n*)(n*)(n*)(n*)(n*)k$`),
+    call: () => request(m, 'GET', `/employees?select=id&name=match.^(n*)(n*)(n*)(n*)(n*)(n*)k$`),
   },
   { name: 'rows embedded deeply', call: () => request(m, 'GET', `/employees?${deep}`) },
   {
@@ -164,10 +164,13 @@ function p95(values: number[]): number {
 /** V's day, again and again until the time is over. */
 async function measure(untilMs: number): Promise<Record<string, number>> {
   const took: Record<string, number[]> = {};
+  const note = (service: string, ms: number) => {
+    took[service] = [...(took[service] ?? []), ms];
+  };
   const timed = async (service: string, call: Call) => {
     const began = performance.now();
     const status = await call();
-    (took[service] ??= []).push(performance.now() - began);
+    note(service, performance.now() - began);
     expect(status, service).toBeLessThan(300);
   };
   // Its tokens are its own, and fewer than a measurement needs.
@@ -177,7 +180,7 @@ async function measure(untilMs: number): Promise<Record<string, number>> {
     const began = performance.now();
     await timed('check-in', () => checkIn(v));
     const arrival = eventually('the webhook arrives', async () => receiver.received.length > before).then(() =>
-      (took.webhook ??= []).push(performance.now() - began),
+      note('webhook', performance.now() - began),
     );
     const recorded_at = new Date().toISOString();
     await timed('points', () =>

@@ -69,13 +69,13 @@ describe('webhooks', () => {
     // One receiver of two organizations tells them apart, and finds the event in the log.
     const { data: event } = await admin.client
       .from('events')
-      .select('id,organization_id,actor_type,actor_id')
+      .select('epoch,xact,id,organization_id,actor_type,actor_id')
       .eq('type', 'employee.created')
       .order('id', { ascending: false })
       .limit(1)
       .single();
     expect(verified).toMatchObject({
-      id: event?.id,
+      id: `${event?.epoch}.${event?.xact}.${event?.id}`,
       organization_id: event?.organization_id,
       actor: { type: event?.actor_type, id: event?.actor_id },
     });

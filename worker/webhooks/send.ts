@@ -154,7 +154,8 @@ function verdict(status: number | null): SendError | null {
 function kindOf(error: unknown, answered: boolean): SendError {
   if (error instanceof AddressRefusedError) return 'address_refused';
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-  if (/^(ENOTFOUND|ENODATA|ESERVFAIL|EREFUSED|EBADNAME|EBADRESP|ETIMEOUT|ECANCELLED|EAI_AGAIN)$/.test(code)) return 'dns';
+  if (/^(ENOTFOUND|ENODATA|ESERVFAIL|EREFUSED|EBADNAME|EBADRESP|ETIMEOUT|ECANCELLED|EAI_AGAIN)$/.test(code))
+    return 'dns';
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return 'timeout';
   if (/^(ERR_TLS|ERR_SSL|CERT_|DEPTH_|SELF_SIGNED|UNABLE_TO|EPROTO)/.test(code)) return 'tls';
   return answered ? 'closed' : 'connection';
