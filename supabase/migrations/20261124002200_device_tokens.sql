@@ -672,16 +672,21 @@ create function public.get_device_health(employee_id uuid default null) returns 
   phone_state jsonb,
   phone_state_at timestamptz
 )
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
+#variable_conflict use_column
+begin
+  -- A statement of its own: joined, it would not be asked where there is no row to join.
+  perform private.require_employee();
+  return query
   select t.id, t.employee_id, t.name, t.app, t.last_protocol, t.last_seen_at, t.last_stored_at, t.points_stored,
     t.points_corrected, t.points_without_session, t.points_refused, t.refused_by_reason, t.lost_in_a_row, t.clock_offset_s,
     t.setup_problem, t.phone_state, t.phone_state_at
-  from private.require_employee() as m
-  join public.device_tokens as t on t.organization_id = m.organization_id
+  from public.device_tokens as t
   where t.revoked_at is null and (get_device_health.employee_id is null or t.employee_id = get_device_health.employee_id)
   order by t.employee_id, t.created_at, t.id;
+end;
 $$;
 
 comment on function public.get_device_health(uuid) is

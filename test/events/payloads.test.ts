@@ -146,7 +146,7 @@ test('every type of event is written in the shape of its contract', async () => 
   for (const [lock, reason] of [
     ['2020-01-02', null],
     ['2020-01-01', 'By mistake.'],
-  ]) {
+  ] as const) {
     const locked = JSON.stringify({ locked_until: lock });
     await as(
       'ada',

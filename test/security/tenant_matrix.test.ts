@@ -231,6 +231,7 @@ function literal(type: string): string {
   if (type === 'uuid') return 'gen_random_uuid()';
   if (type === 'text') return `'x'`;
   if (type === 'text[]') return `array['x']`;
+  if (type === 'uuid[]') return 'array[gen_random_uuid()]';
   if (type === 'boolean') return 'true';
   if (type === 'date') return 'current_date';
   if (type.startsWith('timestamp')) return 'now()';
