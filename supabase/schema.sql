@@ -8847,7 +8847,8 @@ begin
   end if;
   if in_strict and v_rejected <> '[]' then
     perform private.fail('batch_rejected', format('%s of %s points are not valid; none was stored.',
-      jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
+      jsonb_array_length(v_rejected), v_received), v_rejected::text,
+      case when v_received > 1 then 'Without strict the good points are kept.' end);
   end if;
 
   if v_session.status = 'ACTIVE' and v_inserted > 0 then
@@ -13112,7 +13113,9 @@ begin
   select e.* into v_employee from public.employees as e where e.user_id = v_user_id and e.is_active;
   if not found then
     perform private.fail('not_a_member', 'You are not an active member of an organization.', null,
-      'Found one with create_organization or accept an invitation.');
+      case when exists (select from public.employees as e where e.user_id = v_user_id)
+        then 'You were once; ask an administrator to invite you again.'
+        else 'Found one with create_organization or accept an invitation.' end);
   end if;
   return v_employee;
 end;
@@ -16414,14 +16417,17 @@ begin
   if v_host is null then
     return 'Write it as https://host/path with a host name in lower case.';
   end if;
-  if v_port > 65535 or not (v_port = 443 or v_port > 1023) then
-    return 'The port is 443 or above 1023.';
-  end if;
-  if v_allow_localhost and v_host in ('localhost', '127.0.0.1', '[::1]') then
+  if v_allow_localhost and v_host in ('localhost', '127.0.0.1', '[::1]') and v_port <= 65535
+    and (v_port = 443 or v_port > 1023)
+  then
     return null;
   end if;
+  -- Before the port, which http has by default and nobody wrote.
   if v_scheme <> 'https' then
     return 'Only https is delivered to.';
+  end if;
+  if v_port > 65535 or not (v_port = 443 or v_port > 1023) then
+    return 'The port is 443 or above 1023.';
   end if;
   if v_host ~ '^\[' then
     if not private.is_public_address(btrim(v_host, '[]')::inet) then

@@ -26,9 +26,9 @@ comment on table public.teams is
 comment on column public.teams.name is 'Unique in the organization; 1 to 100 characters.';
 
 -- When a team is deleted, its people stay and belong to none.
--- squawk-ignore adding-foreign-key-constraint, constraint-missing-not-valid
 alter table public.employees
   add column team_id uuid,
+  -- squawk-ignore adding-foreign-key-constraint, constraint-missing-not-valid
   add constraint team foreign key (organization_id, team_id)
     references public.teams (organization_id, id) on delete set null (team_id);
 

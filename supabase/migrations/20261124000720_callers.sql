@@ -180,7 +180,9 @@ begin
   select e.* into v_employee from public.employees as e where e.user_id = v_user_id and e.is_active;
   if not found then
     perform private.fail('not_a_member', 'You are not an active member of an organization.', null,
-      'Found one with create_organization or accept an invitation.');
+      case when exists (select from public.employees as e where e.user_id = v_user_id)
+        then 'You were once; ask an administrator to invite you again.'
+        else 'Found one with create_organization or accept an invitation.' end);
   end if;
   return v_employee;
 end;

@@ -334,7 +334,8 @@ begin
   end if;
   if in_strict and v_rejected <> '[]' then
     perform private.fail('batch_rejected', format('%s of %s points are not valid; none was stored.',
-      jsonb_array_length(v_rejected), v_received), v_rejected::text, 'Without strict the good points are kept.');
+      jsonb_array_length(v_rejected), v_received), v_rejected::text,
+      case when v_received > 1 then 'Without strict the good points are kept.' end);
   end if;
 
   if v_session.status = 'ACTIVE' and v_inserted > 0 then

@@ -87,14 +87,17 @@ begin
   if v_host is null then
     return 'Write it as https://host/path with a host name in lower case.';
   end if;
-  if v_port > 65535 or not (v_port = 443 or v_port > 1023) then
-    return 'The port is 443 or above 1023.';
-  end if;
-  if v_allow_localhost and v_host in ('localhost', '127.0.0.1', '[::1]') then
+  if v_allow_localhost and v_host in ('localhost', '127.0.0.1', '[::1]') and v_port <= 65535
+    and (v_port = 443 or v_port > 1023)
+  then
     return null;
   end if;
+  -- Before the port, which http has by default and nobody wrote.
   if v_scheme <> 'https' then
     return 'Only https is delivered to.';
+  end if;
+  if v_port > 65535 or not (v_port = 443 or v_port > 1023) then
+    return 'The port is 443 or above 1023.';
   end if;
   if v_host ~ '^\[' then
     if not private.is_public_address(btrim(v_host, '[]')::inet) then
