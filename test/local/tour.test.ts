@@ -38,7 +38,7 @@ test("README's tour runs as it stands, and once more", { timeout: 200_000 }, asy
   expect(first).toContain('event: session.checked_out');
 
   const second = await bash();
-  expect(second).toMatch(/^slug_taken\n(already_in_organization|invitation_not_found)\nCLOSED\n/);
+  expect(second).toMatch(/^already_in_organization\n(already_in_organization|invitation_not_found)\nCLOSED\n/);
   expect(second).not.toContain('PGRST301');
   expect(JSON.parse(/\{\s+"distance_m"[\s\S]*?\n\}/.exec(second)?.[0] ?? 'null').points).toBe(10);
 });
