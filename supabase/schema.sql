@@ -2171,8 +2171,8 @@ create view public.export_daily_metrics with (security_invoker=true) as
     m.expenses_approved,
     m.expenses_rejected,
     m.currency,
-    m.claimed_amount,
-    m.approved_amount
+    round(m.claimed_amount, private.currency_digits(m.currency)) AS claimed_amount,
+    round(m.approved_amount, private.currency_digits(m.currency)) AS approved_amount
    FROM (public.employee_daily_metrics m
      LEFT JOIN public.employees e ON (((e.organization_id = m.organization_id) AND (e.id = m.employee_id))));
 comment on view public.export_daily_metrics is 'Daily figures of people for spreadsheets: order=day,employee_id; the next page asks for what comes after its last row.';
@@ -2199,13 +2199,13 @@ create view public.export_expenses with (security_invoker=true) as
     private.csv_text(e.employee_code) AS employee_code,
     private.csv_text(e.name) AS employee_name,
     x.spent_on,
-    x.amount,
+    round(x.amount, private.currency_digits(x.currency)) AS amount,
     x.currency,
     x.category,
     private.csv_text(x.description) AS description,
     x.receipt_path,
     x.status,
-    x.approved_amount,
+    round(x.approved_amount, private.currency_digits(x.currency)) AS approved_amount,
     x.reviewed_at,
     private.csv_text(x.review_comment) AS review_comment,
     x.submitted_at
@@ -2256,11 +2256,7 @@ create view public.export_sessions with (security_invoker=true) as
     s.provisional_until,
     s.voided_at
    FROM ((public.attendance_sessions s
-     LEFT JOIN LATERAL ( SELECT o.time_zone
-           FROM public.organization_time_zones o
-          WHERE ((o.organization_id = s.organization_id) AND (o.valid_from <= s.checked_in_at))
-          ORDER BY o.valid_from DESC
-         LIMIT 1) z ON (true))
+     CROSS JOIN LATERAL private.time_zone_at(s.organization_id, s.checked_in_at) z(time_zone))
      LEFT JOIN public.employees e ON (((e.organization_id = s.organization_id) AND (e.id = s.employee_id))));
 comment on view public.export_sessions is 'Sessions for spreadsheets: order=checked_in_at.desc,session_id; the next page asks for what comes after its last row.';
 comment on column public.export_sessions.employee_code is 'The person''s code.';
@@ -6348,6 +6344,7 @@ AS $function$
   end;
 $function$;
 comment on function private.currency_digits(text) is 'Digits of the minor unit of an ISO 4217 currency (JPY 0, EUR 2, KWD 3); null for what is none.';
+grant execute on function private.currency_digits(text) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.current_actor()
  RETURNS private.actor
@@ -15856,6 +15853,25 @@ begin
 end;
 $function$;
 comment on function private.tg_webhooks__audit_deletion() is 'After delete: writes webhook.deleted to the audit log.';
+
+CREATE OR REPLACE FUNCTION private.time_zone_at(in_organization_id uuid, in_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return (
+    select z.time_zone
+    from public.organization_time_zones as z
+    where z.organization_id = in_organization_id and z.valid_from <= in_at
+    order by z.valid_from desc
+    limit 1
+  );
+end;
+$function$;
+comment on function private.time_zone_at(uuid,timestamp with time zone) is 'IANA name of the zone that was in force in the organization at this moment; null if the caller may not see it.';
+grant execute on function private.time_zone_at(uuid,timestamp with time zone) to api_key, authenticated, service_role;
 
 CREATE OR REPLACE FUNCTION private.time_zone_of_day(in_organization_id uuid, in_day date)
  RETURNS text

@@ -2361,6 +2361,7 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      time_zone_at: { Args: { in_at: string; in_organization_id: string }; Returns: string };
       time_zone_of_day: { Args: { in_day: string; in_organization_id: string }; Returns: string };
       totals_of: {
         Args: { in_employee_id: string; in_organization_id: string };
@@ -4589,8 +4590,8 @@ export type Database = {
     Views: {
       export_daily_metrics: {
         Row: {
-          approved_amount: number;
-          claimed_amount: number;
+          approved_amount: number | null;
+          claimed_amount: number | null;
           currency: string;
           day: string;
           distance_m: number;
@@ -4641,7 +4642,7 @@ export type Database = {
       };
       export_expenses: {
         Row: {
-          amount: number;
+          amount: number | null;
           approved_amount: number | null;
           category: string;
           currency: string;

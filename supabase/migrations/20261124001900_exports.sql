@@ -6,6 +6,7 @@
 -- Text that people typed is neutralised: a spreadsheet runs a cell that begins with =, +, - or @ (and their full-width
 -- forms), with a tab or a line break. Such a cell gets an apostrophe in front. Where the list separator is a semicolon, a
 -- spreadsheet splits a cell there, so what follows one directly is treated alike. Numbers stay numbers.
+-- Amounts have the digits of their currency, however they were written: 0.50 in EUR, 50 in JPY.
 -- org_daily_metrics and org_daily_expenses hold no such text and are exported as they are.
 
 create function private.csv_text(in_value text) returns text
@@ -25,6 +26,9 @@ comment on function private.csv_text(text) is
 
 grant execute on function private.csv_text(text) to authenticated, api_key, service_role;
 
+-- The views ask as the caller.
+grant execute on function private.currency_digits(text) to authenticated, api_key, service_role;
+
 -- PostgreSQL judges whether a view of a join can be written before it asks who may, and PostgREST makes a 500 of that. With a
 -- trigger that could write it comes to the grants: nobody has one, so a write is refused as everywhere (42501).
 create function private.tg_exports__refuse_write() returns trigger
@@ -37,6 +41,28 @@ end;
 $$;
 
 comment on function private.tg_exports__refuse_write() is 'Instead of a write: refuses it.';
+
+-- The zone in force at a moment. A function and not a join: a planner that sees so small a table reads it whole and sorts it for
+-- each row. Row level security of the caller decides, as in the views.
+create function private.time_zone_at(in_organization_id uuid, in_at timestamptz) returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    select z.time_zone
+    from public.organization_time_zones as z
+    where z.organization_id = in_organization_id and z.valid_from <= in_at
+    order by z.valid_from desc
+    limit 1
+  );
+end;
+$$;
+
+comment on function private.time_zone_at(uuid, timestamptz) is
+  'IANA name of the zone that was in force in the organization at this moment; null if the caller may not see it.';
+
+grant execute on function private.time_zone_at(uuid, timestamptz) to authenticated, api_key, service_role;
 
 create view public.export_sessions with (security_invoker = true) as
 select
@@ -65,13 +91,8 @@ select
   s.provisional_until,
   s.voided_at
 from public.attendance_sessions as s
--- The zone of the day on which it began; a few rows an organization.
-left join lateral (
-  select o.time_zone from public.organization_time_zones as o
-  where o.organization_id = s.organization_id and o.valid_from <= s.checked_in_at
-  order by o.valid_from desc
-  limit 1
-) as z on true
+-- Asked once a row, whatever number of columns is in it.
+cross join lateral private.time_zone_at(s.organization_id, s.checked_in_at) as z (time_zone)
 left join public.employees as e on e.organization_id = s.organization_id and e.id = s.employee_id;
 
 create trigger _100_refuse_write instead of insert or update or delete on public.export_sessions
@@ -119,8 +140,8 @@ select
   m.expenses_approved,
   m.expenses_rejected,
   m.currency,
-  m.claimed_amount,
-  m.approved_amount
+  round(m.claimed_amount, private.currency_digits(m.currency)) as claimed_amount,
+  round(m.approved_amount, private.currency_digits(m.currency)) as approved_amount
 from public.employee_daily_metrics as m
 left join public.employees as e on e.organization_id = m.organization_id and e.id = m.employee_id;
 
@@ -152,13 +173,13 @@ select
   private.csv_text(e.employee_code) as employee_code,
   private.csv_text(e.name) as employee_name,
   x.spent_on,
-  x.amount,
+  round(x.amount, private.currency_digits(x.currency)) as amount,
   x.currency,
   x.category,
   private.csv_text(x.description) as description,
   x.receipt_path,
   x.status,
-  x.approved_amount,
+  round(x.approved_amount, private.currency_digits(x.currency)) as approved_amount,
   x.reviewed_at,
   private.csv_text(x.review_comment) as review_comment,
   x.submitted_at

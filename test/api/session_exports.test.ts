@@ -26,7 +26,7 @@ let bob: Member;
 let sessionId: string;
 const start = Date.now() - 4 * 3_600_000;
 /** A name that breaks whatever does not escape it. */
-const name = `Bob "]]> & <trkpt lat='1'/> \u0007Ω`;
+const name = `Bob "]]> & <trkpt lat='1'/> Ω`;
 
 const point = (minutes: number, metresNorth: number) => ({
   recorded_at: new Date(start + minutes * 60_000).toISOString(),
