@@ -299,6 +299,8 @@ async function compare(world: World): Promise<void> {
   const expected = employees.map(({ id, is_active }) => {
     const own = sessions.filter((session) => session.employee_id === id);
     const closed = own.filter((session) => session.status === 'CLOSED');
+    // What waits for a decision (more hours than a session may have, say) is in no figure.
+    const counted = closed.filter(({ counts }) => counts);
     const open = own.find((session) => session.status === 'ACTIVE');
     const latest = newest(own, 'checked_in_at');
     const fix = newest(
@@ -340,9 +342,9 @@ async function compare(world: World): Promise<void> {
         distance_is_provisional: open?.live ? open.live.is_provisional : null,
       },
       metrics: {
-        sessions: closed.length,
-        duration_s: closed.reduce((sum, { duration_s }) => sum + duration_s, 0),
-        distance_cents: closed.reduce((sum, { distance_m }) => sum + cents(distance_m), 0),
+        sessions: counted.length,
+        duration_s: counted.reduce((sum, { duration_s }) => sum + duration_s, 0),
+        distance_cents: counted.reduce((sum, { distance_m }) => sum + cents(distance_m), 0),
         expenses_submitted: claimed.length,
         expenses_approved: approved.length,
         expenses_rejected: claimed.filter(({ status }) => status === 'REJECTED').length,
