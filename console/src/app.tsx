@@ -144,12 +144,13 @@ function Menu({ screens, current }: { screens: Screen[]; current: string }) {
       </ul>
       <div class="me">
         {isAdmin.value && <LiveLight />}
-        <button type="button" class="who" popovertarget="account" aria-label={t().account}>
+        <button type="button" class="who" popovertarget="account">
           <Avatar name={name} />
-          <span>
+          <span class="who-name">
             {name}
             <small>{t().roles[profile.value?.app_role ?? 'EMPLOYEE']}</small>
           </span>
+          <span class="visually-hidden">{t().account}</span>
         </button>
         <Account />
       </div>
