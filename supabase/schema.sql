@@ -10891,7 +10891,7 @@ declare
   v_result jsonb;
   v_stored bigint := 0;
   v_duplicates bigint := 0;
-  v_reasons jsonb := '{}';
+  v_reasons jsonb := jsonb_build_object();
 begin
   for v_batch in
     with placed as (
@@ -11649,7 +11649,7 @@ declare
   v_digests text[];
 begin
   if v_objects is null or cardinality(in_paths) = 0 then
-    return '{}';
+    return array[]::text[];
   end if;
   execute format($sql$
     select coalesce(array_agg(distinct o.metadata ->> 'eTag'), '{}') from %s as o
@@ -12523,6 +12523,10 @@ CREATE OR REPLACE FUNCTION private.refuse_pattern(in_value text, in_pattern text
  SET search_path TO ''
 AS $function$
 begin
+  -- A null on either side matches nothing, as it does with the operator that this one stands before.
+  if in_value is null or in_pattern is null then
+    return null;
+  end if;
   perform private.fail('invalid_argument', 'match and imatch are not offered.', 'match',
     'Use like or ilike, with * for any characters.');
   return false;
@@ -13426,7 +13430,7 @@ CREATE OR REPLACE FUNCTION private.review_reasons(in_session public.attendance_s
  SET search_path TO ''
 AS $function$
 declare
-  v_reasons text[] := '{}';
+  v_reasons text[] := array[]::text[];
   v_ends_at timestamptz := coalesce((in_session).checked_out_at, (in_session).checked_in_at);
   v_employee public.employees;
   v_joined_at timestamptz;

@@ -122,6 +122,10 @@ language plpgsql immutable
 set search_path = ''
 as $$
 begin
+  -- A null on either side matches nothing, as it does with the operator that this one stands before.
+  if in_value is null or in_pattern is null then
+    return null;
+  end if;
   perform private.fail('invalid_argument', 'match and imatch are not offered.', 'match',
     'Use like or ilike, with * for any characters.');
   return false;

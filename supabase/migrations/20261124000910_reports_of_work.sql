@@ -160,7 +160,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  v_reasons text[] := '{}';
+  v_reasons text[] := array[]::text[];
   v_ends_at timestamptz := coalesce((in_session).checked_out_at, (in_session).checked_in_at);
   v_employee public.employees;
   v_joined_at timestamptz;

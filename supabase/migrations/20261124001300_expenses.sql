@@ -290,7 +290,7 @@ declare
   v_digests text[];
 begin
   if v_objects is null or cardinality(in_paths) = 0 then
-    return '{}';
+    return array[]::text[];
   end if;
   execute format($sql$
     select coalesce(array_agg(distinct o.metadata ->> 'eTag'), '{}') from %s as o

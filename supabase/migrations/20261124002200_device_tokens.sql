@@ -471,7 +471,7 @@ declare
   v_result jsonb;
   v_stored bigint := 0;
   v_duplicates bigint := 0;
-  v_reasons jsonb := '{}';
+  v_reasons jsonb := jsonb_build_object();
 begin
   for v_batch in
     with placed as (
