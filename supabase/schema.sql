@@ -6879,8 +6879,8 @@ begin
       'gap_s', o.gap_s,
       'stop_s', o.stop_s,
       -- The others are the algorithm's own, and change with its version only.
-      -- What a point without an accuracy (or with zero) is taken for: no claim is not a good claim.
-      'default_accuracy_m', 12,
+      -- What a point without an accuracy (or with zero) is taken for: a receiver under open sky.
+      'default_accuracy_m', 5,
       -- Claims below it are not believed.
       'min_accuracy_m', 3,
       -- Movement counts beyond this many times the combined radius of both points (68 % each); from rest, this many.
