@@ -5,15 +5,13 @@
 -- surely was reached, once a point lies further away than the errors of both explain; a phone that stays is at rest, and
 -- its anchor becomes the mean of what it reports, unless it reports that it moves.
 -- A reported speed is a witness and not the judge. Phones' apps send speeds in other units and in coarse steps, so speeds are
--- compared
--- with places on straight stretches, and the factor between them is applied; until it is known the straight line counts.
--- A point that leaves and returns as nothing drives (a spike) is cut. A place that no reported speed explains is held until
--- six points
--- confirm it: a few wrong fixes add nothing, and a way that the receiver did not see counts once, as a straight leg over a pause.
+-- compared with places on straight stretches, and the factor between them is applied; until it is known the straight line counts.
+-- A point that leaves and returns as nothing drives (a spike) is cut. A place that no reported speed explains is held until six
+-- points confirm it: a few wrong fixes add nothing, and a way that the receiver did not see counts once, as a straight leg.
 -- A fix that is sent again to the last digit while it claims a speed is a silence.
 -- The result is a function of the set of points: order of arrival, batches and repetition change no byte. Points are flagged,
--- never
--- changed. Over 120 lines, because a statement for a call would cost as much as the loop. How good it is: docs/accuracy.md.
+-- never changed. Over 120 lines, because calls within the loop would cost more than it (docs/decisions.md); how good the result
+-- is, docs/accuracy.md says.
 
 create function private.distance_algorithm_version() returns integer
 language plpgsql immutable
